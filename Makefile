@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SIDEDOOR := $(BIN)/sidedoor
+
+.PHONY: help setup demo demo-docker test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo          run the quickstart scenario in network namespaces (no root, no Docker needed)'
+	@echo 'make demo-docker   the same in containers'
+	@echo 'make test          run every test this machine can run'
+	@echo 'make check         ruff, mypy, import-linter'
+	@echo 'make bench         relay throughput beside the other proxies on this machine'
+	@echo 'make setup         only make .venv and install the locked dependencies'
+	@echo 'make clean         remove .venv and caches (runs/ stays)'
+
+setup: $(VENV)/.installed
+	@sh lab/host-tools.sh netns
+
+# The stamp is newer than the lock and the project file exactly when the environment is up to date.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@PYTHON='$(PYTHON)' sh lab/host-tools.sh python
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing the locked dependencies into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(SIDEDOOR) lab run quickstart --repeat 3 --out runs/quickstart
+
+demo-docker: setup
+	@sh lab/host-tools.sh docker
+	@sh lab/docker/build-image.sh
+	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat 3 --out runs/quickstart-docker
+
+test: setup check
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup
+	@$(SIDEDOOR) bench relay --rounds 5
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

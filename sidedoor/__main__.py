@@ -1,0 +1,5 @@
+"""`python -m sidedoor`: the same as the console script."""
+
+from sidedoor.cli import main
+
+main()
