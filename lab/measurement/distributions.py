@@ -1,0 +1,105 @@
+"""Sans-IO: percentiles and intervals of a few measurements, some of which may be right-censored.
+
+A run that never recovered is known only to have taken longer than it was watched. Percentiles are therefore read off
+the Kaplan-Meier estimate (scipy.stats.ecdf on CensoredData), and what the data cannot say is None. scipy takes most of
+a second to import and is imported when first needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+BOOTSTRAP_RESAMPLES = 2000
+BOOTSTRAP_SEED = 20180416  # fixed, so that the same runs give the same interval
+MINIMUM_FOR_INTERVAL = 3
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric over the runs: `n` runs, of which `n_censored` are known from below only; seconds.
+
+    `ci95` is the bootstrap interval of the median. None: the data cannot say (too few runs, too many censored).
+    """
+
+    n: int = 0
+    n_censored: int = 0
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    ci95: tuple[float, float] | None = None
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The smallest of `values` that at least `percent` % of them do not exceed (nearest rank); None of nothing."""
+    if not values:
+        return None
+    return sorted(values)[max(0, math.ceil(percent / 100 * len(values)) - 1)]
+
+
+def describe(observed: Sequence[float], censored: Sequence[float] = ()) -> Distribution:
+    """`observed` values and lower bounds `censored` as a Distribution."""
+    n = len(observed) + len(censored)
+    if not observed:
+        return Distribution(n=n, n_censored=len(censored))
+    p50, p95, p99 = _quantiles(observed, censored, (0.50, 0.95, 0.99))
+    return Distribution(
+        n=n, n_censored=len(censored), p50=p50, p95=p95, p99=p99, ci95=_median_interval(observed, censored)
+    )
+
+
+def _quantiles(
+    observed: Sequence[float], censored: Sequence[float], shares: Sequence[float]
+) -> tuple[float | None, ...]:
+    """The smallest value at which the Kaplan-Meier distribution reaches each share; None where it never does."""
+    from scipy import stats
+
+    cdf = stats.ecdf(stats.CensoredData(uncensored=list(observed), right=list(censored))).cdf
+    # The estimate is a product of ratios: 1 - 1/2 may come out one bit short of a half.
+    return tuple(
+        next(
+            (
+                float(value)
+                for value, share_so_far in zip(cdf.quantiles, cdf.probabilities, strict=True)
+                if share_so_far >= share - 1e-9
+            ),
+            None,
+        )
+        for share in shares
+    )
+
+
+def _median_interval(observed: Sequence[float], censored: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % percentile-bootstrap interval of the median; None where it has no upper end or n < 3.
+
+    A censored value is resampled as one beyond every observed one, which is what it is for the median as long as it
+    was watched for longer than that: the lab watches all runs of a scenario for the same time.
+    """
+    if len(observed) + len(censored) < MINIMUM_FOR_INTERVAL:
+        return None
+    import numpy
+    from scipy import stats
+
+    beyond = max([*observed, *censored]) + 1.0
+    sample = numpy.array([*observed, *([beyond] * len(censored))])
+    if numpy.ptp(sample) == 0.0:
+        return float(sample[0]), float(sample[0])
+    result = stats.bootstrap(
+        (sample,),
+        _lower_median,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        vectorized=True,
+        method="percentile",
+        rng=numpy.random.default_rng(BOOTSTRAP_SEED),
+    )
+    low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
+    return None if high > max(observed) else (low, high)
+
+
+def _lower_median(sample: Any, axis: int = -1) -> Any:
+    """The lower median: a value that was measured, never a mean with one that stands for "beyond"."""
+    import numpy
+
+    return numpy.quantile(sample, 0.5, axis=axis, method="inverted_cdf")

@@ -1,0 +1,220 @@
+"""Sans-IO: the times of each block, computed from a run's events.
+
+An episode is direct and healthy -> blocked -> recovered -> unblocked -> failed back. All its times count from `t0`,
+the first packet of the measured client's flows that the censor acted on; a scenario's clock plays no part in them.
+Events are dicts as in `events.jsonl` (docs/events.md), `t` in seconds since run start. What did not happen while it
+was observed is None, and `censored_at_seconds` says how long it was waited for: right-censored, never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+Event = Mapping[str, Any]
+
+HOLD_SECONDS = 2.0  # a recovery counts when acks go on for this long ...
+HOLD_GAP_SECONDS = 1.0  # ... with no longer pause than this between two of them
+OUTAGE_LEAD_SECONDS = 1.0  # the outage is looked for from this long before t0
+MINIMUM_WINDOW_SECONDS = 0.1  # goodput over less than this says nothing
+
+
+class Goodput(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload bytes shown to the user per second; None where the window is too short to say."""
+
+    before: float | None = None
+    during: float | None = None
+    after: float | None = None
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """One episode's result. All times in seconds, `t0*` since run start, the others as DESIGN says from `t0`."""
+
+    name: str
+    t0_rule: tuple[float, float] | None = None
+    t0: float | None = None
+    ttd_seconds: float | None = None
+    tts_seconds: float | None = None
+    ttr_seconds: float | None = None
+    outage_seconds: float | None = None
+    failback_seconds: float | None = None
+    goodput_bytes_per_second: Goodput = Goodput()
+    recovered: bool = False
+    hits: int = 0
+    # From t0 (failback: from the unblocking) to the end of the observation: how long the Nones were waited for.
+    censored_at_seconds: float | None = None
+    failback_censored_at_seconds: float | None = None
+
+
+class _Episode(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame of one episode: when it began and ended, when the block was lifted, when the next one begins."""
+
+    name: str
+    rules: tuple[str, ...]
+    started: float
+    ended: float
+    lifted: float | None
+    horizon: float
+
+
+def measure_blocks(events: Iterable[Event], client_addresses: Iterable[str]) -> list[Block]:
+    """All episodes of a run, in order. `client_addresses`: the measured host's own, as text."""
+    log = sorted(events, key=lambda event: float(event["t"]))
+    addresses = frozenset(client_addresses)
+    return [_measure(log, episode, addresses) for episode in _episodes(log)]
+
+
+def blocked_intervals(events: Iterable[Event]) -> list[tuple[str, float, float]]:
+    """(block, from, to) of each episode: from its start until it is lifted, or until it ends."""
+    log = sorted(events, key=lambda event: float(event["t"]))
+    return [(e.name, e.started, e.ended if e.lifted is None else e.lifted) for e in _episodes(log)]
+
+
+def _episodes(log: Sequence[Event]) -> list[_Episode]:
+    end = float(log[-1]["t"]) if log else 0.0
+    starts = [event for event in log if event["event"] == "episode_started"]
+    horizons = [*(float(event["t"]) for event in starts[1:]), end]
+    episodes = []
+    for start, horizon in zip(starts, horizons, strict=True):
+        name, rules, t = start["block"], tuple(start.get("rules") or ()), float(start["t"])
+        within = [event for event in log if t <= event["t"] <= horizon]
+        ended = [e["t"] for e in within if e["event"] == "episode_ended" and e["block"] == name]
+        unblocked = [e["t"] for e in within if e["event"] == "unblocked" and e["block"] == name]
+        lifted = [e["t"] for e in within if e["event"] == "rule_lifted" and e["rule"] in rules]
+        moment = max(lifted) if lifted else unblocked[0] if unblocked else None
+        episodes.append(
+            _Episode(
+                name=name,
+                rules=rules,
+                started=t,
+                ended=float(ended[0]) if ended else horizon,
+                lifted=None if moment is None else float(moment),
+                horizon=horizon,
+            )
+        )
+    return episodes
+
+
+def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str]) -> Block:
+    within = [event for event in log if episode.started <= event["t"] <= episode.ended]
+    hits = [event for event in within if event["event"] == "censor_hit" and _is_of(event, addresses)]
+    t0 = float(hits[0]["t"]) if hits else None
+    block = Block(name=episode.name, t0_rule=_rule_bracket(within, episode.rules), t0=t0, hits=len(hits))
+    if t0 is None:
+        return block
+    route = _route_in_use(log, t0)
+    # After the block is lifted, whatever comes back does so by itself.
+    observed_until = episode.ended if episode.lifted is None else episode.lifted
+    ttr = _recovery(log, t0, observed_until)
+    failback = _failback(log, episode, route)
+    failed_back_at = None if failback is None or episode.lifted is None else episode.lifted + failback
+    return msgspec.structs.replace(
+        block,
+        ttd_seconds=_first(within, "path_bad", t0),
+        tts_seconds=_since(t0, (e["t"] for e in within if e["event"] == "message_sent" and e["route"] != route)),
+        ttr_seconds=ttr,
+        outage_seconds=_outage(log, t0, episode.ended),
+        failback_seconds=failback,
+        goodput_bytes_per_second=_goodput(log, episode, t0, failed_back_at),
+        recovered=ttr is not None,
+        censored_at_seconds=None if ttr is not None else max(0.0, observed_until - t0),
+        failback_censored_at_seconds=(
+            None if episode.lifted is None or failback is not None else episode.horizon - episode.lifted
+        ),
+    )
+
+
+def _is_of(hit: Event, addresses: frozenset[str]) -> bool:
+    return hit.get("source_address") in addresses or hit.get("destination_address") in addresses
+
+
+def _rule_bracket(within: Sequence[Event], rules: tuple[str, ...]) -> tuple[float, float] | None:
+    enforced = [event for event in within if event["event"] == "rule_enforced" and event["rule"] in rules]
+    if not enforced:
+        return None
+    return min(float(e["before"]) for e in enforced), max(float(e["after"]) for e in enforced)
+
+
+def _route_in_use(log: Sequence[Event], t: float) -> str:
+    """The route that messages took just before `t`: the one of the last switch, at first `direct`."""
+    switches = [e["new"] for e in log if e["event"] in ("route_switched", "failed_back") and e["t"] < t]
+    return str(switches[-1]) if switches else "direct"
+
+
+def _since(start: float, moments: Iterable[float]) -> float | None:
+    """Seconds from `start` to the first of the ordered `moments` that is not before it."""
+    return next((moment - start for moment in moments if moment >= start), None)
+
+
+def _first(within: Sequence[Event], name: str, start: float) -> float | None:
+    return _since(start, (event["t"] for event in within if event["event"] == name))
+
+
+def _recovery(log: Sequence[Event], t0: float, until: float) -> float | None:
+    """t0 -> first ack, up to `until`, of a message queued after t0, if acks then go on for the hold time."""
+    queued = {e["id"] for e in log if e["event"] == "message_queued" and e["t"] >= t0}
+    acks = [event for event in log if event["event"] == "message_acked" and event["t"] >= t0]
+    moments = [float(event["t"]) for event in acks]
+    observed_until = float(log[-1]["t"])
+    for index, ack in enumerate(acks):
+        if ack["t"] > until:
+            break
+        if ack["id"] in queued and _sustained(moments[index:], observed_until):
+            return moments[index] - t0
+    return None
+
+
+def _sustained(moments: Sequence[float], observed_until: float) -> bool:
+    """Whether acks at `moments` (in order) go on for the hold time from the first of them."""
+    end = moments[0] + HOLD_SECONDS
+    held = [moment for moment in moments if moment < end]
+    following = moments[len(held)] if len(held) < len(moments) else math.inf
+    if observed_until < end or any(later - earlier > HOLD_GAP_SECONDS for earlier, later in pairwise(held)):
+        return False
+    return min(following, end) - held[-1] <= HOLD_GAP_SECONDS
+
+
+def _outage(log: Sequence[Event], t0: float, end: float) -> float | None:
+    """The longest gap between unique deliveries; None if the longest had not ended when the episode did."""
+    deliveries = [
+        float(e["t"]) for e in log if e["event"] == "message_delivered" and t0 - OUTAGE_LEAD_SECONDS <= e["t"] <= end
+    ]
+    longest = max((later - earlier for earlier, later in pairwise(deliveries)), default=None)
+    if longest is None or end - deliveries[-1] > longest:
+        return None
+    return longest
+
+
+def _failback(log: Sequence[Event], episode: _Episode, route: str) -> float | None:
+    """From the lifting to the first ack on `route` of a message that was sent there after the lifting."""
+    if episode.lifted is None:
+        return None
+    sent: set[int] = set()
+    for event in log:
+        if not episode.lifted <= event["t"] <= episode.horizon or event.get("route") != route:
+            continue
+        if event["event"] == "message_sent":
+            sent.add(event["id"])
+        elif event["event"] == "message_acked" and event["id"] in sent:
+            return float(event["t"]) - episode.lifted
+    return None
+
+
+def _goodput(log: Sequence[Event], episode: _Episode, t0: float, failed_back_at: float | None) -> Goodput:
+    """Before: from the previous episode (or the first delivery) to t0; during: to the lifting; after: failed back."""
+    deliveries = [(float(e["t"]), int(e["bytes"])) for e in log if e["event"] == "message_delivered"]
+    earlier_ends = [float(e["t"]) for e in log if e["event"] == "episode_ended" and e["t"] <= episode.started]
+    begin = earlier_ends[-1] if earlier_ends else deliveries[0][0] if deliveries else t0
+    lifted = episode.ended if episode.lifted is None else episode.lifted
+
+    def rate(start: float, end: float) -> float | None:
+        if end - start < MINIMUM_WINDOW_SECONDS:
+            return None
+        return sum(size for t, size in deliveries if start <= t < end) / (end - start)
+
+    after = None if failed_back_at is None else rate(failed_back_at, episode.horizon)
+    return Goodput(before=rate(begin, t0), during=rate(t0, lifted), after=after)

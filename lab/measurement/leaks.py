@@ -1,0 +1,132 @@
+"""Leaks: what the client still sent to the messenger, or with its name, after it had switched to a proxy.
+
+From the packets on the censor's home side, which is where everything that leaves the client is seen. Counted from
+each switch and a grace of 1 s on, until messages go out on the direct path again. Not counted: what goes to a proxy
+(the name inside a SOCKS request is the censor's gain, not a leak of the route), and deliberate probes, which the
+client announces (`probe_started`, `probe_ended`): by their local address where they give it, else every flow that
+begins while a probe is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from lab.measurement.episodes import Event
+from lab.measurement.packets import SYN, UDP, Endpoint, Packet
+
+GRACE_SECONDS = 1.0
+EXAMPLES = 5
+# A probe is announced by its own process: a packet may be seen this much before or after the announcement.
+_SLACK_SECONDS = 0.05
+
+Flow = tuple[Endpoint, Endpoint]
+
+
+class Leaks(msgspec.Struct, frozen=True, kw_only=True):
+    """`packets` is None where there was no capture to look at; `capture_dropped`: packets the captures missed."""
+
+    packets: int | None = None
+    examples: list[str] = []
+    probe_bytes: int | None = None
+    capture_dropped: int | None = None
+
+
+def find_leaks(
+    packets: Iterable[Packet],
+    events: Iterable[Event],
+    *,
+    client_addresses: Iterable[str],
+    messenger_addresses: Iterable[str],
+    messenger_names: Iterable[str],
+    proxy_addresses: Iterable[str] = (),
+    capture_dropped: int | None = None,
+) -> Leaks:
+    """Leaks and the probes' cost from one run's home-side packets (`t` since run start) and its events."""
+    log = sorted(events, key=lambda event: float(event["t"]))
+    names = [name.lower().encode() for name in messenger_names]
+    needles = [*names, *(_dns_labels(name) for name in names)]
+    clients, messengers, proxies = frozenset(client_addresses), frozenset(messenger_addresses), set(proxy_addresses)
+    leaving = [p for p in packets if p.source[0] in clients and p.destination[0] not in proxies]
+    concerned = [p for p in leaving if p.destination[0] in messengers or _has_name(p, needles)]
+    probes = _probe_flows(concerned, log)
+    windows = _windows_on_proxy(log)
+    leaked = [
+        p
+        for p in concerned
+        if (p.source, p.destination) not in probes and any(start <= p.t < end for start, end in windows)
+    ]
+    return Leaks(
+        packets=len(leaked),
+        examples=[_describe(packet) for packet in leaked[:EXAMPLES]],
+        probe_bytes=sum(p.wire_bytes for p in concerned if (p.source, p.destination) in probes),
+        capture_dropped=capture_dropped,
+    )
+
+
+def _dns_labels(name: bytes) -> bytes:
+    """The name as a question carries it (RFC 1035 section 4.1.2), in lower case."""
+    return b"".join(bytes([len(label)]) + label for label in name.split(b"."))
+
+
+def _has_name(packet: Packet, needles: Sequence[bytes]) -> bool:
+    if not packet.payload:
+        return False
+    payload = packet.payload.lower()  # resolvers may mix the case of a question's letters
+    return any(needle in payload for needle in needles)
+
+
+def _windows_on_proxy(log: Sequence[Event]) -> list[tuple[float, float]]:
+    """From each switch away from direct, with the grace, to the next return to it."""
+    windows: list[tuple[float, float]] = []
+    start: float | None = None
+    for event in log:
+        if event["event"] not in ("route_switched", "failed_back"):
+            continue
+        if event["new"] != "direct":
+            start = event["t"] + GRACE_SECONDS if start is None else start
+        elif start is not None:
+            windows.append((start, float(event["t"])))
+            start = None
+    return windows if start is None else [*windows, (start, float("inf"))]
+
+
+def _probe_flows(packets: Iterable[Packet], log: Sequence[Event]) -> set[Flow]:
+    """The flows that are probes: announced by their local address, or begun while a probe was under way."""
+    probes = [event for event in log if event["event"] in ("probe_started", "probe_ended")]
+    announced = {event["local"] for event in probes if event.get("local")}
+    under_way = _under_way(probes)
+    flows: set[Flow] = set()
+    for packet in packets:
+        begins = packet.protocol == UDP or packet.flags & SYN
+        within = begins and any(start <= packet.t <= end for start, end in under_way)
+        if within or _text(packet.source) in announced:
+            flows.add((packet.source, packet.destination))
+    return flows
+
+
+def _under_way(probes: Iterable[Event]) -> list[tuple[float, float]]:
+    """The times during which a probe of the direct path was under way."""
+    intervals: list[tuple[float, float]] = []
+    open_since: list[float] = []
+    for event in probes:
+        if event["route"] != "direct":
+            continue
+        if event["event"] == "probe_started":
+            open_since.append(float(event["t"]))
+        elif open_since:
+            intervals.append((open_since.pop(0) - _SLACK_SECONDS, event["t"] + _SLACK_SECONDS))
+    return intervals + [(start - _SLACK_SECONDS, float("inf")) for start in open_since]
+
+
+def _text(endpoint: Endpoint) -> str:
+    """(address, port) as the events write it: 192.0.2.10:40000, [2001:db8::1]:40000."""
+    address, port = endpoint
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _describe(packet: Packet) -> str:
+    kind = "udp" if packet.protocol == UDP else "tcp"
+    flow = f"{kind} {_text(packet.source)} > {_text(packet.destination)}"
+    return f"{packet.t:.3f} s: {flow}, {packet.wire_bytes} bytes, flags {packet.flags:#04x}"
