@@ -54,9 +54,16 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Never returns: exits with 0, 1 or 2 (130 after Ctrl-C)."""
     try:
-        root.main(args=None if arguments is None else list(arguments), prog_name="sidedoor", standalone_mode=True)
+        # Not click's standalone mode, which ends Ctrl-C with 1 and knows no UsageError.
+        status = root.main(
+            args=None if arguments is None else list(arguments), prog_name="sidedoor", standalone_mode=False
+        )
     except UsageError as error:
         click.echo(f"sidedoor: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
         sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,101 @@
+"""The layout that everything else relies on: mirrored tests, pure unit tests, modules without I/O, this checkout."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("sidedoor", "proxy", "client", "censor", "lab")
+IO_MODULES = frozenset({"asyncio", "socket", "ssl"})
+# Unit tests wait for nothing and open no socket: those that do belong to tests/integration.
+NOT_IN_UNIT_TESTS = frozenset(
+    {"sleep", "socket", "socketpair", "create_connection", "create_server", "open_connection", "start_server"}
+)
+
+# Modules that do I/O and nothing else, and the test that covers each.
+COVERED_ELSEWHERE: dict[str, str] = {
+    "sidedoor/__main__.py": "tests/unit/sidedoor/test_cli.py",
+}
+
+
+def sources() -> list[str]:
+    """Every module of the parts; `__init__.py` only where it holds more than its docstring and imports."""
+    found = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py"))
+    return [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py" or _has_code(path)]
+
+
+def _has_code(path: Path) -> bool:
+    plain = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+    return not all(isinstance(node, plain) for node in _tree(path).body)
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """The top-level names of everything that is imported, anywhere in the module, type checking apart."""
+    names: set[str] = set()
+    for node in _outside_type_checking(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _outside_type_checking(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _outside_type_checking(child)
+
+
+def calls(tree: ast.Module) -> set[str]:
+    """The last names of everything that is called: `sleep` for asyncio.sleep(0)."""
+    functions = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {f.attr for f in functions if isinstance(f, ast.Attribute)} | {
+        f.id for f in functions if isinstance(f, ast.Name)
+    }
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_parts_are_those_of_this_checkout(part: str) -> None:
+    assert Path(str(importlib.import_module(part).__file__)).is_relative_to(ROOT / part)
+
+
+@pytest.mark.parametrize("source", sources())
+def test_every_module_has_its_test_file(source: str) -> None:
+    path = Path(source)
+    name = path.parent.name if path.name == "__init__.py" else path.stem
+    mirrored = ROOT / "tests/unit" / path.parent / f"test_{name}.py"
+    elsewhere = COVERED_ELSEWHERE.get(source)
+    assert mirrored.exists() or elsewhere, f"no {mirrored.relative_to(ROOT)}"
+    assert not (mirrored.exists() and elsewhere), f"{source} has a unit test: take it out of COVERED_ELSEWHERE"
+
+
+def test_what_is_covered_elsewhere_exists() -> None:
+    assert not [path for pair in COVERED_ELSEWHERE.items() for path in pair if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("source", sources())
+def test_sans_io_modules_import_no_io(source: str) -> None:
+    tree = _tree(ROOT / source)
+    if "Sans-IO" in (ast.get_docstring(tree) or ""):
+        assert not imports(tree) & IO_MODULES
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/unit").rglob("test_*.py")), ids=lambda p: str(p.name))
+def test_unit_tests_neither_sleep_nor_open_sockets(path: Path) -> None:
+    assert not calls(_tree(path)) & NOT_IN_UNIT_TESTS
+
+
+def test_every_tests_folder_is_a_package() -> None:
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
