@@ -1,0 +1,144 @@
+"""Who plays what: the roles of the standard lab, their hosts and their settings.
+
+The settings types belong to the parts (`proxy.settings`, `client.*`, ...); here they are filled in with the lab's
+addresses, names and files, and turned into plain data for the control line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from client.certificates import write_certificates
+from lab.runtimes import Runtime
+from lab.scenario import Scenario
+from lab.supervisor import RoleSpec
+from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
+from proxy.settings import ProxySettings
+from sidedoor.settings import convert
+
+CLIENT = "client"
+PROXIES = ("proxy1", "proxy2")
+PROXY_PORT = 1080
+ORIGIN_PORT = 443
+# One of the proxies asks for a password, so that both kinds of SOCKS5 session are in every run.
+PROXY_USER, PROXY_PASSWORD = "lab", "through-the-sidedoor"
+# What carries the conversation ends last, what records it after all else.
+_STOPPED_LAST = ("capture-client", "capture-censor")
+
+
+class Deployment:
+    """The roles of one lab. `state`: certificates and the like; `output`: the run's folder."""
+
+    def __init__(self, runtime: Runtime, state: Path, output: Path) -> None:
+        self.topology: Topology = runtime.topology
+        self._runtime = runtime
+        self._state = state
+        self._output = output
+
+    def make_certificates(self) -> None:
+        """A CA of this lab's own, and what it signs for the origin and the web sites."""
+        write_certificates(self._state, "origin", names=(ORIGIN_NAME, NEIGHBOUR_NAME))
+        write_certificates(self._state, "web", names=WEB_NAMES)
+
+    @property
+    def ca_file(self) -> Path:
+        """The lab's CA certificate, as a path of the lab process."""
+        return self._state / "ca.pem"
+
+    def _path(self, path: Path) -> str:
+        return str(self._runtime.path_in_host(path))
+
+    def foundation(self) -> list[RoleSpec]:
+        """What stands before anybody talks: names, the wan's delay, origin, web, proxies, the censor."""
+        names = {name: list(addresses) for name, addresses in self.topology.names.items()}
+        dns = RoleSpec("dns", "dns", "dns", {"names": names, "listen": self._addresses("dns")})
+        return [dns, self._origin(), self._web(), *(self._proxy(name) for name in PROXIES), self._censor()]
+
+    def _addresses(self, host: str) -> list[str]:
+        return list(self.topology.host(host).addresses())
+
+    def _origin(self) -> RoleSpec:
+        settings = {
+            "listen": [_endpoint(address, ORIGIN_PORT) for address in self._addresses("messenger")],
+            "certificate": self._path(self._state / "origin.pem"),
+            "key": self._path(self._state / "origin.key"),
+        }
+        return RoleSpec("origin", "origin", "messenger", settings)
+
+    def _web(self) -> RoleSpec:
+        settings = {
+            "listen": self._addresses("web"),
+            "certificate": self._path(self._state / "web.pem"),
+            "key": self._path(self._state / "web.key"),
+        }
+        return RoleSpec("web", "web", "web", settings)
+
+    def _proxy(self, name: str) -> RoleSpec:
+        listen = tuple(_endpoint(address, PROXY_PORT) for address in self._addresses(name))
+        users = {PROXY_USER: PROXY_PASSWORD} if name == PROXIES[1] else {}
+        settings = ProxySettings(listen=listen, users=users, open=not users)
+        return RoleSpec(name, "proxy", name, msgspec.to_builtins(settings))
+
+    def _censor(self) -> RoleSpec:
+        return RoleSpec("censor", "censor", "censor", {})
+
+    def link(self, scenario: Scenario) -> RoleSpec:
+        """The wan's delay."""
+        return RoleSpec("link", "link", "wan", {"delay_seconds": scenario.link.delay_seconds})
+
+    async def observers(self, number: int) -> list[RoleSpec]:
+        """Captures of run `number` on the client's and the censor's interfaces."""
+        specs = []
+        for host in (CLIENT, "censor"):
+            settings = {
+                "folder": self._path(self._output / "capture"),
+                "host": f"run{number}-{host}",
+                "interfaces": await self._runtime.devices(host),
+            }
+            specs.append(RoleSpec(f"capture-{host}", "capture", host, settings))
+        return specs
+
+    def ends(self, scenario: Scenario, number: int) -> list[RoleSpec]:
+        """The receiver, the sender and the bystander of run `number`."""
+        ca_file = self._path(self.ca_file)
+        origin = {"host": ORIGIN_NAME, "port": ORIGIN_PORT}
+        receiver = {"name": "receiver", "origin": origin, "ca_file": ca_file}
+        sender = {
+            "traffic": msgspec.to_builtins(scenario.traffic),
+            "sender": {
+                "name": CLIENT,
+                "peer": "receiver",
+                "origin": origin,
+                "ca_file": ca_file,
+                "routes": self._routes(),
+                "policy": scenario.policy,
+                "keylog_file": self._path(self._output / "capture" / f"run{number}-tls.keylog"),
+            },
+        }
+        bystander = {"sites": [WEB_NAMES[0], NEIGHBOUR_NAME, WEB_NAMES[1]], "ca_file": ca_file}
+        return [
+            RoleSpec("receiver", "receiver", "receiver", receiver),
+            RoleSpec("client", "sender", CLIENT, sender),
+            RoleSpec("bystander", "bystander", "bystander", bystander),
+        ]
+
+    def _routes(self) -> list[dict[str, Any]]:
+        routes: list[dict[str, Any]] = [{"kind": "direct"}]
+        for name in PROXIES:
+            route = {"kind": "socks5", "name": name, "host": self._addresses(name)[0], "port": PROXY_PORT}
+            if name == PROXIES[1]:
+                route |= {"username": PROXY_USER, "password": PROXY_PASSWORD}
+            routes.append(route)
+        return routes
+
+    def stop_order(self, running: Iterable[str]) -> list[str]:
+        """The order in which to end roles."""
+        return sorted(running, key=lambda role: role in _STOPPED_LAST)
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

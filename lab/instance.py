@@ -1,0 +1,172 @@
+"""Labs as processes of this machine: started, found, entered, stopped, and cleaned up after.
+
+Each lab has a state folder (`sidedoor.api.state_folder`) with `lab.json`: the PID of its launcher, the process that
+everything else of the lab depends on, and the launcher's start time, so that a reused PID is not taken for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lab.runtimes import netns
+from sidedoor.api import Lab, state_folder, state_root
+from sidedoor.settings import UsageError
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.05
+
+
+def run(entry: str, runtime: str, arguments: dict[str, Any], *, output: Path) -> int:
+    """Run `entry` as a lab of its own until it ends; its exit status. Raises UsageError."""
+    state = _make_state(f"run-{os.getpid()}", runtime)
+    try:
+        return _launch(entry, runtime, state, arguments, output)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _launch(entry: str, runtime: str, state: Path, arguments: dict[str, Any], output: Path) -> int:
+    if runtime == "docker":
+        from lab.runtimes import docker  # the SDK is not loaded for labs without Docker
+
+        return docker.launch(entry, state, arguments, output)
+    return netns.launch(entry, state, arguments)
+
+
+def _make_state(name: str, runtime: str) -> Path:
+    folder = state_folder(name)
+    root = state_root()
+    root.mkdir(mode=0o700, exist_ok=True)
+    if root.stat().st_uid != os.getuid():
+        raise UsageError(f"{root} belongs to somebody else; set TMPDIR to a folder of your own")
+    if folder.exists():
+        if _alive(folder) is not None:
+            raise UsageError(f"a lab {name!r} is up already; take it down with: sidedoor lab down --name {name}")
+        shutil.rmtree(folder)
+    (folder / "logs").mkdir(parents=True)
+    owner = {"launcher": os.getpid(), "started": _start_time(os.getpid()), "runtime": runtime}
+    (folder / "lab.json").write_text(json.dumps(owner), encoding="utf-8")
+    return folder
+
+
+def _start_time(pid: int) -> int | None:
+    """A process's start in clock ticks since boot (proc(5), field 22), or None where there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+
+
+def _owner(folder: Path) -> dict[str, Any]:
+    try:
+        owner = json.loads((folder / "lab.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _alive(folder: Path) -> int | None:
+    """The PID of the lab's launcher, or None when it has gone."""
+    owner = _owner(folder)
+    pid = owner.get("launcher")
+    return pid if isinstance(pid, int) and _start_time(pid) == owner["started"] else None
+
+
+def start(name: str, runtime: str, arguments: dict[str, Any]) -> Lab:
+    """Start an interactive lab in the background; returns when it answers. Raises UsageError, with its last words."""
+    folder = state_folder(name)
+    if folder.exists() and _alive(folder) is not None:
+        raise UsageError(f"a lab {name!r} is up already; take it down with: sidedoor lab down --name {name}")
+    state_root().mkdir(mode=0o700, exist_ok=True)
+    log = state_root() / f"{name}.log"
+    with open(log, "wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab.instance", name, runtime, json.dumps(arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    lab = Lab(folder)
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            lab.call("status")
+            return lab
+        except OSError:
+            time.sleep(_POLL_SECONDS)
+    process.terminate()
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+    raise UsageError(said[0].removeprefix("sidedoor: ") if said else f"the lab did not come up; see {log}")
+
+
+def enter(lab: Lab, runtime: str, host: str, ca_file: str) -> tuple[list[str], dict[str, str]]:
+    """What to put in front of a command to run it on `host`, and its environment. Raises UsageError."""
+    if runtime == "docker":
+        from lab.runtimes import docker
+
+        return docker.enter_command(lab.name, host), dict(os.environ)
+    pid = _alive(lab.folder)
+    if pid is None:
+        raise UsageError(f"lab {lab.name} is not up any more; sidedoor lab clean removes what it left")
+    trust = {name: ca_file for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+    return netns.enter_command(pid, host), os.environ | {"PATH": netns.search_path()} | trust
+
+
+def stop(lab: Lab) -> None:
+    """Take the lab down in order, or by force when that takes too long; returns when its launcher has gone."""
+    pid = _alive(lab.folder)
+    try:
+        lab.call("down")
+    except OSError:
+        pass  # it went by itself, between finding it and this
+    deadline = time.monotonic() + STOP_SECONDS
+    while pid is not None and _alive(lab.folder) == pid:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+    _remove(lab.folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_name(f"{folder.name}.log").unlink(missing_ok=True)
+
+
+def clean() -> Iterator[str]:
+    """Remove what killed labs left, saying what; labs that are up are left alone."""
+    for folder in sorted(state_root().glob("*/")):
+        if _alive(folder) is None:
+            _remove(folder)
+            yield f"removed {folder}"
+    if shutil.which("docker"):
+        from lab.runtimes import docker
+
+        alive = {folder.name for folder in state_root().glob("*/")}
+        yield from docker.clean(alive)
+
+
+def _main(name: str, runtime: str, arguments: str) -> int:
+    """The background process of an interactive lab."""
+    try:
+        state = _make_state(name, runtime)
+        status = _launch("lab.session:serve", runtime, state, json.loads(arguments), state)
+    except UsageError as error:
+        print(f"sidedoor: {error}", file=sys.stderr)
+        return 2
+    shutil.rmtree(state, ignore_errors=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

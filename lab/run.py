@@ -1,0 +1,197 @@
+"""One run of a scenario: the steps from a healthy direct path through every block and back, and what they left.
+
+A run never waits without end: each step has its bound, the whole has `timeout_seconds`, and the death of a role that
+the scenario cannot do without ends it. What was seen until then is measured and written all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from lab.control import CommandFailed
+from lab.deployment import CLIENT, Deployment
+from lab.measurement.summary import Clock
+from lab.scenario import Block, Scenario, rules_text
+from lab.supervisor import RoleFailed, Supervisor
+from lab.watch import Watch
+
+HEALTHY_WITHIN_SECONDS = 10.0
+DRAIN_SECONDS = 10.0
+# Without these a run goes nowhere; the client is to survive the loss of anything else.
+ESSENTIAL = frozenset({"origin", "receiver", "client", "censor", "link", "dns"})
+
+Outcome = Literal["completed", "role_died", "timed_out", "interrupted", "failed"]
+
+
+class Progress(Protocol):
+    """What shows a person how far the run is. `t`: seconds since run start."""
+
+    def __call__(self, t: float, step: str) -> None: ...
+
+
+class RunRecord(msgspec.Struct, frozen=True):
+    """What a run left: its events (t since run start), its clock, how it ended and why."""
+
+    number: int
+    seed: int
+    clock: Clock
+    events: list[dict[str, Any]]
+    outcome: Outcome
+    problem: str | None = None
+
+
+class _EssentialRoleDied(Exception):
+    """Ends a run early; the message says which role and how."""
+
+
+class Run:
+    """One repeat of `scenario`; `number` counts from 1. `write` gets each event as it arrives, rebased."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        folder: Path,
+        deployment: Deployment,
+        *,
+        number: int,
+        seed: int,
+        write: Callable[[dict[str, Any]], None],
+        progress: Progress,
+    ) -> None:
+        self._scenario = scenario
+        self._folder = folder
+        self._deployment = deployment
+        self._number = number
+        self._seed = seed
+        self._write = write
+        self._progress = progress
+        self._random = random.Random(seed)
+        self._clock = Clock(monotonic=time.monotonic(), realtime=time.time())
+        self._events: list[dict[str, Any]] = []
+        self._watch = Watch(frozenset(deployment.topology.host(CLIENT).addresses()))
+        self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def now(self) -> float:
+        """Seconds since run start."""
+        return time.monotonic() - self._clock.monotonic
+
+    def take(self, event: dict[str, Any]) -> None:
+        """An event of a role (t = CLOCK_MONOTONIC), or of the lab itself."""
+        event["t"] = round(event["t"] - self._clock.monotonic, 6)
+        self._events.append(event)
+        self._write(event)
+        self._watch.take(event)
+
+    def emit(self, event: str, /, **fields: Any) -> None:
+        """The lab's own events (an Emit)."""
+        self.take({"t": time.monotonic(), "source": "lab", "event": event} | fields)
+
+    def died(self, role: str, status: int) -> None:
+        """To be called when a role ends unasked."""
+        self.emit("role_died", role=role, status=status)
+        if role in ESSENTIAL and not self._died.done():
+            how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            self._died.set_result(f"{role} was {how} in mid-run" if status < 0 else f"{role} {how} in mid-run")
+
+    async def run(self, supervisor: Supervisor) -> RunRecord:
+        """All of it, from starting the roles to stopping them. Only a failure to start raises: RoleFailed."""
+        outcome: Outcome = "completed"
+        problem: str | None = None
+        self.emit(
+            "run_started",
+            scenario=self._scenario.name,
+            seed=self._seed,
+            runtime=supervisor.runtime.name,
+            realtime=self._clock.realtime,
+        )
+        try:
+            async with asyncio.timeout(self._scenario.timeout_seconds):
+                await self._start(supervisor)
+                await self._until_death(self._steps(supervisor))
+        except _EssentialRoleDied as death:
+            outcome, problem = "role_died", str(death)
+        except TimeoutError:
+            outcome, problem = "timed_out", f"not done within {self._scenario.timeout_seconds:g} s"
+        except (CommandFailed, RoleFailed) as failure:
+            outcome, problem = "failed", str(failure)
+        finally:
+            self._progress(self.now(), "stopping")
+            await supervisor.stop(*self._deployment.stop_order(supervisor.roles()))
+        return self.record(outcome, problem)
+
+    def record(self, outcome: Outcome, problem: str | None) -> RunRecord:
+        """What there is of the run, which ended as `outcome`."""
+        self.emit("run_ended", outcome=outcome, problem=problem)
+        return RunRecord(self._number, self._seed, self._clock, self._events, outcome, problem)
+
+    async def _start(self, supervisor: Supervisor) -> None:
+        self._progress(self.now(), "starting the roles")
+        prefix = f"run{self._number}-"
+        foundation = [*self._deployment.foundation(), self._deployment.link(self._scenario)]
+        await supervisor.start(*foundation, log_prefix=prefix)
+        await supervisor.start(*await self._deployment.observers(self._number), log_prefix=prefix)
+        await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)
+        for role, pid in supervisor.roles().items():
+            self.emit("role_started", role=role, pid=pid)
+
+    async def _until_death(self, steps: Any) -> None:
+        """Run `steps`; the death of an essential role ends them."""
+        working = asyncio.create_task(steps, name="steps")
+        try:
+            await asyncio.wait({working, self._died}, return_when=asyncio.FIRST_COMPLETED)
+            if self._died.done():
+                raise _EssentialRoleDied(self._died.result())
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _steps(self, supervisor: Supervisor) -> None:
+        faults = [asyncio.create_task(self._fail(supervisor, f.kill, f.at_seconds)) for f in self._scenario.faults]
+        try:
+            if not await self._watch.until(self._watch.healthy, HEALTHY_WITHIN_SECONDS):
+                raise RoleFailed(f"no message was delivered within {HEALTHY_WITHIN_SECONDS:g} s, before any block")
+            if self._scenario.idle_seconds:
+                self._progress(self.now(), "sending, nothing is blocked")
+                await asyncio.sleep(self._scenario.idle_seconds)
+            for block in self._scenario.blocks:
+                await self._episode(supervisor, block)
+            self._progress(self.now(), "waiting for the last messages")
+            await supervisor.role("client").call("finish", timeout=DRAIN_SECONDS + 5, within_seconds=DRAIN_SECONDS)
+        finally:
+            for fault in faults:
+                fault.cancel()
+            await asyncio.gather(*faults, return_exceptions=True)
+
+    async def _fail(self, supervisor: Supervisor, role: str, at_seconds: float) -> None:
+        await asyncio.sleep(max(0.0, at_seconds - self.now()))
+        self.emit("fault_injected", role=role)
+        supervisor.kill(role)
+
+    async def _episode(self, supervisor: Supervisor, block: Block) -> None:
+        censor, watch = supervisor.role("censor"), self._watch
+        self._progress(self.now(), f"{block.name}: direct, healthy")
+        await asyncio.sleep(block.healthy_seconds + self._random.uniform(0.0, block.jitter_seconds))
+        text = rules_text(self._folder, block)
+        started = self.now()
+        reply = await censor.call("check", rules=text, origin=block.rules)
+        self.emit("episode_started", block=block.name, rules=reply["rules"])
+        self._progress(self.now(), f"{block.name}: blocked")
+        await censor.call("apply", rules=text, origin=block.rules)
+        recovered = await watch.until(lambda: watch.recovered(started, self.now()), block.recover_within_seconds)
+        self._progress(self.now(), f"{block.name}: {'recovered' if recovered else 'not recovered'}")
+        await asyncio.sleep(max(0.0, started + block.block_seconds - self.now()))
+        unblocked = self.now()
+        await censor.call("clear")
+        self.emit("unblocked", block=block.name)
+        self._progress(self.now(), f"{block.name}: unblocked")
+        failed_back = await watch.until(lambda: watch.direct(unblocked, self.now()), block.fail_back_within_seconds)
+        self._progress(self.now(), f"{block.name}: {'direct again' if failed_back else 'not back on the direct path'}")
+        self.emit("episode_ended", block=block.name, recovered=recovered, failed_back=failed_back)

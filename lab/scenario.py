@@ -1,0 +1,129 @@
+"""Scenarios: what a run does and what it must show, as a folder with a `scenario.toml`.
+
+`lab/scenarios/NAME/` are the ones that ship; any folder of the same shape will do. Rule files that a block names lie
+beside the `scenario.toml`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from censor.rules import parse_rules
+from sidedoor.settings import UsageError, read
+
+SHIPPED = Path(__file__).parent / "scenarios"
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The wan between the censor and everything else: one-way delay of each packet, in seconds."""
+
+    delay_seconds: float = 0.02
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the sender sends. The interval is at most half the RTT, else it is the floor of every time measured."""
+
+    interval_seconds: float = 0.02
+    message_bytes: int = 200
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One episode: direct and healthy -> block -> recovered -> unblock -> failed back."""
+
+    name: str
+    rules: str
+    """The file with the censor's rules, beside the scenario."""
+    healthy_seconds: float = 3.0
+    """Before the block; a random part of `jitter_seconds` is added, against the client's timers."""
+    jitter_seconds: float = 0.5
+    block_seconds: float = 5.0
+    """The block stands at least this long."""
+    recover_within_seconds: float = 15.0
+    """When nothing has recovered by then the block is lifted and the episode is right-censored."""
+    fail_back_within_seconds: float = 20.0
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A role that is killed (SIGKILL) so many seconds into the run."""
+
+    kill: str
+    at_seconds: float
+
+
+class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must hold of every run for exit status 0; a field that is left out is not checked."""
+
+    recovered: bool | None = None
+    failed_back: bool | None = None
+    lost: int | None = None
+    duplicated_application: int | None = None
+    messages_at_least: int | None = None
+    hits_at_least: int | None = None
+    switches: int | None = None
+    leaks: int | None = None
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of a `scenario.toml`."""
+
+    name: str
+    description: str
+    repeat: int = 1
+    timeout_seconds: float = 120.0
+    """For one repeat, all in all."""
+    idle_seconds: float = 0.0
+    """How long a scenario without blocks sends."""
+    link: Link = Link()
+    traffic: Traffic = Traffic()
+    policy: dict[str, Any] = {}
+    """Settings of the sender's policy (`client.policies`)."""
+    blocks: tuple[Block, ...] = msgspec.field(name="block", default=())
+    faults: tuple[Fault, ...] = msgspec.field(name="fault", default=())
+    expect: Expectations = Expectations()
+
+
+def find(name: str) -> Path:
+    """The folder of a shipped scenario's name, or of a path. Raises UsageError with the names that there are."""
+    for folder in (SHIPPED / name, Path(name)):
+        if (folder / "scenario.toml").is_file():
+            return folder.resolve()
+    raise UsageError(f"no scenario {name!r}: neither a folder with a scenario.toml nor one of {', '.join(shipped())}")
+
+
+def shipped() -> list[str]:
+    """The names of the scenarios that come with Sidedoor."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/scenario.toml"))
+
+
+def read_scenario(folder: Path) -> Scenario:
+    """The scenario in `folder`. Raises SettingsError that names file and key."""
+    return read(folder / "scenario.toml", Scenario)
+
+
+def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
+    """The scenario in `folder`, its rule files and the `roles` it names checked, too. Raises UsageError."""
+    file = folder / "scenario.toml"
+    scenario = read_scenario(folder)
+    for block in scenario.blocks:
+        rules_text(folder, block)
+    names = [block.name for block in scenario.blocks]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{file}: key `block.name`: two blocks have one name; found {names}")
+    for fault in scenario.faults:
+        if fault.kill not in roles:
+            raise UsageError(f"{file}: key `fault.kill`: no role {fault.kill!r}; expected one of {', '.join(sorted(roles))}")
+    return scenario
+
+
+def rules_text(folder: Path, block: Block) -> str:
+    """The text of a block's rule file, known to be valid. Raises SettingsError that names file and key."""
+    path = folder / block.rules
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror} (rules of block {block.name!r})") from error
+    parse_rules(text, origin=str(path))
+    return text
