@@ -1,0 +1,139 @@
+"""Listening sockets, and accepting on them without ever waiting for one client."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterable
+
+from proxy.settings import parse_listen
+from sidedoor.settings import UsageError
+
+BACKLOG = 1024
+ACCEPTS_AT_ONCE = 64
+BACK_OFF_SECONDS = 0.1
+
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def bind(addresses: Iterable[str]) -> list[socket.socket]:
+    """Listening, non-blocking sockets on all of `addresses`, or on none of them. Raises UsageError."""
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            sockets += _bind(address, sockets)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind(address: str, sockets: list[socket.socket]) -> list[socket.socket]:
+    host, port = parse_listen(address)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {address}: {error.strerror}; check the name") from error
+    made: list[socket.socket] = []
+    try:
+        for family, _, _, _, sockaddr in found:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            made.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(sockaddr)
+            sock.listen(BACKLOG)
+    except OSError as error:
+        for sock in made:
+            sock.close()
+        raise UsageError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}; {_remedy(error)}") from error
+    return made
+
+
+def _remedy(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program has this port: stop it, or choose another with --listen"
+        case errno.EACCES:
+            return "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher one with --listen"
+        case errno.EADDRNOTAVAIL:
+            return "this host has no such address: `ip address` shows those it has"
+        case _:
+            return "choose another address with --listen"
+
+
+def name_of(sockaddr: tuple[object, ...]) -> str:
+    """ "HOST:PORT" of a socket address, IPv6 in brackets."""
+    host, port = sockaddr[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+class Acceptor:
+    """Accepts on one listening socket and hands connections on. Out of descriptors, it refuses one and backs off.
+
+    `exhausted` is called with the error at each such back-off. `close()` closes the listening socket.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        accepted: Callable[[socket.socket, tuple[object, ...]], object],
+        exhausted: Callable[[OSError], object],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._accepted = accepted
+        self._exhausted = exhausted
+        self._reserve: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listener, self._accept)
+
+    def close(self) -> None:
+        """Stop accepting."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        if self._reserve is not None:
+            os.close(self._reserve)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                sock, peer = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._back_off(error)
+                    return
+                continue  # this one connection failed before we took it (accept(2): treat them like EAGAIN)
+            sock.setblocking(False)
+            self._accepted(sock, peer)
+
+    def _back_off(self, error: OSError) -> None:
+        """Refuse one connection on the reserve descriptor, so that its client need not wait; then pause."""
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass
+        self._exhausted(error)
+        self._loop.remove_reader(self._listener)
+        self._timer = self._loop.call_later(BACK_OFF_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        self._timer = None
+        if self._reserve is None:
+            try:
+                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                pass  # still out of descriptors
+        self._loop.add_reader(self._listener, self._accept)

@@ -1,0 +1,82 @@
+"""What every relay takes and reports."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a flow may stay without a byte in either direction, in seconds."""
+
+    idle_seconds: float
+    half_close_seconds: float
+    """The same once one direction has ended: nobody may be left who would close it."""
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often to look for flows that are over their limit: a quarter of it, at most 5 s."""
+        return min(self.idle_seconds / 4, self.half_close_seconds / 4, 5.0)
+
+
+class Reason(StrEnum):
+    """Why a flow ended."""
+
+    EOF = "eof"
+    CLIENT_RESET = "client_reset"
+    TARGET_RESET = "target_reset"
+    IDLE = "idle"
+    HALF_CLOSED = "half_closed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A flow that is over: bytes delivered to the target (up) and to the client (down)."""
+
+    bytes_up: int
+    bytes_down: int
+    reason: Reason
+
+
+class Relay(Protocol):
+    """Carries flows while its context is entered; leaving it resets the flows that are left."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    def add(
+        self, client: socket.socket, target: socket.socket, early_data: bytes, ended: Callable[[Ended], object]
+    ) -> None:
+        """Carry a flow between two connected, non-blocking sockets, which the relay closes. `early_data` goes to the
+        target first. `ended` is called once, when both sockets are closed; it must not raise."""
+
+    def __len__(self) -> int:
+        """Flows now being carried."""
+
+
+_LINGER_RESET = struct.pack("ii", 1, 0)
+_LINGER_OFF = struct.pack("ii", 0, 0)
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make closing `sock` a reset from here on, even when the process is killed: a stream that was cut off must not
+    look complete. Small messages go out at once, and a peer that vanished is noticed by keep-alive."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def close_orderly(sock: socket.socket) -> None:
+    """Close with a FIN behind all bytes, not with the reset of `prepare`."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
+    except OSError:
+        pass  # already reset by the peer
+    sock.close()

@@ -1,0 +1,63 @@
+"""Messages to bytes. Sans-IO.
+
+Every writer raises ProtocolError (fault LOCAL) for a message that the format cannot carry.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from proxy.wire.codes import AUTH_VERSION, SOCKS_VERSION, AddressType
+from proxy.wire.errors import Fault, ProtocolError
+from proxy.wire.messages import Address, AuthResult, Credentials, Greeting, MethodChoice, Reply, Request
+
+
+def write_greeting(message: Greeting) -> bytes:
+    """VER NMETHODS METHODS (RFC 1928 section 3)."""
+    return bytes((SOCKS_VERSION,)) + _counted(bytes(message.methods), "methods")
+
+
+def write_method_choice(message: MethodChoice) -> bytes:
+    """VER METHOD (RFC 1928 section 3)."""
+    return bytes((SOCKS_VERSION, message.method))
+
+
+def write_credentials(message: Credentials) -> bytes:
+    """VER ULEN UNAME PLEN PASSWD (RFC 1929 section 2)."""
+    return bytes((AUTH_VERSION,)) + _counted(message.user, "user") + _counted(message.password, "password")
+
+
+def write_auth_result(message: AuthResult) -> bytes:
+    """VER STATUS (RFC 1929 section 2)."""
+    return bytes((AUTH_VERSION, message.status))
+
+
+def write_request(message: Request) -> bytes:
+    """VER CMD RSV ATYP DST.ADDR DST.PORT (RFC 1928 section 4)."""
+    return bytes((SOCKS_VERSION, message.command, 0)) + _address(message.target)
+
+
+def write_reply(message: Reply) -> bytes:
+    """VER REP RSV ATYP BND.ADDR BND.PORT (RFC 1928 section 6)."""
+    return bytes((SOCKS_VERSION, message.code, 0)) + _address(message.bound)
+
+
+def _counted(data: bytes, what: str) -> bytes:
+    if len(data) > 255:
+        raise ProtocolError(f"{what}: {len(data)} bytes, the format carries 255", fault=Fault.LOCAL)
+    return bytes((len(data),)) + data
+
+
+def _address(address: Address) -> bytes:
+    try:
+        port = address.port.to_bytes(2, "big")
+        match address.type:
+            case AddressType.IPV4:
+                host = IPv4Address(address.host).packed
+            case AddressType.IPV6:
+                host = IPv6Address(address.host).packed
+            case AddressType.DOMAIN:
+                host = _counted(address.host.encode(), "domain")
+    except (OverflowError, ValueError) as error:
+        raise ProtocolError(f"address cannot be written: {error}", fault=Fault.LOCAL) from error
+    return bytes((address.type,)) + host + port
