@@ -8,7 +8,6 @@ was observed is None, and `censored_at_seconds` says how long it was waited for:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -172,10 +171,7 @@ def _sustained(moments: Sequence[float], observed_until: float) -> bool:
     """Whether acks at `moments` (in order) go on for the hold time from the first of them."""
     end = moments[0] + HOLD_SECONDS
     held = [moment for moment in moments if moment < end]
-    following = moments[len(held)] if len(held) < len(moments) else math.inf
-    if observed_until < end or any(later - earlier > HOLD_GAP_SECONDS for earlier, later in pairwise(held)):
-        return False
-    return min(following, end) - held[-1] <= HOLD_GAP_SECONDS
+    return observed_until >= end and all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*held, end]))
 
 
 def _outage(log: Sequence[Event], t0: float, end: float) -> float | None:
