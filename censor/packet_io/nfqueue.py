@@ -175,6 +175,12 @@ class NfQueue:
         self._last_id = id_
         return QueuedPacket(id_, payload, hw_protocol, indev, outdev, mark, length or len(payload), t)
 
+    def set_fail_open(self, fail_open: bool) -> None:
+        """Change what happens to packets while the queue is full."""
+        flags = attribute(_CFG_FLAGS, _be32.pack(fail_open * _FLAG_FAIL_OPEN))
+        mask = attribute(_CFG_MASK, _be32.pack(_FLAG_FAIL_OPEN))
+        self._socket.send(message(_SUBSYSTEM, _MSG_CONFIG, self.settings.number, flags + mask))
+
     def verdict(self, id_: int, verdict: Verdict, mark: int | None = None) -> None:
         """Release packet `id_`; with `mark`, its packet mark (NFQA_MARK) is set first."""
         self._send(_MSG_VERDICT, id_, verdict, mark)

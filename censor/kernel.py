@@ -1,0 +1,139 @@
+"""Puts the censor's rules into the kernel of this network namespace, and removes them.
+
+It runs `nft` and `iptables-restore` with the scripts of censor/kernel_rules.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+
+from censor import kernel_rules
+from censor.kernel_rules import HeadRules
+from censor.rules import Rule
+from sidedoor.settings import UsageError
+
+_SECONDS = 20.0
+_FAMILIES = ("", "6")  # iptables, ip6tables
+_TOOLS = ("nft", *(f"ip{family}tables-{verb}" for family in _FAMILIES for verb in ("restore", "save")))
+_RESTORE = tuple((f"ip{family}tables-restore", "--noflush", "-w") for family in _FAMILIES)
+_NFT = ("nft", "-f", "-")
+
+
+class KernelError(Exception):
+    """A kernel program refused its script; the message says which one and why."""
+
+
+class Kernel:
+    """The address rules in force, by serial number, and the scripts' way into the kernel."""
+
+    def __init__(self, log_group: int) -> None:
+        self._log_group = log_group
+        self._serial = 0
+        self._current: dict[int, Rule] = {}
+        self._previous: dict[int, Rule] = {}
+
+    def install(self, head: HeadRules) -> None:
+        """Start from nothing (a killed predecessor's rules are removed) with the base rules. Blocks for some 50 ms.
+
+        Raises UsageError: tool missing, no permission; KernelError.
+        """
+        check_tools()
+        cleanup()
+        _run(_NFT, kernel_rules.table_script())
+        for command in _RESTORE:
+            _run(command, kernel_rules.head_script(head) + kernel_rules.base_script())
+
+    async def set_head(self, head: HeadRules) -> None:
+        """Replace the rules of the head-of-flow queueing, both families at the same time. Raises KernelError."""
+        script = kernel_rules.head_script(head)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for command in _RESTORE:
+                    group.create_task(_run_async(command, script), name=command[0])
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def set_addresses(self, rules: tuple[Rule, ...]) -> None:
+        """Leave exactly these address rules in force, in one transaction. Raises KernelError, and nothing changed."""
+        serials = {rule: serial for serial, rule in self._current.items()}
+        current = {}
+        for rule in rules:
+            if rule not in serials:
+                self._serial += 1
+                serials[rule] = self._serial
+            current[serials[rule]] = rule
+        removed = {serial: rule for serial, rule in self._current.items() if serial not in current}
+        added = [serial for serial in current if serial not in self._current]
+        if current == self._current and list(current) == list(self._current):
+            return
+        await _run_async(_NFT, kernel_rules.addresses_script(current, added, removed, self._log_group))
+        self._previous, self._current = self._current, current
+
+    def rule_of(self, prefix: str) -> Rule | None:
+        """The rule, perhaps just lifted, that logged a packet with this prefix."""
+        serial = kernel_rules.serial_of(prefix)
+        return None if serial is None else self._current.get(serial) or self._previous.get(serial)
+
+
+def check_tools() -> None:
+    """Raises UsageError when a program that the censor needs is not there."""
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise UsageError(f"not found: {', '.join(missing)}; install the packages nftables and iptables")
+
+
+def cleanup() -> bool:
+    """Remove whatever a censor has left in the kernel of this network namespace; True: there was something.
+
+    Raises UsageError: tool missing, no permission; KernelError.
+    """
+    check_tools()
+    found = False
+    for family, restore in zip(_FAMILIES, _RESTORE, strict=True):
+        script = kernel_rules.removal_script(_run((f"ip{family}tables-save",), ""))
+        if script:
+            found = True
+            _run(restore, script)
+    tables = _run(("nft", "list", "tables"), "")
+    if f"table inet {kernel_rules.TABLE}\n" in tables:
+        found = True
+        _run(_NFT, kernel_rules.table_removal_script())
+    return found
+
+
+def _run(command: tuple[str, ...], script: str) -> str:
+    try:
+        done = subprocess.run(command, input=script.encode(), capture_output=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(f"{command[0]}: no answer within {_SECONDS:.0f} s") from error
+    _check(command, done.returncode, done.stderr)
+    return done.stdout.decode(errors="replace")
+
+
+async def _run_async(command: tuple[str, ...], script: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            _, stderr = await process.communicate(script.encode())
+    except BaseException as error:
+        # A transaction that has begun may still commit: end the program and see it end, so that cleanup comes after.
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        if isinstance(error, TimeoutError):
+            raise KernelError(f"{command[0]}: no answer within {_SECONDS:.0f} s") from error
+        raise
+    _check(command, process.returncode or 0, stderr)
+
+
+def _check(command: tuple[str, ...], status: int, stderr: bytes) -> None:
+    if not status:
+        return
+    text = " ".join(stderr.decode(errors="replace").split())
+    if "not permitted" in text or "ermission denied" in text or "must be root" in text:
+        raise UsageError(f"{command[0]}: not permitted; run as root, in a user namespace, or with NET_ADMIN")
+    raise KernelError(f"{' '.join(command)} failed (exit {status}): {text}")
