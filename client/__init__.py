@@ -1,0 +1,12 @@
+"""The test messenger: two ends that exchange numbered messages through an origin, and go on when a path is blocked.
+
+- `client.messages`: the records the three speak over WebSocket (Sans-IO).
+- `client.delivery`: the sender's `Outbox` and the receiver's `Inbox`: every message shown once, in order (Sans-IO).
+- `client.switchboard`, `client.origin`: who gets which record; the TLS server around it.
+- `client.policies`: which path messages take; observations in, commands out (Sans-IO).
+- `client.routes`: how a path is dialed: direct, or through a SOCKS5 proxy.
+- `client.sender`, `client.receiver`: the two ends. `client.settings`: what they are told.
+- `client.certificates`: a CA and leaves for the origin. `client.cli`: `sidedoor client ...`.
+
+docs/client.md tells the story.
+"""

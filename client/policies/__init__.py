@@ -1,0 +1,168 @@
+"""Policies: which path messages take. Observations and time in, commands out. Sans-IO.
+
+A policy sees what its driver (`client.sender`) does and learns on the connections, and answers each observation with
+commands. It numbers the connections itself, so that it can talk about one before it stands. It never sees a socket,
+a clock or a message's body.
+
+    driver                      policy
+      start(now)            ->  [Dial(1, "direct")]
+      Established(1)        ->  [Use(1, "direct")]
+      Sent(1, id)           ->  []              ... deadline() moves to when an answer is overdue
+      tick(now)             ->  [PathBad("direct", "ack_overdue"), Dial(2, "proxy1")]
+      Established(2)        ->  [Use(2, "proxy1"), Abort(1)]
+
+The driver promises: an observation about a connection comes only after its Dial and never after its Abort, Close, Ended
+or DialFailed; `tick` is called at or after `deadline()`, with the time it really is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+# What a policy is told.
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """A dialed connection stands, all stages up to the WebSocket upgrade. `seconds`: what the dial took."""
+
+    connection: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """A dial has ended without a connection; `stage` and `failure` as in `client.routes`."""
+
+    connection: int
+    stage: str
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An established connection has ended by itself; `failure` in OONI's words, as `connection_reset`, `eof_error`."""
+
+    connection: int
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A copy of the message went out by the connection."""
+
+    connection: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The origin has accepted the copy of message `id` that went by this connection: the path carried both ways."""
+
+    connection: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ponged:
+    """The answer to this policy's ping `number`."""
+
+    connection: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Anything else came by the connection (an end-to-end ack): it is alive in one direction at least."""
+
+    connection: int
+
+
+Observation = Established | DialFailed | Ended | Sent | Answered | Ponged | Heard
+
+# What a policy orders.
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Start to dial `route`; the connection has this number from now on."""
+
+    connection: int
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send an application-level ping."""
+
+    connection: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Messages go out by this established connection from now on."""
+
+    connection: int
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Give the connection or the dial up at once, with an RST, so that the kernel retransmits nothing more."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End an established connection in order."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathBad:
+    """To be reported: the path in use is bad; reason: ack_overdue, reset, eof, dial_failed."""
+
+    route: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeStarted:
+    """To be reported: `connection` is a deliberate attempt on a path that is not in use."""
+
+    connection: int
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeEnded:
+    """To be reported: the attempt carried an answer (failure None), or how it failed."""
+
+    connection: int
+    route: str
+    failure: str | None
+
+
+Command = Dial | Ping | Use | Abort | Close | PathBad | ProbeStarted | ProbeEnded
+
+
+class Policy(Protocol):
+    """What every policy is. All times are in seconds on one monotonic clock."""
+
+    def start(self, now: float) -> list[Command]: ...
+
+    def observe(self, observation: Observation, now: float) -> list[Command]: ...
+
+    def deadline(self) -> float | None:
+        """When `tick` is to be called next; None: not before another observation. Ask after every call."""
+        ...
+
+    def tick(self, now: float) -> list[Command]: ...
+
+
+DIRECT: Literal["direct"] = "direct"
+"""The name of the route that uses no proxy."""

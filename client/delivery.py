@@ -1,0 +1,150 @@
+"""Delivery: every message shown once and in order, whatever paths its copies take. Sans-IO.
+
+The sender keeps a message in its `Outbox` until the receiver's end-to-end ack is back. When a connection is lost, all
+that went out by it and has no ack yet goes out again, lowest id first, under the same id. The receiver's `Inbox` drops
+copies and holds back what came too early, so that loss, duplication and reordering by changing paths end here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from client.messages import Message
+
+WINDOW_MESSAGES = 256
+"""How far the sender may be ahead of its lowest unacknowledged id. The receiver holds back up to four times as many."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message in the outbox. `connection` is the one that the latest copy went out by, None before the first."""
+
+    id: int
+    body: bytes
+    queued_at: float
+    attempts: int = 0
+    connection: int | None = None
+
+
+class Outbox:
+    """The sender's messages that have no end-to-end ack yet. Ids count from 1."""
+
+    def __init__(self, *, window_messages: int = WINDOW_MESSAGES, limit_messages: int = 4096) -> None:
+        self._window = window_messages
+        self._limit = limit_messages
+        self._entries: dict[int, Entry] = {}
+        self._ready: list[int] = []  # A heap of ids to (re)send; ids acknowledged meanwhile are skipped when popped.
+        self._last_id = 0
+        self.duplicate_acks = 0
+        self.peak = 0
+
+    def __len__(self) -> int:
+        """Messages without an ack, sent or not."""
+        return len(self._entries)
+
+    @property
+    def full(self) -> bool:
+        """Whether `submit` would exceed the limit: the time for back-pressure."""
+        return len(self._entries) >= self._limit
+
+    @property
+    def base(self) -> int:
+        """The lowest id without an ack; the next id when there is none."""
+        return next(iter(self._entries), self._last_id + 1)
+
+    def submit(self, body: bytes, now: float) -> int:
+        """Queue a message and return its id. Raises OverflowError when the outbox is full."""
+        if self.full:
+            raise OverflowError(f"{self._limit} messages wait for an ack already")
+        self._last_id += 1
+        self._entries[self._last_id] = Entry(self._last_id, body, now)
+        heapq.heappush(self._ready, self._last_id)
+        self.peak = max(self.peak, len(self._entries))
+        return self._last_id
+
+    def next(self, connection: int) -> Entry | None:
+        """The message to send on `connection` now, marked as sent on it; None: none is due or the window is full."""
+        while self._ready:
+            entry = self._entries.get(self._ready[0])
+            if entry is not None and entry.id >= self.base + self._window:
+                return None
+            heapq.heappop(self._ready)
+            if entry is not None:
+                entry.attempts += 1
+                entry.connection = connection
+                return entry
+        return None
+
+    def lost(self, connection: int) -> int:
+        """`connection` is gone: what went out by it last and has no ack is to be sent again. Returns how many."""
+        again = [entry for entry in self._entries.values() if entry.connection == connection]
+        for entry in again:
+            entry.connection = None
+            heapq.heappush(self._ready, entry.id)
+        return len(again)
+
+    def acked(self, id_: int, now: float) -> float | None:
+        """The end-to-end ack of a message: seconds since it was queued; None when it had been acknowledged already."""
+        entry = self._entries.pop(id_, None)
+        if entry is None:
+            self.duplicate_acks += 1
+            return None
+        return now - entry.queued_at
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What became of one copy that arrived.
+
+    `shown`: the messages to show now, in order, each with whether it was reordered (RFC 4737 section 3.3: it arrived
+    after one with a higher id). `duplicate`: this message had arrived before. `ack_again`: it had been shown before, so
+    that its ack may have been lost.
+    """
+
+    shown: tuple[tuple[Message, bool], ...] = ()
+    duplicate: bool = False
+    ack_again: bool = False
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The receiver's side of one sender session. `next_id` is the id to show next."""
+
+    window_messages: int = 4 * WINDOW_MESSAGES
+    next_id: int = 1
+    delivered: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    refused: int = 0
+    _held: dict[int, tuple[Message, bool]] = field(default_factory=dict)
+    _highest: int = 0
+
+    def receive(self, message: Message) -> Arrival:
+        """Take one copy. Beyond the window it is dropped without an ack (`refused`) and the sender keeps it."""
+        self._skip_to(message.base)
+        if message.id < self.next_id or message.id in self._held:
+            self.duplicates += 1
+            return Arrival(duplicate=True, ack_again=message.id < self.next_id)
+        if message.id >= self.next_id + self.window_messages:
+            self.refused += 1
+            return Arrival()
+        late = message.id < self._highest
+        self._highest = max(self._highest, message.id)
+        self._held[message.id] = (message, late)
+        self.reordered += late
+        shown = tuple(self._release())
+        self.delivered += len(shown)
+        return Arrival(shown=shown)
+
+    def _skip_to(self, base: int) -> None:
+        """All below `base` has been shown, by this receiver or the one before it."""
+        if base > self.next_id:
+            self.next_id = base
+            self._held = {id_: held for id_, held in self._held.items() if id_ >= base}
+
+    def _release(self) -> Iterator[tuple[Message, bool]]:
+        while (held := self._held.pop(self.next_id, None)) is not None:
+            self.next_id += 1
+            yield held

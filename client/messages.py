@@ -1,0 +1,92 @@
+"""The messenger's records: what the two ends and the origin say to each other. Sans-IO.
+
+One record is one binary WebSocket message (RFC 6455 section 5.6), a MessagePack array whose first item names the
+record. A message travels sender -> origin -> receiver; the origin answers each copy with `Accepted` on the connection
+it came by, which tells the sender about the *path*; the receiver answers with `Ack` when it has shown the message,
+which tells the sender about the *message*.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+PATH = "/messages"
+"""Where the origin serves its WebSocket."""
+
+LIMIT_BYTES = 1 << 20
+"""The longest encoded record that either side takes; a longer one ends its connection."""
+
+
+class RecordError(ValueError):
+    """Bytes that are no record of this protocol: the connection they came by is to be closed."""
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
+    """The first record on a connection that is to carry messages. The newest hello of a peer gets its records."""
+
+    peer: str
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag="message"):
+    """A numbered message.
+
+    `session` is drawn anew by each sender process, so that ids may start from 1 again. `base` is the lowest id that was
+    not acknowledged when this copy was made: all below it were shown, so that a receiver without memory knows where to
+    start. `queued_at` is in seconds on the sender's monotonic clock and means something to the sender only.
+    """
+
+    sender: str
+    receiver: str
+    session: int
+    id: int
+    base: int
+    queued_at: float
+    body: bytes
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
+    """The origin has a copy of the message; answered on the connection by which the copy came."""
+
+    id: int
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
+    """The receiver has shown the message to its user. Since it shows in order, all lower ids are shown, too."""
+
+    sender: str
+    receiver: str
+    session: int
+    id: int
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
+    """Asks the origin for a sign of life. Needs no hello: also for connections that carry nothing (yet)."""
+
+    number: int
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
+    """The answer to the ping of the same number, on the same connection."""
+
+    number: int
+
+
+Record = Hello | Message | Accepted | Ack | Ping | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """The record as the payload of one binary WebSocket message."""
+    return _encoder.encode(record)
+
+
+def decode(payload: bytes) -> Record:
+    """The record in `payload`. Raises RecordError on anything else, a payload over LIMIT_BYTES included."""
+    if len(payload) > LIMIT_BYTES:
+        raise RecordError(f"a record of {len(payload)} bytes, over the limit of {LIMIT_BYTES}")
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"not a record of this messenger: {error}") from error

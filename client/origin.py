@@ -1,0 +1,165 @@
+"""The origin server: TLS and WebSocket around the switchboard. The same address serves `GET /` to innocent visitors."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import ssl
+from contextlib import AsyncExitStack
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from client.messages import LIMIT_BYTES, PATH, Record, RecordError, decode, encode
+from client.routes.tcp import endpoint
+from client.settings import OriginSettings
+from client.switchboard import Misbehaviour, Outgoing, Switchboard
+from sidedoor.events import Emit
+from sidedoor.settings import SettingsError, UsageError
+
+QUEUE_RECORDS = 8192
+"""Records that wait for one connection; a connection that lets more pile up is closed (its peer comes back)."""
+HEARTBEAT_SECONDS = 30.0
+"""WebSocket pings to each end, which find connections whose other end has gone without a word."""
+USER_TIMEOUT_MILLISECONDS = 20_000
+"""TCP_USER_TIMEOUT (RFC 5482): how long unacknowledged data may hang before the connection is given up."""
+GREETING = "This is the messenger's origin. It is up.\n"
+
+
+async def serve_origin(settings: OriginSettings, emit: Emit, *, ready: asyncio.Event | None = None) -> None:
+    """Serve until cancelled. `ready` is set, and `origin_listening` emitted, once all addresses are bound.
+
+    Raises SettingsError for a bad address, certificate or key, UsageError when an address cannot be bound.
+    """
+    context = _context(settings)
+    origin = _Origin(emit)
+    app = web.Application()
+    app.add_routes([web.get("/", _greet), web.get(PATH, origin.handle)])
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    async with AsyncExitStack() as stack:
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(origin.close)
+        for listen in settings.listen:
+            await web.SockSite(runner, _listening(listen), ssl_context=context).start()
+        emit("origin_listening", addresses=[endpoint(address) for address in runner.addresses])
+        if ready is not None:
+            ready.set()
+        await asyncio.Event().wait()
+
+
+async def _greet(_: web.Request) -> web.Response:
+    return web.Response(text=GREETING)
+
+
+class _Origin:
+    """The open WebSockets, by number, each with the queue of what is to go out by it."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._switchboard = Switchboard(emit)
+        self._numbers = itertools.count(1)
+        self._queues: dict[int, asyncio.Queue[Record | None]] = {}
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """One WebSocket, until it ends."""
+        websocket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT_SECONDS, compress=False, max_msg_size=LIMIT_BYTES, timeout=1.0
+        )
+        await websocket.prepare(request)
+        _limit_retransmission(request)
+        number = next(self._numbers)
+        queue = self._queues[number] = asyncio.Queue(QUEUE_RECORDS)
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(_write(websocket, queue), name=f"origin writer {number}")
+                await self._read(number, websocket)
+                writer.cancel()
+        finally:
+            del self._queues[number]
+            self._switchboard.left(number)
+        return websocket
+
+    async def close(self) -> None:
+        """Ask every connection to end; the application's clean-up waits for them."""
+        for queue in self._queues.values():
+            _end(queue)
+
+    async def _read(self, number: int, websocket: web.WebSocketResponse) -> None:
+        async for frame in websocket:
+            try:
+                if frame.type is not WSMsgType.BINARY:
+                    raise RecordError("a record is a binary message")
+                outgoing = self._switchboard.receive(number, decode(frame.data))
+            except (RecordError, Misbehaviour) as error:
+                await websocket.close(code=WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:100])
+                return
+            self._send(outgoing)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        for number, record in outgoing:
+            queue = self._queues.get(number)
+            if queue is None:
+                continue
+            try:
+                queue.put_nowait(record)
+            except asyncio.QueueFull:
+                _end(queue)
+
+
+async def _write(websocket: web.WebSocketResponse, queue: asyncio.Queue[Record | None]) -> None:
+    try:
+        while (record := await queue.get()) is not None:
+            await websocket.send_bytes(encode(record))
+        await websocket.close(code=WSCloseCode.GOING_AWAY)
+    except ConnectionError:
+        pass  # The reader notices the end.
+
+
+def _end(queue: asyncio.Queue[Record | None]) -> None:
+    """Let the writer close its connection; what still waits is dropped, the ends ask for it again."""
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(None)
+
+
+def _limit_retransmission(request: web.Request) -> None:
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MILLISECONDS)
+
+
+def _context(settings: OriginSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+    except OSError as error:
+        detail = error.strerror or str(error)
+        raise SettingsError(
+            f"certificate {settings.certificate} with key {settings.key}: cannot be used: {detail}"
+        ) from error
+    return context
+
+
+def _listening(listen: str) -> socket.socket:
+    host, port = parse_address(listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise UsageError(f"cannot listen on {listen}: {error.strerror}; choose another --listen") from error
+    return sock
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """ "HOST:PORT" or "[HOST]:PORT" as host and port. Raises SettingsError."""
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"{text!r}: expected HOST:PORT, an IPv6 host in brackets")
+    return host, int(port)

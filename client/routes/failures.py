@@ -1,0 +1,74 @@
+"""Exceptions as OONI's failure strings (ooni/spec data-formats/df-007-errors.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+
+import aiohttp
+import dns.exception
+import dns.resolver
+from python_socks import ProxyError
+
+_ERRNO = {
+    errno.ECONNREFUSED: "connection_refused",
+    errno.ECONNRESET: "connection_reset",
+    errno.EPIPE: "connection_reset",
+    errno.ECONNABORTED: "connection_aborted",
+    errno.EHOSTUNREACH: "host_unreachable",
+    errno.ENETUNREACH: "network_unreachable",
+    errno.ETIMEDOUT: "timed_out",
+}
+_SOCKS_REPLY = {  # RFC 1928 section 6; the names of OONI's older data.
+    0x02: "socks_connection_not_allowed",
+    0x04: "socks_host_unreachable",
+    0x06: "socks_ttl_expired",
+}
+_X509_UNKNOWN_AUTHORITY = (18, 19, 20, 21)  # OpenSSL's X509_V_ERR_*: self-signed, or no issuer found.
+_X509_HOSTNAME_MISMATCH = (62, 64)
+
+
+def failure_of(error: BaseException) -> str:
+    """OONI's word for this exception; `unknown_failure: ...` where it has none."""
+    if isinstance(error, dns.exception.DNSException):
+        return _of_dns(error)
+    if isinstance(error, ProxyError) and error.error_code in _SOCKS_REPLY:
+        return _SOCKS_REPLY[error.error_code]
+    if isinstance(error, ProxyError) and error.error_code is None and "closed" in str(error):
+        return "eof_error"
+    if isinstance(error, ssl.SSLError):
+        return _of_tls(error)
+    if isinstance(error, EOFError | asyncio.IncompleteReadError | aiohttp.ServerDisconnectedError):
+        return "eof_error"
+    if isinstance(error, OSError) and error.errno in _ERRNO:
+        return _ERRNO[error.errno]
+    if isinstance(error, TimeoutError):
+        return "generic_timeout_error"
+    if isinstance(error, ConnectionError):  # asyncio's own, without an errno: the peer ended the stream.
+        return "eof_error"
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted"
+    return f"unknown_failure: {str(error) or type(error).__name__}"
+
+
+def _of_dns(error: dns.exception.DNSException) -> str:
+    if isinstance(error, dns.resolver.NXDOMAIN):
+        return "dns_nxdomain_error"
+    if isinstance(error, dns.resolver.NoAnswer):
+        return "dns_no_answer"
+    if isinstance(error, dns.resolver.NoNameservers):
+        return "dns_refused_error" if "REFUSED" in str(error) else "dns_servfail_error"
+    if isinstance(error, dns.exception.Timeout):
+        return "generic_timeout_error"
+    return f"unknown_failure: {error}"
+
+
+def _of_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _X509_HOSTNAME_MISMATCH:
+            return "ssl_invalid_hostname"
+        if error.verify_code in _X509_UNKNOWN_AUTHORITY:
+            return "ssl_unknown_authority"
+        return "ssl_invalid_certificate"
+    return "eof_error" if isinstance(error, ssl.SSLEOFError) else "ssl_failed_handshake"

@@ -1,0 +1,97 @@
+"""Names to addresses: a stub resolver that asks as an application does, and that tests and labs can point elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+import dns.asyncresolver
+import dns.exception
+import dns.nameserver
+import dns.resolver
+
+from client.settings import ResolverSettings
+from sidedoor.settings import SettingsError
+
+RESOLUTION_DELAY_SECONDS = 0.05
+"""How long the answer of one family waits for the other's (RFC 8305 section 3)."""
+
+
+class Resolver:
+    """Resolves A and AAAA side by side. Without `nameservers` it reads the host's resolv.conf anew for each name."""
+
+    def __init__(self, settings: ResolverSettings) -> None:
+        self._settings = settings
+        self._nameservers = [_nameserver(text) for text in settings.nameservers]
+
+    async def resolve(self, name: str) -> list[str]:
+        """Addresses of `name`, families interleaved, IPv6 first (RFC 8305 section 4); an address literal as it is.
+
+        Raises dns.exception.DNSException.
+        """
+        if _is_address(name):
+            return [name]
+        if name in self._settings.hosts:
+            return list(self._settings.hosts[name])
+        resolver = self._resolver()
+        async with asyncio.TaskGroup() as group:
+            queries = [
+                group.create_task(_query(resolver, name, type_), name=f"resolve {name} {type_}")
+                for type_ in ("AAAA", "A")
+            ]
+            done, waiting = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
+            if waiting and isinstance(next(iter(done)).result(), list):
+                _, waiting = await asyncio.wait(waiting, timeout=RESOLUTION_DELAY_SECONDS)
+                for query in waiting:
+                    query.cancel()
+        answers = [query.result() for query in queries if not query.cancelled()]
+        families = [answer for answer in answers if isinstance(answer, list)]
+        if not families:
+            raise _worst([answer for answer in answers if isinstance(answer, dns.exception.DNSException)])
+        return _interleave(*families)
+
+    def _resolver(self) -> dns.asyncresolver.Resolver:
+        resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
+        if self._nameservers:
+            resolver.nameservers = self._nameservers
+        resolver.timeout = self._settings.try_seconds
+        resolver.lifetime = self._settings.total_seconds
+        return resolver
+
+
+async def _query(resolver: dns.asyncresolver.Resolver, name: str, type_: str) -> list[str] | dns.exception.DNSException:
+    try:
+        answer = await resolver.resolve(name, type_, search=False)
+    except dns.exception.DNSException as error:
+        return error
+    return [record.address for record in answer]
+
+
+def _worst(errors: list[dns.exception.DNSException]) -> dns.exception.DNSException:
+    """The failure that says most: an answer of no kind is no news when the other family's query failed outright."""
+    return next((error for error in errors if not isinstance(error, dns.resolver.NoAnswer)), errors[0])
+
+
+def _interleave(first: list[str], second: list[str] | None = None) -> list[str]:
+    second = second or []
+    mixed = [address for pair in zip(first, second, strict=False) for address in pair]
+    return mixed + first[len(second) :] + second[len(first) :]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nameserver(text: str) -> dns.nameserver.Nameserver:
+    """ "ADDRESS", "ADDRESS:PORT" or "[ADDRESS]:PORT". Raises SettingsError."""
+    address, port = text, "53"
+    if not _is_address(text):
+        address, _, port = text.rpartition(":")
+        address = address.removeprefix("[").removesuffix("]")
+    if not _is_address(address) or not port.isdecimal():
+        raise SettingsError(f"nameserver {text!r}: expected ADDRESS or ADDRESS:PORT, IPv6 in brackets")
+    return dns.nameserver.Do53Nameserver(address, int(port))

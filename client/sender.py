@@ -1,0 +1,300 @@
+"""The sending end: the driver between policy, routes, connections and the user's messages.
+
+Each connection that the policy dials is a `_Line` with one task, which dials, then reads, and has a writer beside it.
+Only the line in use takes messages from the outbox, so that a full transport holds back the sender and nothing else.
+All calls into the policy are synchronous; what they order is done before anything else happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from client.delivery import Outbox
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
+from client.policies import (
+    DIRECT,
+    Abort,
+    Answered,
+    Close,
+    Command,
+    Dial,
+    DialFailed,
+    Ended,
+    Established,
+    Heard,
+    Observation,
+    PathBad,
+    Ponged,
+    ProbeEnded,
+    ProbeStarted,
+    Sent,
+    Use,
+)
+from client.policies import Ping as PingCommand
+from client.policies.sidedoor import Sidedoor
+from client.routes import Attempt, DialError
+from client.routes.catalogue import make_routes
+from client.routes.connection import Connection
+from client.settings import SenderSettings
+from sidedoor.events import Emit
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection, from its dial to its end. `control`: records that go out before any message."""
+
+    number: int
+    route: str
+    attempt: Attempt = field(default_factory=Attempt)
+    control: deque[Record] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    connection: Connection | None = None
+    task: asyncio.Task[None] | None = None
+    closing: bool = False
+
+
+class Sender:
+    """Sends messages to `settings.peer`, by whatever route carries them. Raises SettingsError for a bad CA file.
+
+    `submit` may be called before and while `run` runs; `run` ends by cancellation only.
+    """
+
+    def __init__(self, settings: SenderSettings, emit: Emit) -> None:
+        self._settings = settings
+        self._emit = emit
+        self._routes = make_routes(settings, settings.routes)
+        self._policy = Sidedoor(list(self._routes), settings.policy)
+        self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
+        self._session = secrets.randbits(63)
+        self._route = settings.routes[0].name
+        self._lines: dict[int, _Line] = {}
+        self._in_use: _Line | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._progress = asyncio.Event()
+
+    # -- what the user calls
+
+    def submit(self, body: bytes) -> int:
+        """Queue a message; returns its id. Raises OverflowError when `limit_messages` wait already (see `room`)."""
+        now = time.monotonic()
+        peak = self._outbox.peak
+        id_ = self._outbox.submit(body, now)
+        self._emit("message_queued", t=now, id=id_, bytes=len(body))
+        if self._outbox.peak > peak:
+            self._emit("queue_length", t=now, length=self._outbox.peak)
+        self._wake_in_use()
+        return id_
+
+    async def room(self) -> None:
+        """Wait until `submit` has room: back-pressure."""
+        while self._outbox.full:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait until every message is acknowledged, at most `timeout` seconds; whether that was reached."""
+        try:
+            async with asyncio.timeout(timeout):
+                while len(self._outbox):
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages without an end-to-end ack, sent or not."""
+        return len(self._outbox)
+
+    async def run(self) -> None:
+        """Keep a path up and messages moving until cancelled; then close what is open."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._obey(self._policy.start(time.monotonic()))
+                await asyncio.Event().wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    # -- between policy and lines
+
+    def _observe(self, observation: Observation, now: float | None = None) -> None:
+        self._obey(self._policy.observe(observation, time.monotonic() if now is None else now))
+
+    def _tick(self) -> None:
+        self._obey(self._policy.tick(time.monotonic()))
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            self._execute(command)
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._policy.deadline()
+        self._timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, self._tick)
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case Dial(connection=number, route=route):
+                self._dial(_Line(number, route))
+            case PingCommand(connection=number, number=ping):
+                self._control(self._lines[number], Ping(ping))
+            case Use(connection=number):
+                self._use(self._lines[number])
+            case Abort(connection=number):
+                self._abort(self._lines[number])
+            case Close(connection=number):
+                line = self._lines[number]
+                line.closing = True
+                line.wake.set()
+                self._forget(line)
+            case PathBad(route=route, reason=reason):
+                self._emit("path_bad", route=route, reason=reason)
+            case ProbeStarted(route=route):
+                self._emit("probe_started", route=route, ok=None, failure=None, local=None)
+            case ProbeEnded(connection=number, route=route, failure=failure):
+                sockets = self._lines[number].attempt.locals
+                local = sockets[-1] if sockets else None
+                self._emit(
+                    "probe_ended", route=route, ok=failure is None, failure=failure, local=local, sockets=list(sockets)
+                )
+
+    def _dial(self, line: _Line) -> None:
+        assert self._group is not None
+        self._lines[line.number] = line
+        line.task = self._group.create_task(self._run_line(line), name=f"{line.route} #{line.number}")
+
+    def _use(self, line: _Line) -> None:
+        self._in_use = line
+        old, self._route = self._route, line.route
+        if old != line.route:
+            self._emit("failed_back" if line.route == DIRECT else "route_switched", old=old, new=line.route)
+        self._control(line, Hello(self._settings.name))
+
+    def _abort(self, line: _Line) -> None:
+        if line.connection is not None:
+            line.connection.abort()
+        assert line.task is not None
+        line.task.cancel()
+        self._forget(line)
+
+    def _forget(self, line: _Line) -> None:
+        """The line is of no more use: its messages without an ack go out again by the line in use."""
+        del self._lines[line.number]
+        if self._in_use is line:
+            self._in_use = None
+        self._outbox.lost(line.number)
+        self._wake_in_use()
+
+    def _control(self, line: _Line, record: Record) -> None:
+        line.control.append(record)
+        line.wake.set()
+
+    def _wake_in_use(self) -> None:
+        if self._in_use is not None:
+            self._in_use.wake.set()
+
+    # -- one line
+
+    async def _run_line(self, line: _Line) -> None:
+        began = time.monotonic()
+        try:
+            connection = await self._routes[line.route].dial(line.attempt)
+        except DialError as error:
+            self._emit("route_failed", route=line.route, stage=error.stage, failure=error.failure)
+            self._end(line, DialFailed(line.number, error.stage, error.failure))
+            return
+        line.connection = connection
+        now = time.monotonic()
+        stages = dict(line.attempt.stages)
+        self._emit(
+            "route_dialed", t=now, route=line.route, connection=line.number, stages=stages, local=connection.local
+        )
+        self._observe(Established(line.number, now - began), now)
+        try:
+            await self._converse(line, connection)
+        finally:
+            await connection.close()
+
+    async def _converse(self, line: _Line, connection: Connection) -> None:
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(self._write(line, connection), name=f"{line.route} #{line.number} writer")
+            while (record := await connection.receive()) is not None:
+                self._received(line, record)
+            self._end(line, Ended(line.number, connection.failure))
+            if not line.closing:
+                writer.cancel()
+
+    def _end(self, line: _Line, observation: DialFailed | Ended) -> None:
+        """The line has ended by itself; no observation if it was given up before."""
+        if self._lines.get(line.number) is not line:
+            return
+        self._outbox.lost(line.number)
+        if self._in_use is line:
+            self._in_use = None
+        self._observe(observation)
+        del self._lines[line.number]
+        self._wake_in_use()
+
+    async def _write(self, line: _Line, connection: Connection) -> None:
+        try:
+            while not line.closing or line.control:
+                await line.wake.wait()
+                line.wake.clear()
+                await self._write_ready(line, connection)
+            await connection.close()
+        except ConnectionError:
+            pass  # The reader learns how it ended.
+
+    async def _write_ready(self, line: _Line, connection: Connection) -> None:
+        while True:
+            if line.control:
+                await connection.send(line.control.popleft())
+                continue
+            entry = self._outbox.next(line.number) if self._in_use is line else None
+            if entry is None:
+                return
+            message = Message(
+                sender=self._settings.name,
+                receiver=self._settings.peer,
+                session=self._session,
+                id=entry.id,
+                base=self._outbox.base,
+                queued_at=entry.queued_at,
+                body=entry.body,
+            )
+            now = time.monotonic()
+            attempt = entry.attempts
+            await connection.send(message)
+            self._emit("message_sent", t=now, id=entry.id, route=line.route, attempt=attempt, connection=line.number)
+            if line.number in self._lines:
+                self._observe(Sent(line.number, entry.id), now)
+
+    def _received(self, line: _Line, record: Record) -> None:
+        now = time.monotonic()
+        if isinstance(record, Ack):
+            self._acked(line, record, now)
+        if line.number not in self._lines:
+            return  # Closing: what still comes counts for the messages, not for the policy.
+        match record:
+            case Accepted(id=id_):
+                self._observe(Answered(line.number, id_), now)
+            case Pong(number=number):
+                self._observe(Ponged(line.number, number), now)
+            case _:
+                self._observe(Heard(line.number), now)
+
+    def _acked(self, line: _Line, ack: Ack, now: float) -> None:
+        if ack.session != self._session:
+            return  # For an earlier life of this sender.
+        latency = self._outbox.acked(ack.id, now)
+        if latency is not None:
+            self._emit("message_acked", t=now, id=ack.id, route=line.route, latency_seconds=latency)
+            self._progress.set()
+            self._wake_in_use()
