@@ -15,13 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import instance, scenario
-from lab.experiment import Plan
+from lab.plan import ExperimentPlan, SessionPlan
 from lab.roles import ROLE_NAMES
 from sidedoor.api import DEFAULT_NAME, Lab, LabError
 from sidedoor.settings import UsageError
 
 _runtime = click.option(
-    "--runtime", type=click.Choice(["netns", "docker"]), default="netns", show_default=True, help="Where the hosts live."
+    "--runtime",
+    type=click.Choice(["netns", "docker"]),
+    default="netns",
+    show_default=True,
+    help="Where the hosts live.",
 )
 _name = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab, where several are up.")
 
@@ -67,7 +71,7 @@ def run(
     folder = scenario.find(scenario_name)
     loaded = scenario.load(folder, roles=ROLE_NAMES)
     out = _run_folder(out or Path("runs") / loaded.name)
-    plan = Plan(
+    plan = ExperimentPlan(
         scenario=str(folder),
         out=str(out),
         seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
@@ -102,7 +106,7 @@ def _run_folder(path: Path) -> Path:
 @click.option("--delay", "delay_seconds", type=click.FloatRange(0, 10), default=0.02, help="Of the wan, one way, in s.")
 def up(runtime: str, name: str, delay_seconds: float) -> None:
     """Bring an interactive lab up and leave it running in the background."""
-    started = instance.start(name, runtime, {"delay_seconds": delay_seconds})
+    started = instance.start(name, runtime, msgspec.to_builtins(SessionPlan(delay_seconds=delay_seconds)))
     _show(started)
 
 
@@ -143,6 +147,10 @@ def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
 
     curl, OpenSSL and Python trust the lab's certificates there.
     """
+    if command[0] == "--":  # click leaves it in place behind a positional argument
+        command = command[1:]
+    if not command:
+        raise UsageError("no command to run; for example: sidedoor lab exec client -- curl https://messenger.example/")
     running = Lab.find(name)
     state = running.status()
     if host not in state["hosts"]:

@@ -107,7 +107,8 @@ class RoleConnection:
         if self.closed.is_set():
             raise CommandFailed(f"{self.role}: {command}: the role has ended")
         self._last_id += 1
-        future = self._pending[self._last_id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._pending[self._last_id] = future
         self._writer.write(_encode({"id": self._last_id, "command": command, "arguments": arguments}) + b"\n")
         try:
             async with asyncio.timeout(timeout):

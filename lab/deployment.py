@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 
-from client.certificates import write_certificates
+from client.certificates import make_authority, make_leaf
 from lab.runtimes import Runtime
 from lab.scenario import Scenario
 from lab.supervisor import RoleSpec
 from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
 from proxy.settings import ProxySettings
-from sidedoor.settings import convert
 
 CLIENT = "client"
 PROXIES = ("proxy1", "proxy2")
@@ -41,8 +40,12 @@ class Deployment:
 
     def make_certificates(self) -> None:
         """A CA of this lab's own, and what it signs for the origin and the web sites."""
-        write_certificates(self._state, "origin", names=(ORIGIN_NAME, NEIGHBOUR_NAME))
-        write_certificates(self._state, "web", names=WEB_NAMES)
+        authority = make_authority()
+        self.ca_file.write_bytes(authority.pem)
+        for server, names in (("origin", (ORIGIN_NAME, NEIGHBOUR_NAME)), ("web", WEB_NAMES)):
+            leaf = make_leaf(authority, names)
+            (self._state / f"{server}.pem").write_bytes(leaf.certificate_pem)
+            (self._state / f"{server}.key").write_bytes(leaf.key_pem)
 
     @property
     def ca_file(self) -> Path:

@@ -24,7 +24,9 @@ class Display:
 
     def __enter__(self) -> Display:
         runs = "1 run" if self._repeat == 1 else f"{self._repeat} runs"
-        self._console.print(f"[bold]{self._scenario.name}[/bold] on {self._runtime}, {runs}: {self._scenario.description}")
+        self._console.print(
+            f"[bold]{self._scenario.name}[/bold] on {self._runtime}, {runs}: {self._scenario.description}"
+        )
         if self._status:
             self._status.start()
         return self

@@ -22,6 +22,7 @@ from lab.display import Display
 from lab.measurement import leaks, packets
 from lab.measurement.summary import Run as RunSummary
 from lab.measurement.summary import Summary, encode, measure_run, summarize
+from lab.plan import ExperimentPlan
 from lab.run import Run, RunRecord
 from lab.runtimes import Runtime
 from lab.scenario import Scenario, read_scenario
@@ -32,26 +33,14 @@ from lab.verdict import failures
 HELD, DID_NOT_HOLD, INTERRUPTED = 0, 1, 130
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run, and where to: the arguments of `run`, as they cross into the lab process."""
-
-    scenario: str
-    """The scenario's folder."""
-    out: str
-    seed: int
-    repeat: int
-    timeout_seconds: float | None = None
-    json: bool = False
-
-
 def run(arguments: dict[str, Any], runtime: Runtime, state: Path, stop: int) -> int:
     """Run the plan on `runtime`; returns the exit status. The end of the pipe `stop` interrupts it."""
-    plan = msgspec.convert(arguments, Plan)
+    plan = msgspec.convert(arguments, ExperimentPlan)
     return asyncio.run(_Experiment(plan, runtime, state).run(stop))
 
 
 class _Experiment:
-    def __init__(self, plan: Plan, runtime: Runtime, state: Path) -> None:
+    def __init__(self, plan: ExperimentPlan, runtime: Runtime, state: Path) -> None:
         self._plan = plan
         self._runtime = runtime
         self._out = Path(plan.out)

@@ -114,7 +114,9 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
         raise UsageError(f"{file}: key `block.name`: two blocks have one name; found {names}")
     for fault in scenario.faults:
         if fault.kill not in roles:
-            raise UsageError(f"{file}: key `fault.kill`: no role {fault.kill!r}; expected one of {', '.join(sorted(roles))}")
+            raise UsageError(
+                f"{file}: key `fault.kill`: no role {fault.kill!r}; expected one of {', '.join(sorted(roles))}"
+            )
     return scenario
 
 

@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from lab.control import LINE_LIMIT_BYTES, CommandFailed
 from lab.deployment import ORIGIN_PORT, PROXIES, PROXY_PORT, Deployment
+from lab.plan import SessionPlan
 from lab.runtimes import Runtime
 from lab.scenario import Scenario
 from lab.supervisor import RoleFailed, Supervisor
@@ -25,12 +26,6 @@ from sidedoor.events import encode
 from sidedoor.settings import UsageError
 
 Answer = dict[str, Any]
-
-
-class SessionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How the lab is to stand: the arguments of `serve`."""
-
-    delay_seconds: float
 
 
 def serve(arguments: dict[str, Any], runtime: Runtime, state: Path, stop: int) -> int:
@@ -66,8 +61,8 @@ class _Session:
                     self._runtime,
                     self._state,
                     self._state / "logs",
-                    lambda event: events.write(msgspec.json.encode(event) + b"\n"),
-                    lambda role, status: self._died(role, status, events.write),
+                    lambda event: _write(events, event),
+                    lambda role, status: self._died(role, status, events),
                 ) as self._supervisor:
                     foundation = [*self._deployment.foundation(), self._deployment.link(self._scenario())]
                     await self._supervisor.start(*foundation)
@@ -85,9 +80,9 @@ class _Session:
             {"name": "session", "description": "", "link": {"delay_seconds": self._plan.delay_seconds}}, Scenario
         )
 
-    def _died(self, role: str, status: int, write: Callable[[bytes], Any]) -> None:
+    def _died(self, role: str, status: int, events: BinaryIO) -> None:
         self._dead.append(role)
-        write(encode("lab", "role_died", {"role": role, "status": status}))
+        events.write(encode("lab", "role_died", {"role": role, "status": status}))
 
     async def _serve(self) -> None:
         path = self._state / "lab.sock"
@@ -144,3 +139,7 @@ class _Session:
     async def _down(self) -> Answer:
         self._ending.set()
         return {}
+
+
+def _write(events: BinaryIO, event: dict[str, Any]) -> None:
+    events.write(msgspec.json.encode(event) + b"\n")

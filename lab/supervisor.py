@@ -98,13 +98,10 @@ class Supervisor:
         log = self.logs / f"{log_prefix}{spec.role}.log"
         process = await self.runtime.spawn(spec.host, spec.role, self._roster.path, log)
         exited = asyncio.create_task(process.wait(), name=f"exit of {spec.role}")
+        waiting = asyncio.create_task(ready.wait(), name=f"{spec.role} ready")
         try:
             async with asyncio.timeout(START_SECONDS):
-                await asyncio.wait({exited, joined}, return_when=asyncio.FIRST_COMPLETED)
-                if joined.done():
-                    waiting = asyncio.create_task(ready.wait(), name=f"{spec.role} ready")
-                    await asyncio.wait({exited, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                    waiting.cancel()
+                await asyncio.wait({exited, waiting}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             process.kill()
             exited.cancel()
@@ -113,6 +110,8 @@ class Supervisor:
             process.kill()
             exited.cancel()
             raise
+        finally:
+            waiting.cancel()
         if not ready.is_set():
             raise RoleFailed(f"role {spec.role} ended with status {exited.result()} at start: {_last_line(log)}")
         watcher = asyncio.create_task(self._watch(spec.role, exited), name=f"watch {spec.role}")
@@ -130,7 +129,9 @@ class Supervisor:
         for each in running:
             each.stopping = True
             each.connection.hang_up()
-        _, late = await asyncio.wait({each.watcher for each in running}, timeout=STOP_SECONDS) if running else (None, ())
+        _, late = (
+            await asyncio.wait({each.watcher for each in running}, timeout=STOP_SECONDS) if running else (None, ())
+        )
         for each in running:
             if each.watcher in late:
                 each.process.kill()

@@ -15,7 +15,8 @@ def failures(expect: Expectations, run: Run, *, switches: int) -> Iterator[str]:
         if expect.recovered and not block.recovered:
             yield f"block {block.name}: not recovered within {_seconds(block.censored_at_seconds)}"
         if expect.failed_back and block.failback_seconds is None:
-            yield f"block {block.name}: not back on the direct path within {_seconds(block.failback_censored_at_seconds)}"
+            waited = _seconds(block.failback_censored_at_seconds)
+            yield f"block {block.name}: not back on the direct path within {waited}"
         if expect.hits_at_least is not None and block.hits < expect.hits_at_least:
             yield f"block {block.name}: {block.hits} packets hit, expected at least {expect.hits_at_least}"
     counts = (

@@ -39,7 +39,7 @@ class Watch:
         self._arrived.set()
 
     def recovered(self, since: float, now: float) -> bool:
-        """Whether a message born after the first hit since `since` was acked and acks have gone on for the hold time."""
+        """Whether a message born after the first hit since `since` was acked, and acks went on for the hold time."""
         t0 = next((t for t in self._hits if t >= since), None)
         if t0 is None:
             return False
@@ -48,7 +48,11 @@ class Watch:
     def direct(self, since: float, now: float) -> bool:
         """Whether messages born after `since` are acked on the direct path, and have been for the hold time."""
         return self._sustained(
-            [t for t, id_, route in self._acks if t >= since and route == "direct" and self._queued.get(id_, -1.0) >= since],
+            [
+                t
+                for t, id_, route in self._acks
+                if t >= since and route == "direct" and self._queued.get(id_, -1.0) >= since
+            ],
             now,
         )
 

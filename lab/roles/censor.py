@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from censor.censor import Censor
+from censor.censor import Censor, CensorSettings
 from censor.rules import parse_rules
-from censor.settings import CensorSettings
 from lab.control import RoleControl
 from sidedoor.settings import convert
 

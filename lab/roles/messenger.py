@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from client.origin import OriginSettings, serve_origin
-from client.receiver import ReceiverSettings, run_receiver
-from client.sender import Sender, SenderSettings
+from client.origin import serve_origin
+from client.receiver import run_receiver
+from client.sender import Sender
+from client.settings import OriginSettings, ReceiverSettings, SenderSettings
 from lab.control import RoleControl
 from lab.scenario import Traffic
 from sidedoor.settings import convert
@@ -23,7 +24,11 @@ from sidedoor.settings import convert
 async def run_origin(settings: dict[str, Any], control: RoleControl) -> None:
     """Serve until cancelled."""
     origin = convert(settings, OriginSettings, origin="origin")
-    await serve_origin(origin, control.emit, ready=lambda addresses: control.emit("role_ready"))
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve_origin(origin, control.emit, ready=ready), name="origin")
+        await ready.wait()
+        control.emit("role_ready")
 
 
 async def run_receiver_role(settings: dict[str, Any], control: RoleControl) -> None:
@@ -49,7 +54,8 @@ async def run_sender(settings: dict[str, Any], control: RoleControl) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            await sender.submit(os.urandom(role.traffic.message_bytes))
+            await sender.room()
+            sender.submit(os.urandom(role.traffic.message_bytes))
             # On a grid, so that a slow moment does not change how many messages a run has.
             due += role.traffic.interval_seconds
             await asyncio.sleep(max(0.0, due - loop.time()))
@@ -60,7 +66,8 @@ async def run_sender(settings: dict[str, Any], control: RoleControl) -> None:
 
         async def finish(within_seconds: float) -> dict[str, Any]:
             traffic.cancel()
-            return {"pending": await sender.drain(within_seconds)}
+            await sender.drain(within_seconds)
+            return {"pending": sender.unacknowledged}
 
         control.on("finish", finish)
         control.emit("role_ready")

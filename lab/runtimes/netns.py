@@ -69,7 +69,7 @@ def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
         env=os.environ | {"PATH": search_path()},
         # A session of its own: a Ctrl-C reaches this process only, which then ends the lab in order.
         start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads here
+        preexec_fn=die_with_parent,
     )
     os.close(options_read)
     os.close(stop_read)
@@ -150,7 +150,8 @@ class NetnsRuntime:
         assert self._writer is not None
         self._last_id += 1
         request = {"id": self._last_id, "host": host, "role": role, "control": str(control), "log": str(log)}
-        future = self._spawning[self._last_id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[NetnsProcess] = asyncio.get_running_loop().create_future()
+        self._spawning[self._last_id] = future
         self._writer.write(json.dumps(request).encode() + b"\n")
         return await future
 
