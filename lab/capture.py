@@ -230,9 +230,9 @@ async def run_capture(settings: CaptureSettings, emit: Emit) -> None:
         )
 
 
-def dropped_packets(folder: str | Path) -> int | None:
-    """Packets that the captures in `folder` dropped, over all hosts; None where no host left its counts there."""
-    files = [path for path in Path(folder).glob("*.json") if os.path.getsize(path)]
+def dropped_packets(folder: str | Path, *, hosts: str = "*") -> int | None:
+    """Packets that the captures in `folder` dropped, over the hosts that match the pattern; None where none matches."""
+    files = [path for path in Path(folder).glob(f"{hosts}.json") if os.path.getsize(path)]
     if not files:
         return None
     counts = [msgspec.json.decode(path.read_bytes(), type=dict[str, InterfaceStats]) for path in files]

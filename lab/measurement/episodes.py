@@ -60,11 +60,17 @@ class _Episode(msgspec.Struct, frozen=True, kw_only=True):
     horizon: float
 
 
-def measure_blocks(events: Iterable[Event], client_addresses: Iterable[str]) -> list[Block]:
-    """All episodes of a run, in order. `client_addresses`: the measured host's own, as text."""
+def measure_blocks(
+    events: Iterable[Event], client_addresses: Iterable[str], *, monotonic_at_start: float = 0.0
+) -> list[Block]:
+    """All episodes of a run, in order.
+
+    `client_addresses`: the measured host's own, as text. `monotonic_at_start`: CLOCK_MONOTONIC at run start, which a
+    rule's bracket (`before`, `after`) counts on, unlike `t`.
+    """
     log = sorted(events, key=lambda event: float(event["t"]))
     addresses = frozenset(client_addresses)
-    return [_measure(log, episode, addresses) for episode in _episodes(log)]
+    return [_measure(log, episode, addresses, monotonic_at_start) for episode in _episodes(log)]
 
 
 def blocked_intervals(events: Iterable[Event]) -> list[tuple[str, float, float]]:
@@ -98,11 +104,11 @@ def _episodes(log: Sequence[Event]) -> list[_Episode]:
     return episodes
 
 
-def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str]) -> Block:
+def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str], start: float) -> Block:
     within = [event for event in log if episode.started <= event["t"] <= episode.ended]
     hits = [event for event in within if event["event"] == "censor_hit" and _is_of(event, addresses)]
     t0 = float(hits[0]["t"]) if hits else None
-    block = Block(name=episode.name, t0_rule=_rule_bracket(within, episode.rules), t0=t0, hits=len(hits))
+    block = Block(name=episode.name, t0_rule=_rule_bracket(within, episode.rules, start), t0=t0, hits=len(hits))
     if t0 is None:
         return block
     route = _route_in_use(log, t0)
@@ -131,11 +137,11 @@ def _is_of(hit: Event, addresses: frozenset[str]) -> bool:
     return hit.get("source_address") in addresses or hit.get("destination_address") in addresses
 
 
-def _rule_bracket(within: Sequence[Event], rules: tuple[str, ...]) -> tuple[float, float] | None:
+def _rule_bracket(within: Sequence[Event], rules: tuple[str, ...], start: float) -> tuple[float, float] | None:
     enforced = [event for event in within if event["event"] == "rule_enforced" and event["rule"] in rules]
     if not enforced:
         return None
-    return min(float(e["before"]) for e in enforced), max(float(e["after"]) for e in enforced)
+    return min(e["before"] for e in enforced) - start, max(e["after"] for e in enforced) - start
 
 
 def _route_in_use(log: Sequence[Event], t: float) -> str:

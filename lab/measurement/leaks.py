@@ -95,7 +95,7 @@ def _windows_on_proxy(log: Sequence[Event]) -> list[tuple[float, float]]:
 def _probe_flows(packets: Iterable[Packet], log: Sequence[Event]) -> set[Flow]:
     """The flows that are probes: announced by their local address, or begun while a probe was under way."""
     probes = [event for event in log if event["event"] in ("probe_started", "probe_ended")]
-    announced = {event["local"] for event in probes if event.get("local")}
+    announced = {local for event in probes for local in (event.get("local"), *event.get("sockets", ())) if local}
     under_way = _under_way(probes)
     flows: set[Flow] = set()
     for packet in packets:

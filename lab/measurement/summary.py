@@ -75,7 +75,7 @@ def measure_run(
     return Run(
         seed=seed,
         clock=clock,
-        blocks=measure_blocks(log, client_addresses),
+        blocks=measure_blocks(log, client_addresses, monotonic_at_start=clock.monotonic),
         messages=count_messages(log),
         cost=count_cost(log, probe_bytes=leaks.probe_bytes),
         collateral=count_collateral(log),
