@@ -106,17 +106,17 @@ class RoleConnection:
         """Send a command and wait for its reply (seconds). Raises CommandFailed."""
         if self.closed.is_set():
             raise CommandFailed(f"{self.role}: {command}: the role has ended")
-        self._last_id += 1
+        self._last_id = id_ = self._last_id + 1
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._pending[self._last_id] = future
-        self._writer.write(_encode({"id": self._last_id, "command": command, "arguments": arguments}) + b"\n")
+        self._pending[id_] = future
+        self._writer.write(_encode({"id": id_, "command": command, "arguments": arguments}) + b"\n")
         try:
             async with asyncio.timeout(timeout):
                 reply = await future
         except TimeoutError:
             raise CommandFailed(f"{self.role}: {command}: no reply within {timeout:g} s") from None
         finally:
-            self._pending.pop(self._last_id, None)
+            self._pending.pop(id_, None)
         if not reply["ok"]:
             raise CommandFailed(f"{self.role}: {command}: {reply['error']}")
         return reply

@@ -176,7 +176,7 @@ def measured(record: RunRecord, out: Path, topology: Topology) -> RunSummary:
             messenger_addresses=topology.names[ORIGIN_NAME],
             messenger_names=[ORIGIN_NAME],
             proxy_addresses=[address for proxy in PROXIES for address in topology.host(proxy).addresses()],
-            capture_dropped=dropped_packets(out / "capture"),
+            capture_dropped=dropped_packets(out / "capture", hosts=f"run{record.number}-*"),
         )
     result = measure_run(
         record.events, seed=record.seed, clock=record.clock, client_addresses=client_addresses, leaks=found

@@ -34,9 +34,16 @@ async def run(name: str, control_path: str | Path) -> None:
                 task.cancel()
     except BaseExceptionGroup as failures:
         # One failure ends a role; its own last line is what the lab quotes.
-        raise failures.exceptions[0] from None
+        raise _first(failures) from None
     finally:
         await control.close()
+
+
+def _first(error: BaseException) -> BaseException:
+    """The failure itself, out of the groups that the role's own task groups put around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def main(name: str, control_path: str | Path) -> None:

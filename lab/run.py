@@ -27,9 +27,6 @@ DRAIN_SECONDS = 10.0
 # Without these a run goes nowhere; the client is to survive the loss of anything else.
 ESSENTIAL = frozenset({"origin", "receiver", "client", "censor", "link", "dns"})
 
-# Fields of events that are moments of CLOCK_MONOTONIC.
-_MOMENTS = {"t", "before", "after"}
-
 Outcome = Literal["completed", "role_died", "timed_out", "interrupted", "failed"]
 
 
@@ -87,8 +84,7 @@ class Run:
 
     def take(self, event: dict[str, Any]) -> None:
         """An event of a role (t = CLOCK_MONOTONIC), or of the lab itself."""
-        for moment in _MOMENTS & event.keys():
-            event[moment] = round(event[moment] - self._clock.monotonic, 6)
+        event["t"] = round(event["t"] - self._clock.monotonic, 6)
         self._events.append(event)
         self._write(event)
         self._watch.take(event)

@@ -14,9 +14,14 @@ def failures(expect: Expectations, run: Run, *, switches: int) -> Iterator[str]:
     for block in run.blocks:
         if expect.recovered and not block.recovered:
             yield f"block {block.name}: not recovered within {_seconds(block.censored_at_seconds)}"
-        if expect.failed_back and block.failback_seconds is None:
+        if expect.recovered is False and block.recovered:
+            yield f"block {block.name}: recovered, expected that it would not"
+        failed_back = block.failback_seconds is not None
+        if expect.failed_back and not failed_back:
             waited = _seconds(block.failback_censored_at_seconds)
             yield f"block {block.name}: not back on the direct path within {waited}"
+        if expect.failed_back is False and failed_back:
+            yield f"block {block.name}: back on the direct path, expected that it would not be"
         if expect.hits_at_least is not None and block.hits < expect.hits_at_least:
             yield f"block {block.name}: {block.hits} packets hit, expected at least {expect.hits_at_least}"
     counts = (
