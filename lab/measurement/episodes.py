@@ -84,7 +84,7 @@ def _episodes(log: Sequence[Event]) -> list[_Episode]:
     starts = [event for event in log if event["event"] == "episode_started"]
     horizons = [*(float(event["t"]) for event in starts[1:]), end]
     episodes = []
-    for start, horizon in zip(starts, horizons, strict=True):
+    for start, horizon in zip(starts, horizons, strict=False):  # without a block there is an end only
         name, rules, t = start["block"], tuple(start.get("rules") or ()), float(start["t"])
         within = [event for event in log if t <= event["t"] <= horizon]
         ended = [e["t"] for e in within if e["event"] == "episode_ended" and e["block"] == name]

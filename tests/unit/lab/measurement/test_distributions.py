@@ -1,0 +1,52 @@
+"""Percentiles and intervals, with and without censored values."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.measurement.distributions import Distribution, describe, percentile
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"),
+    [([], 50, None), ([3.0], 99, 3.0), ([1, 2, 3, 4], 50, 2), ([4, 3, 2, 1], 95, 4), ([1, 2], 0, 1)],
+)
+def test_percentile_is_a_measured_value(values: list[float], percent: float, expected: float | None) -> None:
+    assert percentile(values, percent) == expected
+
+
+def test_nothing_is_described_as_nothing() -> None:
+    assert describe([]) == Distribution()
+    assert describe([], [4.0, 5.0]) == Distribution(n=2, n_censored=2)
+
+
+def test_one_run_has_no_interval() -> None:
+    assert describe([0.4]) == Distribution(n=1, p50=0.4, p95=0.4, p99=0.4)
+
+
+def test_equal_values_have_a_point_for_an_interval() -> None:
+    assert describe([0.4] * 3).ci95 == (0.4, 0.4)
+
+
+def test_a_sample_and_its_interval_are_the_same_each_time() -> None:
+    values = [float(i) for i in range(1, 101)]
+    found = describe(values)
+    assert (found.n, found.p50, found.p95, found.p99) == (100, 50.0, 95.0, 99.0)
+    assert found.ci95 is not None
+    assert 35 < found.ci95[0] < 50 < found.ci95[1] < 65
+    assert describe(values[::-1]) == found
+
+
+def test_censored_runs_count_and_hide_the_percentiles_that_they_could_hold() -> None:
+    found = describe([1.0, 2.0, 3.0], [10.0])
+    assert (found.n, found.n_censored, found.p50, found.p95) == (4, 1, 2.0, None)
+
+
+def test_an_early_censored_run_shifts_the_rest_by_kaplan_meier() -> None:
+    # Watched for 1.5 only: at 2 the risk set is 2 of 4, so S(1) = 3/4, S(2) = 3/8, S(3) = 0.
+    found = describe([1.0, 2.0, 3.0], [1.5])
+    assert (found.p50, found.p95) == (2.0, 3.0)
+
+
+def test_an_interval_that_reaches_into_the_censored_is_none() -> None:
+    assert describe([1.0, 2.0], [10.0, 10.0, 10.0]).ci95 is None
