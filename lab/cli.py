@@ -100,6 +100,27 @@ def _run_folder(path: Path) -> Path:
     return path.resolve()
 
 
+@lab.command("report")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--svg", type=click.Path(path_type=Path), help="Also save what is shown as a picture.")
+def report_(folder: Path, svg: Path | None) -> None:
+    """Show the results in a run's FOLDER again."""
+    from lab import report
+    from lab.measurement.summary import decode
+
+    file = folder / "summary.json"
+    try:
+        summary = decode(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}; is {folder} a run's folder?") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{file}: not a summary of this version: {error}") from error
+    console = Console(record=svg is not None, width=100 if svg else None)
+    console.print(report.terminal_table(summary))
+    if svg:
+        console.save_svg(str(svg), title=f"sidedoor lab run {summary.scenario}")
+
+
 @lab.command()
 @_runtime
 @_name

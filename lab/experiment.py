@@ -1,6 +1,6 @@
 """An experiment: a scenario repeated, measured and written into a run folder. What `sidedoor lab run` runs.
 
-`run` is the supervisor's entry on every runtime (see `lab.runtimes`). The folder (docs/files.md):
+`run` is the supervisor's entry on every runtime (see `lab.runtimes`). The folder (docs/lab.md):
 `summary.json`, `events.jsonl`, `ooni.jsonl`, `report.html`, `capture/`, `logs/`.
 """
 

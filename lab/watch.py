@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 HOLD_SECONDS = 2.0
-"""How long acks must go on for a path to count as recovered (docs/metrics.md, `ttr_seconds`)."""
+"""How long acks must go on for a path to count as recovered (docs/lab.md, `ttr_seconds`)."""
 GAP_SECONDS = 1.0
 """Acks that are further apart than this have not gone on."""
 _POLL_SECONDS = 0.05

@@ -1,0 +1,85 @@
+"""What a lab could leave on the machine, listed before and after; and the lab's processes, found from outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from sidedoor.api import state_root
+
+
+def snapshot() -> dict[str, set[str]]:
+    """Namespaces, interfaces, kernel rules, containers, networks, lab processes and lab folders, by kind."""
+    return {
+        "network namespaces": _network_namespaces(),
+        "interfaces": set(os.listdir("/sys/class/net")),
+        "nft": _lines("nft", "list", "ruleset"),
+        "iptables": _lines("iptables-save"),
+        "ip6tables": _lines("ip6tables-save"),
+        "containers": _lines("docker", "ps", "--all", "--format", "{{.Names}}"),
+        "networks": _lines("docker", "network", "ls", "--format", "{{.Name}}"),
+        "processes": {f"{pid} {name}" for pid, name in lab_processes()},
+        "folders": {path.name for path in state_root().glob("*")} if state_root().exists() else set(),
+    }
+
+
+def left_behind(before: dict[str, set[str]], *, but: frozenset[str] = frozenset()) -> dict[str, set[str]]:
+    """What there is now and was not `before`, by kind; kinds in `but` are not looked at."""
+    now = snapshot()
+    return {kind: now[kind] - before[kind] for kind in before if kind not in but and now[kind] - before[kind]}
+
+
+def _network_namespaces() -> set[str]:
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            found.add(os.readlink(process / "ns/net"))
+        except OSError:
+            continue
+    return found
+
+
+def _lines(*command: str) -> set[str]:
+    program = shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        return set()
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+    lines = (line.split("[")[0].strip() for line in done.stdout.splitlines() if not line.startswith("#"))
+    # Packet and byte counts of chains and rules change by themselves.
+    return {line for line in lines if "counter packets" not in line}
+
+
+def lab_processes() -> Iterator[tuple[int, str]]:
+    """PID and name of every process of any lab: its init, supervisor, hosts and roles."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (process / "comm").read_text().strip()
+        except OSError:
+            continue
+        if name.startswith(("sd-", "sd@")):
+            yield int(process.name), name
+
+
+def descendant(ancestor: int, name: str) -> int:
+    """The PID of the process called `name` below `ancestor`. Raises LookupError."""
+    for child in _children(ancestor):
+        try:
+            if Path(f"/proc/{child}/comm").read_text().strip() == name:
+                return child
+        except OSError:
+            continue
+        try:
+            return descendant(child, name)
+        except LookupError:
+            continue
+    raise LookupError(name)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
