@@ -14,7 +14,7 @@ from client.messages import LIMIT_BYTES, PATH, Record, RecordError, decode, enco
 from client.routes.tcp import endpoint
 from client.settings import OriginSettings
 from client.switchboard import Misbehaviour, Outgoing, Switchboard
-from sidedoor.events import Emit
+from sidedoor.events import Emit, discard
 from sidedoor.settings import SettingsError, UsageError
 
 QUEUE_RECORDS = 8192
@@ -26,7 +26,7 @@ USER_TIMEOUT_MILLISECONDS = 20_000
 GREETING = "This is the messenger's origin. It is up.\n"
 
 
-async def serve_origin(settings: OriginSettings, emit: Emit, *, ready: asyncio.Event | None = None) -> None:
+async def serve_origin(settings: OriginSettings, emit: Emit = discard, *, ready: asyncio.Event | None = None) -> None:
     """Serve until cancelled. `ready` is set, and `origin_listening` emitted, once all addresses are bound.
 
     Raises SettingsError for a bad address, certificate or key, UsageError when an address cannot be bound.
@@ -42,7 +42,8 @@ async def serve_origin(settings: OriginSettings, emit: Emit, *, ready: asyncio.E
         stack.push_async_callback(origin.close)
         for listen in settings.listen:
             await web.SockSite(runner, _listening(listen), ssl_context=context).start()
-        emit("origin_listening", addresses=[endpoint(address) for address in runner.addresses])
+        addresses = [endpoint(address) for address in runner.addresses]
+        emit("origin_listening", addresses=addresses)
         if ready is not None:
             ready.set()
         await asyncio.Event().wait()

@@ -101,7 +101,7 @@ class Sidedoor:
                 self._gone(link, "eof" if failure == "eof_error" else "reset", failure, now)
             case Sent(id=id_):
                 _evidence(link).sent(id_, now)
-            case Answered() | Ponged() | Heard():
+            case _:
                 self._alive(link, observation, now)
         return self._commands()
 
@@ -146,7 +146,7 @@ class Sidedoor:
                 evidence.answered(id_, now)
             case Ponged(number=number):
                 evidence.ponged(number, now)
-            case Heard():
+            case _:
                 evidence.heard(now)
         if link.role == "carrier":
             self._backoff = self._settings.backoff_seconds
@@ -187,11 +187,11 @@ class Sidedoor:
 
     def _carry(self, link: Link, now: float) -> None:
         """Messages go by `link` from here on; what was dialed beside it is given up."""
-        for other in self._with_role("carrier", "candidate"):
-            if other is not link:
-                self._drop(other, Abort(other.number))
+        others = [other for other in self._with_role("carrier", "candidate") if other is not link]
         self._candidates = None
         self._switch(link, now)
+        for other in others:
+            self._drop(other, Abort(other.number))
 
     def _switch(self, link: Link, now: float) -> None:
         link.role = "carrier"

@@ -28,6 +28,8 @@ from client.settings import (
     SenderSettings,
     Socks5Route,
 )
+from proxy.server import serve
+from proxy.settings import ProxySettings
 
 NAME = "localhost"
 DIRECT_ADDRESS = "127.0.0.2"
@@ -129,6 +131,17 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
+async def own_proxy(**users: str) -> AsyncIterator[int]:
+    """This project's proxy; yields its port."""
+    started: asyncio.Queue[list[str]] = asyncio.Queue()
+    settings = ProxySettings(listen=("127.0.0.1:0",), users=users)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(serve(settings, ready=started.put_nowait), name="proxy")
+        yield int((await started.get())[0].rpartition(":")[2])
+        task.cancel()
+
+
+@contextlib.asynccontextmanager
 async def microsocks(*options: str) -> AsyncIterator[int]:
     """A real SOCKS5 proxy of other people's making; yields its port."""
     port = free_port()
@@ -173,24 +186,39 @@ class World:
         self._tasks.append(task)
         return task
 
-    async def start_origin(self) -> asyncio.Task[None]:
+    async def start_origin(self) -> None:
         """The origin; started anew it has the same port."""
         self.port = self.port or free_port()
         listen = (f"127.0.0.1:{self.port}", f"[::1]:{self.port}")
         settings = OriginSettings(listen=listen, certificate=str(self.files.certificate), key=str(self.files.key))
         ready = asyncio.Event()
-        task = self.start(serve_origin(settings, self.log, ready=ready), "origin")
+        self._origin = self.start(serve_origin(settings, self.log, ready=ready), "origin")
         await ready.wait()
-        return task
 
-    def start_receiver(self) -> asyncio.Task[None]:
+    async def restart_origin(self) -> None:
+        """The origin loses all it knows."""
+        self._origin.cancel()
+        await asyncio.wait([self._origin])
+        await self.start_origin()
+
+    async def stop_receiver(self) -> None:
+        self._receiver.cancel()
+        await asyncio.wait([self._receiver])
+        await self.log.until("peer_left", peer="bob")
+
+    @staticmethod
+    def proxy_route(name: str, port: int, **login: str) -> Socks5Route:
+        return Socks5Route(name=name, host="127.0.0.1", port=port, **login)
+
+    def start_receiver(self) -> None:
         settings = ReceiverSettings(
             name="bob",
             origin=OriginAddress(NAME, self.port),
             ca_file=str(self.files.ca),
             resolver=ResolverSettings(hosts={NAME: ("127.0.0.1",)}),
         )
-        return self.start(run_receiver(settings, self.log, show=lambda message: self.shown.append(message.id)), "bob")
+        receiving = run_receiver(settings, self.log, show=lambda message: self.shown.append(message.id))
+        self._receiver = self.start(receiving, "bob")
 
     async def gate(self, delay_seconds: float = 0.0, proxy_port: int | None = None) -> Gate:
         """A gate on the direct path, or in front of a proxy."""
@@ -205,7 +233,7 @@ class World:
 
     def settings(self, proxies: dict[str, int], **more: Any) -> SenderSettings:
         """A sender's settings; `proxies`: name and port of each."""
-        routes = (DirectRoute(), *(Socks5Route(name=n, host="127.0.0.1", port=p) for n, p in proxies.items()))
+        routes = (DirectRoute(), *(self.proxy_route(name, port) for name, port in proxies.items()))
         defaults: dict[str, Any] = {"resolver": ResolverSettings(hosts={NAME: (DIRECT_ADDRESS,)}), "routes": routes}
         return SenderSettings(
             name="alice",

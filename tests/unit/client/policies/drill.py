@@ -1,0 +1,201 @@
+"""A policy on a fake clock: paths that fail when told to, a driver without I/O, and a log of every command."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from client.policies import (
+    Abort,
+    Answered,
+    Close,
+    Command,
+    Dial,
+    DialFailed,
+    Ended,
+    Established,
+    Heard,
+    Observation,
+    PathBad,
+    Ping,
+    Policy,
+    Ponged,
+    ProbeEnded,
+    Sent,
+    Use,
+)
+
+CONNECT_SECONDS = 3.5
+DIAL_ROUND_TRIPS = 4
+
+
+@dataclass
+class Path:
+    """`blocked`: "" carries; "drop" swallows everything; "refuse" refuses dials; "data" lets dials and pings pass but
+    no messages. `extra`: seconds added to one round trip, by its number on this path."""
+
+    rtt: float = 0.04
+    blocked: str = ""
+    extra: Callable[[int], float] = lambda number: 0.0
+    trips: int = 0
+
+
+@dataclass
+class Line:
+    route: str
+    last_arrival: float = 0.0
+
+
+@dataclass
+class Drill:
+    """Sends a message each `interval` seconds by the connection in use; `late`: lateness of the n-th tick."""
+
+    policy: Policy
+    paths: dict[str, Path]
+    interval: float = 0.02
+    late: Callable[[int], float] = lambda number: 0.0
+    now: float = 0.0
+    log: list[tuple[float, Command]] = field(default_factory=list)
+    lines: dict[int, Line] = field(default_factory=dict)
+    in_use: int | None = None
+    _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _order: itertools.count[int] = field(default_factory=itertools.count)
+    _ticks: int = 0
+    _tick_at: float | None = None
+    _tick_for: float | None = None
+    _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._obey(self.policy.start(0.0))
+        if self.interval:
+            self._at(0.0, self._message)
+
+    # -- what tests call
+
+    def run(self, seconds: float) -> None:
+        """Let this much time pass."""
+        end = self.now + seconds
+        while True:
+            agenda_at = self._agenda[0][0] if self._agenda else end
+            tick_at = end if self._tick_at is None else self._tick_at
+            if min(agenda_at, tick_at) >= end:
+                break
+            if agenda_at <= tick_at:
+                self.now, _, action = heapq.heappop(self._agenda)
+                action()
+            else:
+                self.now = tick_at
+                self._tick_for = None
+                self._obey(self.policy.tick(self.now))
+            self._arm()
+        self.now = end
+
+    def reset(self, failure: str = "connection_reset") -> None:
+        """The connection in use ends by itself."""
+        assert self.in_use is not None
+        number, self.in_use = self.in_use, None
+        self._tell(Ended(number, failure))
+        del self.lines[number]
+        self._arm()
+
+    def times(self, kind: type[Command], route: str | None = None) -> list[float]:
+        return [time for time, found in self.log if isinstance(found, kind) and route in (None, _route(found))]
+
+    def last(self, kind: type[Command]) -> Command:
+        return next(found for _, found in reversed(self.log) if isinstance(found, kind))
+
+    @property
+    def route(self) -> str | None:
+        return None if self.in_use is None else self.lines[self.in_use].route
+
+    def send(self, count: int = 1) -> None:
+        """Messages beside the steady ones."""
+        for _ in range(count):
+            self._send()
+        self._arm()
+
+    # -- the driver
+
+    def _message(self) -> None:
+        self._send()
+        self._at(self.now + self.interval, self._message)
+
+    def _send(self) -> None:
+        id_ = next(self._ids)
+        if self.in_use is not None:
+            number = self.in_use
+            self._tell(Sent(number, id_))
+            if self.paths[self.lines[number].route].blocked != "data":
+                self._answer(number, Answered(number, id_))
+
+    def _answer(self, number: int, answer: Observation) -> None:
+        """The answer arrives a round trip later, in order, unless the path swallows it at either end of the trip."""
+        line = self.lines[number]
+        path = self.paths[line.route]
+        path.trips += 1
+        if path.blocked == "drop":
+            return
+        line.last_arrival = max(line.last_arrival, self.now + path.rtt + path.extra(path.trips))
+        self._at(line.last_arrival, lambda: self._arrive(number, path, answer))
+
+    def _arrive(self, number: int, path: Path, answer: Observation) -> None:
+        if number in self.lines and path.blocked != "drop":
+            self._tell(answer)
+            if number in self.lines and isinstance(answer, Answered):
+                self._tell(Heard(number))
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            self.log.append((self.now, command))
+            match command:
+                case Dial(connection=number, route=route):
+                    self.lines[number] = Line(route)
+                    self._dial(number, self.paths[route])
+                case Ping(connection=number, number=ping):
+                    self._answer(number, Ponged(number, ping))
+                case Use(connection=number):
+                    self.in_use = number
+                case Abort(connection=number) | Close(connection=number):
+                    del self.lines[number]
+                    if self.in_use == number:
+                        self.in_use = None
+                case _:
+                    pass
+
+    def _dial(self, number: int, path: Path) -> None:
+        def arrive() -> None:
+            if number not in self.lines:
+                return
+            if path.blocked == "refuse":
+                self._tell(DialFailed(number, "tcp", "connection_refused"))
+                del self.lines[number]
+            elif path.blocked == "drop":
+                self._at(self.now + CONNECT_SECONDS, give_up)
+            else:
+                self._tell(Established(number, DIAL_ROUND_TRIPS * path.rtt))
+
+        def give_up() -> None:
+            if number in self.lines:
+                self._tell(DialFailed(number, "tcp", "generic_timeout_error"))
+                del self.lines[number]
+
+        self._at(self.now + path.rtt * (1 if path.blocked else DIAL_ROUND_TRIPS), arrive)
+
+    def _tell(self, observation: Observation) -> None:
+        self._obey(self.policy.observe(observation, self.now))
+
+    def _at(self, time: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (time, next(self._order), action))
+
+    def _arm(self) -> None:
+        deadline = self.policy.deadline()
+        if deadline != self._tick_for or deadline is None:
+            self._tick_for = deadline
+            self._ticks += 1
+            self._tick_at = None if deadline is None else max(deadline, self.now) + self.late(self._ticks)
+
+
+def _route(command: Command) -> str | None:
+    return command.route if isinstance(command, Dial | Use | PathBad | ProbeEnded) else None

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from client.certificates import write_self_signed
+from sidedoor.cli import main
+
+END = ["--name", "alice", "--origin", "localhost:1"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr of a call that exits 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(["client", *arguments])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["receive", *END, "--ca-file", "/nowhere/ca.pem"], "ca_file /nowhere/ca.pem: cannot be used: No such file"),
+        (["receive", "--name", "bob"], "missing required field"),
+        (["receive", *END, "--ca-file", "x", "--resolve", "a"], "expected NAME=ADDRESS"),
+        (["receive", "--config", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
+        (["send", "--origin", "localhost:x"], "expected HOST:PORT"),
+        (["send", "--proxy", "localhost:1080"], "expected NAME=HOST:PORT"),
+        (["send", "--proxy", "p=user@localhost:1080"], "go together"),
+        (["origin", "--host-name", "a"], "--self-signed"),
+        (["origin", "--listen", "127.0.0.1:0", "--certificate", "/nowhere", "--key", "/nowhere"], "cannot be used"),
+        (["origin", "--self-signed", "/proc/nowhere"], "cannot be made"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    line = fails(capsys, *arguments)
+    assert line.startswith("sidedoor: ")
+    assert message in line
+
+
+def test_a_file_of_settings_names_its_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "send.toml"
+    config.write_text('name = "alice"\npeers = "bob"\n')
+    assert f"{config}: key `peers` is unknown; did you mean `peer`?" in fails(capsys, "send", "--config", str(config))
+
+
+def test_a_bad_listening_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    certificate = ["--certificate", str(files.certificate), "--key", str(files.key)]
+    assert "'1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)

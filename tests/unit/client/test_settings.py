@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from client.settings import SenderSettings
+from sidedoor.settings import SettingsError, convert
+
+GOOD: dict[str, Any] = {
+    "name": "alice",
+    "peer": "bob",
+    "origin": {"host": "messenger.example"},
+    "ca_file": "ca.pem",
+    "routes": [
+        {"kind": "direct"},
+        {"kind": "socks5", "name": "proxy1", "host": "198.51.100.11", "username": "u", "password": "p"},
+    ],
+    "policy": {"name": "sidedoor", "standby": "cold"},
+    "resolver": {"nameservers": ["198.18.0.53"], "hosts": {"messenger.example": ["203.0.113.10"]}},
+}
+
+
+def test_they_come_from_json_and_go_back() -> None:
+    settings = convert(GOOD, SenderSettings)
+    assert [route.name for route in settings.routes] == ["direct", "proxy1"]
+    assert settings.origin.port == 443
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=SenderSettings) == settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"routes": []}, "no routes"),
+        ({"routes": [{"kind": "direct"}, {"kind": "direct"}]}, "same name"),
+        ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "cannot be called `direct`"),
+        ({"routes": [{"kind": "socks5", "name": "p", "host": "::1", "username": "u"}]}, "go together"),
+        ({"routes": [{"kind": "pigeon"}]}, "pigeon"),
+        ({"window_message": 3}, "did you mean `window_messages`"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        convert(GOOD | change, SenderSettings)

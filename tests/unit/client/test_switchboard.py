@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from client import switchboard as module
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong
+from client.switchboard import Misbehaviour, Switchboard
+
+
+class Events(list[tuple[str, dict[str, Any]]]):
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        self.append((event, fields))
+
+
+def message(id_: int, base: int = 1, session: int = 9) -> Message:
+    return Message("alice", "bob", session, id_, base, 0.5, b"body")
+
+
+def ack(id_: int) -> Ack:
+    return Ack("alice", "bob", 9, id_)
+
+
+ALICE, ALICE_AGAIN, BOB, BOB_AGAIN = 1, 2, 3, 4
+
+
+@pytest.fixture
+def events() -> Events:
+    return Events()
+
+
+@pytest.fixture
+def board(events: Events) -> Switchboard:
+    board = Switchboard(events)
+    board.receive(ALICE, Hello("alice"))
+    return board
+
+
+def test_a_message_goes_on_and_its_ack_comes_back(board: Switchboard) -> None:
+    board.receive(BOB, Hello("bob"))
+    assert board.receive(ALICE, message(1)) == [(ALICE, Accepted(1)), (BOB, message(1))]
+    assert board.receive(BOB, ack(1)) == [(ALICE, ack(1))]
+
+
+def test_messages_wait_for_a_receiver_that_is_away_and_come_in_order(board: Switchboard) -> None:
+    for id_ in (2, 1, 3):
+        assert board.receive(ALICE, message(id_)) == [(ALICE, Accepted(id_))]
+    assert board.receive(BOB, Hello("bob")) == [(BOB, message(id_)) for id_ in (1, 2, 3)]
+
+
+def test_what_was_not_acknowledged_comes_again_with_the_base_that_the_origin_knows(board: Switchboard) -> None:
+    board.receive(BOB, Hello("bob"))
+    for id_ in (1, 2):
+        board.receive(ALICE, message(id_))
+    board.receive(BOB, ack(1))
+    board.left(BOB)
+    assert board.receive(BOB_AGAIN, Hello("bob")) == [(BOB_AGAIN, message(2, base=2))]
+
+
+def test_a_copy_is_dropped_and_an_ack_that_may_be_lost_is_given_again(board: Switchboard, events: Events) -> None:
+    board.receive(BOB, Hello("bob"))
+    board.receive(ALICE, message(1))
+    assert board.receive(ALICE_AGAIN, message(1)) == [(ALICE_AGAIN, Accepted(1))]
+    board.receive(BOB, ack(1))
+    assert board.receive(ALICE_AGAIN, message(1)) == [(ALICE_AGAIN, Accepted(1)), (ALICE_AGAIN, ack(1))]
+    assert [event for event, _ in events].count("message_duplicate") == 2
+
+
+def test_acks_go_to_the_newest_connection(board: Switchboard) -> None:
+    board.receive(ALICE_AGAIN, Hello("alice"))
+    assert board.receive(BOB, ack(1)) == [(ALICE_AGAIN, ack(1))]
+    board.receive(ALICE, Hello("alice"))
+    assert board.receive(BOB, ack(2)) == [(ALICE, ack(2))]
+    board.left(ALICE)
+    assert board.receive(BOB, ack(3)) == [(ALICE_AGAIN, ack(3))]
+    board.left(ALICE_AGAIN)
+    assert board.receive(BOB, ack(4)) == []
+
+
+def test_a_new_session_counts_from_one_again(board: Switchboard) -> None:
+    board.receive(ALICE, message(1))
+    board.receive(BOB, ack(1))
+    assert board.receive(ALICE, message(1, session=10)) == [(ALICE, Accepted(1))]
+
+
+def test_peers_join_with_the_first_connection_and_leave_with_the_last(board: Switchboard, events: Events) -> None:
+    board.receive(ALICE_AGAIN, Hello("alice"))
+    board.left(ALICE)
+    board.left(99)
+    board.left(ALICE_AGAIN)
+    assert events == [("peer_joined", {"peer": "alice"}), ("peer_left", {"peer": "alice"})]
+
+
+def test_pings_are_answered_without_a_hello(board: Switchboard) -> None:
+    assert board.receive(77, Ping(5)) == [(77, Pong(5))]
+
+
+@pytest.mark.parametrize("record", [Accepted(1), Pong(1)])
+def test_what_only_the_origin_says(board: Switchboard, record: Accepted | Pong) -> None:
+    with pytest.raises(Misbehaviour, match="for the origin to say"):
+        board.receive(ALICE, record)
+
+
+def test_too_many_pending_messages_are_misbehaviour(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PENDING_LIMIT", 2)
+    for id_ in (1, 2):
+        board.receive(ALICE, message(id_))
+    with pytest.raises(Misbehaviour, match="wait for bob"):
+        board.receive(ALICE, message(3))
+
+
+def test_the_session_unused_for_longest_is_forgotten(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SESSION_LIMIT", 2)
+    for session in (1, 2, 1, 3):
+        board.receive(ALICE, message(session, session=session))
+    kept = [record.session for _, record in board.receive(BOB, Hello("bob")) if isinstance(record, Message)]
+    assert kept == [1, 3]
