@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -87,12 +89,14 @@ def _run_folder(path: Path) -> Path:
     known = {"summary.json", "events.jsonl", "ooni.jsonl", "report.html", "capture", "logs"}
     try:
         path.mkdir(parents=True, exist_ok=True)
-        strange = {entry.name for entry in path.iterdir()} - known
+        found = {entry.name: entry for entry in path.iterdir()}
+        strange = found.keys() - known
+        if not strange and "events.jsonl" not in found:  # every run that did anything has left its events
+            strange = {name for name, entry in found.items() if not entry.is_dir() or any(entry.iterdir())}
         if strange:
             raise UsageError(f"{path}: is not a run's folder ({sorted(strange)[0]} is in it); name another with --out")
-        for name in known:
-            entry = path / name
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        for entry in found.values():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         (path / "capture").mkdir()
         (path / "logs").mkdir()
     except OSError as error:
@@ -180,6 +184,15 @@ def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
     os.execvpe(prefix[0], [*prefix, *command], environment)
 
 
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """A lab's refusal is one line to whoever asked."""
+    try:
+        yield
+    except LabError as error:
+        raise UsageError(str(error)) from error
+
+
 @lab.group()
 def censor() -> None:
     """Change what the censor of a running lab does."""
@@ -194,10 +207,10 @@ def apply(name: str, file: Path) -> None:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from error
-    try:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: is not UTF-8 text (byte {error.start})") from error
+    with _refusals():
         names = Lab.find(name).apply(text, origin=str(file))
-    except LabError as error:
-        raise UsageError(str(error)) from error
     click.echo(f"enforced: {', '.join(names) or 'nothing'}")
 
 
@@ -205,7 +218,8 @@ def apply(name: str, file: Path) -> None:
 @_name
 def clear(name: str) -> None:
     """Lift every rule."""
-    Lab.find(name).clear()
+    with _refusals():
+        Lab.find(name).clear()
     click.echo("lifted")
 
 

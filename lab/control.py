@@ -66,8 +66,8 @@ class RoleControl:
         self._handlers[command] = handler
 
     async def serve(self) -> None:
-        """Answer commands, one after the other, until the lab closes the line."""
-        while line := await self._reader.readline():
+        """Answer commands, one after the other, until the lab closes the line (or dies, which resets it)."""
+        while line := await self._next_line():
             request = _decode(line)
             reply: dict[str, Any]
             try:
@@ -81,6 +81,12 @@ class RoleControl:
                     reply = {"ok": False, "error": f"{type(error).__name__}: {error}"}
             self._writer.write(_encode({"reply": request["id"]} | reply) + b"\n")
 
+    async def _next_line(self) -> bytes:
+        try:
+            return await self._reader.readline()
+        except ConnectionError:
+            return b""
+
     async def close(self) -> None:
         """Flush what was reported and hang up."""
         try:
@@ -89,6 +95,11 @@ class RoleControl:
             await self._writer.wait_closed()
         except OSError:
             pass
+
+
+class _Hello(msgspec.Struct):
+    hello: str
+    pid: int
 
 
 class RoleConnection:
@@ -169,15 +180,14 @@ class Roster:
     async def _serve_role(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection: RoleConnection | None = None
         try:
-            hello = _decode(await reader.readline() or b"{}")
-            role = hello.get("hello")
-            if role not in self._expected:
+            hello = _decode(await reader.readline(), type=_Hello)
+            if hello.hello not in self._expected:
                 return
-            kind, settings = self._expected.pop(role)
+            kind, settings = self._expected.pop(hello.hello)
             writer.write(_encode({"kind": kind, "settings": settings}) + b"\n")
-            connection = RoleConnection(role, hello["pid"], writer)
+            connection = RoleConnection(hello.hello, hello.pid, writer)
             self._connections.add(connection)
-            joined = self._joined.pop(role)
+            joined = self._joined.pop(hello.hello)
             if not joined.done():
                 joined.set_result(connection)
             while line := await reader.readline():
@@ -186,8 +196,8 @@ class Roster:
                     connection._take_reply(message)
                 else:
                     self._on_event(message)
-        except (OSError, msgspec.DecodeError, asyncio.CancelledError):
-            pass  # the role died in mid-line, or the lab ends
+        except (OSError, ValueError, msgspec.DecodeError, asyncio.CancelledError):
+            pass  # the role died in mid-line, said what is no line (ValueError: too long), or the lab ends
         finally:
             if connection is not None:
                 self._connections.discard(connection)

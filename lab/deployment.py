@@ -25,7 +25,8 @@ PROXY_PORT = 1080
 ORIGIN_PORT = 443
 # One of the proxies asks for a password, so that both kinds of SOCKS5 session are in every run.
 PROXY_USER, PROXY_PASSWORD = "lab", "through-the-sidedoor"
-# What carries the conversation ends last, what records it after all else.
+# The ends go first, so that none of them sees the others go and takes it for a block; what records goes last.
+_STOPPED_FIRST = (CLIENT, "receiver", "bystander")
 _STOPPED_LAST = ("capture-client", "capture-censor")
 
 
@@ -118,7 +119,7 @@ class Deployment:
                 "origin": origin,
                 "ca_file": ca_file,
                 "routes": self._routes(),
-                "policy": scenario.policy,
+                "policy": msgspec.to_builtins(scenario.policy),
                 "keylog_file": self._path(self._output / "capture" / f"run{number}-tls.keylog"),
             },
         }
@@ -138,9 +139,14 @@ class Deployment:
             routes.append(route)
         return routes
 
-    def stop_order(self, running: Iterable[str]) -> list[str]:
-        """The order in which to end roles."""
-        return sorted(running, key=lambda role: role in _STOPPED_LAST)
+    def stop_order(self, running: Iterable[str]) -> tuple[list[str], ...]:
+        """Which roles to end together, one group after the other."""
+        ends: list[str] = []
+        others: list[str] = []
+        observers: list[str] = []
+        for role in running:
+            (ends if role in _STOPPED_FIRST else observers if role in _STOPPED_LAST else others).append(role)
+        return ends, others, observers
 
 
 def _endpoint(address: str, port: int) -> str:

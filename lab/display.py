@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
 from lab.run import RunRecord
@@ -25,7 +26,9 @@ class Display:
     def __enter__(self) -> Display:
         runs = "1 run" if self._repeat == 1 else f"{self._repeat} runs"
         self._console.print(
-            f"[bold]{self._scenario.name}[/bold] on {self._runtime}, {runs}: {self._scenario.description}"
+            f"[bold]{escape(self._scenario.name)}[/bold] on {self._runtime}, {runs}: "
+            f"{escape(self._scenario.description)}",
+            soft_wrap=True,
         )
         if self._status:
             self._status.start()
@@ -41,15 +44,17 @@ class Display:
 
     def step(self, t: float, step: str) -> None:
         """The run is at `step`, `t` seconds in."""
-        self._console.print(f"  [dim]{self._run}[/dim] {t:6.1f} s  {step}", highlight=False)
+        self._console.print(f"  [dim]{self._run}[/dim] {t:6.1f} s  {escape(step)}", highlight=False, soft_wrap=True)
         if self._status:
-            self._status.update(f"{self._run}: {step}")
+            self._status.update(f"{self._run}: {escape(step)}")
 
     def end_run(self, record: RunRecord) -> None:
         """The run is over; says so when it ended otherwise than planned."""
         if record.problem:
-            self._console.print(f"  [dim]{self._run}[/dim] [red]{record.outcome}[/red]: {record.problem}")
+            self._console.print(
+                f"  [dim]{self._run}[/dim] [red]{record.outcome}[/red]: {escape(record.problem)}", soft_wrap=True
+            )
 
     def note(self, text: str) -> None:
         """Something between and after the runs."""
-        self._console.print(f"  [dim]{text}[/dim]")
+        self._console.print(f"  [dim]{escape(text)}[/dim]", soft_wrap=True)

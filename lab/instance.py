@@ -6,6 +6,7 @@ everything else of the lab depends on, and the launcher's start time, so that a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,15 +25,13 @@ from sidedoor.settings import UsageError
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+_SOCKET_PATH_BYTES = 107  # unix(7): sun_path is 108 bytes with its NUL
 
 
 def run(entry: str, runtime: str, arguments: dict[str, Any], *, output: Path) -> int:
     """Run `entry` as a lab of its own until it ends; its exit status. Raises UsageError."""
-    state = _make_state(f"run-{os.getpid()}", runtime)
-    try:
+    with _state(f"run-{os.getpid()}", runtime) as state:
         return _launch(entry, runtime, state, arguments, output)
-    finally:
-        shutil.rmtree(state, ignore_errors=True)
 
 
 def _launch(entry: str, runtime: str, state: Path, arguments: dict[str, Any], output: Path) -> int:
@@ -43,12 +42,33 @@ def _launch(entry: str, runtime: str, state: Path, arguments: dict[str, Any], ou
     return netns.launch(entry, state, arguments)
 
 
+@contextlib.contextmanager
+def _state(name: str, runtime: str) -> Iterator[Path]:
+    """The lab's state folder, while it is up."""
+    folder = _make_state(name, runtime)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_root() -> Path:
+    root = state_root()
+    try:
+        root.mkdir(mode=0o700, exist_ok=True)
+        owner = root.lstat().st_uid
+    except OSError as error:
+        raise UsageError(f"{root}: cannot be made: {error.strerror}; set TMPDIR to a folder of your own") from error
+    if owner != os.getuid():
+        raise UsageError(f"{root} belongs to somebody else; set TMPDIR to a folder of your own")
+    return root
+
+
 def _make_state(name: str, runtime: str) -> Path:
     folder = state_folder(name)
-    root = state_root()
-    root.mkdir(mode=0o700, exist_ok=True)
-    if root.stat().st_uid != os.getuid():
-        raise UsageError(f"{root} belongs to somebody else; set TMPDIR to a folder of your own")
+    if len(os.fsencode(folder / "control.sock")) > _SOCKET_PATH_BYTES:
+        raise UsageError(f"{folder} is too long a path for a Unix socket; set TMPDIR to a shorter one")
+    _make_root()
     if folder.exists():
         if _alive(folder) is not None:
             raise UsageError(f"a lab {name!r} is up already; take it down with: sidedoor lab down --name {name}")
@@ -78,8 +98,8 @@ def _owner(folder: Path) -> dict[str, Any]:
 def _alive(folder: Path) -> int | None:
     """The PID of the lab's launcher, or None when it has gone."""
     owner = _owner(folder)
-    pid = owner.get("launcher")
-    return pid if isinstance(pid, int) and _start_time(pid) == owner["started"] else None
+    pid, started = owner.get("launcher"), owner.get("started")
+    return pid if isinstance(pid, int) and isinstance(started, int) and _start_time(pid) == started else None
 
 
 def start(name: str, runtime: str, arguments: dict[str, Any]) -> Lab:
@@ -87,8 +107,7 @@ def start(name: str, runtime: str, arguments: dict[str, Any]) -> Lab:
     folder = state_folder(name)
     if folder.exists() and _alive(folder) is not None:
         raise UsageError(f"a lab {name!r} is up already; take it down with: sidedoor lab down --name {name}")
-    state_root().mkdir(mode=0o700, exist_ok=True)
-    log = state_root() / f"{name}.log"
+    log = _make_root() / f"{name}.log"
     with open(log, "wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "lab.instance", name, runtime, json.dumps(arguments)],
@@ -98,16 +117,36 @@ def start(name: str, runtime: str, arguments: dict[str, Any]) -> Lab:
             start_new_session=True,
         )
     lab = Lab(folder)
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            lab.call("status")
+    try:
+        if _wait_until_up(lab, process):
             return lab
-        except OSError:
-            time.sleep(_POLL_SECONDS)
-    process.terminate()
+    except BaseException:
+        _end(process)
+        raise
+    _end(process)
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
     raise UsageError(said[0].removeprefix("sidedoor: ") if said else f"the lab did not come up; see {log}")
+
+
+def _wait_until_up(lab: Lab, launcher: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while launcher.poll() is None and time.monotonic() < deadline:
+        try:
+            lab.call("status")
+            return True
+        except OSError:
+            time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _end(launcher: subprocess.Popen[bytes]) -> None:
+    """In order, else by force; the lab goes with it."""
+    launcher.terminate()
+    try:
+        launcher.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        launcher.kill()
+        launcher.wait()
 
 
 def enter(lab: Lab, runtime: str, host: str, ca_file: str) -> tuple[list[str], dict[str, str]]:
@@ -159,13 +198,11 @@ def clean() -> Iterator[str]:
 def _main(name: str, runtime: str, arguments: str) -> int:
     """The background process of an interactive lab."""
     try:
-        state = _make_state(name, runtime)
-        status = _launch("lab.session:serve", runtime, state, json.loads(arguments), state)
+        with _state(name, runtime) as state:
+            return _launch("lab.session:serve", runtime, state, json.loads(arguments), state)
     except UsageError as error:
         print(f"sidedoor: {error}", file=sys.stderr)
         return 2
-    shutil.rmtree(state, ignore_errors=True)
-    return status
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import msgspec
 from lab.control import CommandFailed
 from lab.deployment import CLIENT, Deployment
 from lab.measurement.summary import Clock
-from lab.scenario import Block, Scenario, rules_text
+from lab.scenario import Block, Fault, Scenario, rules_text
 from lab.supervisor import RoleFailed, Supervisor
 from lab.watch import Watch
 
@@ -75,6 +75,7 @@ class Run:
         self._random = random.Random(seed)
         self._clock = Clock(monotonic=time.monotonic(), realtime=time.time())
         self._events: list[dict[str, Any]] = []
+        self._killed: set[str] = set()
         self._watch = Watch(frozenset(deployment.topology.host(CLIENT).addresses()))
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -94,14 +95,15 @@ class Run:
         self.take({"t": time.monotonic(), "source": "lab", "event": event} | fields)
 
     def died(self, role: str, status: int) -> None:
-        """To be called when a role ends unasked."""
-        self.emit("role_died", role=role, status=status)
+        """To be called when a role ends unasked. One that the scenario killed is no problem, unless it is essential."""
+        if role not in self._killed or role in ESSENTIAL:
+            self.emit("role_died", role=role, status=status)
         if role in ESSENTIAL and not self._died.done():
             how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self._died.set_result(f"{role} was {how} in mid-run" if status < 0 else f"{role} {how} in mid-run")
 
     async def run(self, supervisor: Supervisor) -> RunRecord:
-        """All of it, from starting the roles to stopping them. Only a failure to start raises: RoleFailed."""
+        """All of it, from starting the roles to stopping them. A failure is in the record, not raised."""
         outcome: Outcome = "completed"
         problem: str | None = None
         self.emit(
@@ -123,7 +125,8 @@ class Run:
             outcome, problem = "failed", str(failure)
         finally:
             self._progress(self.now(), "stopping")
-            await supervisor.stop(*self._deployment.stop_order(supervisor.roles()))
+            for together in self._deployment.stop_order(supervisor.roles()):
+                await supervisor.stop(*together)
         return self.record(outcome, problem)
 
     def record(self, outcome: Outcome, problem: str | None) -> RunRecord:
@@ -154,7 +157,10 @@ class Run:
             await asyncio.gather(working, return_exceptions=True)
 
     async def _steps(self, supervisor: Supervisor) -> None:
-        faults = [asyncio.create_task(self._fail(supervisor, f.kill, f.at_seconds)) for f in self._scenario.faults]
+        faults = [
+            asyncio.create_task(self._fail(supervisor, fault), name=f"fault {fault.kill}")
+            for fault in self._scenario.faults
+        ]
         try:
             if not await self._watch.until(self._watch.healthy, HEALTHY_WITHIN_SECONDS):
                 raise RoleFailed(f"no message was delivered within {HEALTHY_WITHIN_SECONDS:g} s, before any block")
@@ -166,14 +172,15 @@ class Run:
             self._progress(self.now(), "waiting for the last messages")
             await supervisor.role("client").call("finish", timeout=DRAIN_SECONDS + 5, within_seconds=DRAIN_SECONDS)
         finally:
-            for fault in faults:
-                fault.cancel()
+            for task in faults:
+                task.cancel()
             await asyncio.gather(*faults, return_exceptions=True)
 
-    async def _fail(self, supervisor: Supervisor, role: str, at_seconds: float) -> None:
-        await asyncio.sleep(max(0.0, at_seconds - self.now()))
-        self.emit("fault_injected", role=role)
-        supervisor.kill(role)
+    async def _fail(self, supervisor: Supervisor, fault: Fault) -> None:
+        await asyncio.sleep(max(0.0, fault.at_seconds - self.now()))
+        supervisor.kill(fault.kill)  # one that has died by itself is reported already
+        self._killed.add(fault.kill)
+        self.emit("fault_injected", role=fault.kill)
 
     async def _episode(self, supervisor: Supervisor, block: Block) -> None:
         censor, watch = supervisor.role("censor"), self._watch

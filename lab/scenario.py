@@ -7,27 +7,33 @@ beside the `scenario.toml`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
 
 from censor.rules import parse_rules
+from client.policies.sidedoor_settings import SidedoorSettings
 from sidedoor.settings import UsageError, read
 
 SHIPPED = Path(__file__).parent / "scenarios"
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+PositiveCount = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The wan between the censor and everything else: one-way delay of each packet, in seconds."""
 
-    delay_seconds: float = 0.02
+    delay_seconds: Seconds = 0.02
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the sender sends. The interval is at most half the RTT, else it is the floor of every time measured."""
 
-    interval_seconds: float = 0.02
-    message_bytes: int = 200
+    interval_seconds: PositiveSeconds = 0.02
+    message_bytes: PositiveCount = 200
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,21 +42,21 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     rules: str
     """The file with the censor's rules, beside the scenario."""
-    healthy_seconds: float = 3.0
+    healthy_seconds: Seconds = 3.0
     """Before the block; a random part of `jitter_seconds` is added, against the client's timers."""
-    jitter_seconds: float = 0.5
-    block_seconds: float = 5.0
+    jitter_seconds: Seconds = 0.5
+    block_seconds: Seconds = 5.0
     """The block stands at least this long."""
-    recover_within_seconds: float = 15.0
+    recover_within_seconds: Seconds = 15.0
     """When nothing has recovered by then the block is lifted and the episode is right-censored."""
-    fail_back_within_seconds: float = 20.0
+    fail_back_within_seconds: Seconds = 20.0
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A role that is killed (SIGKILL) so many seconds into the run."""
 
     kill: str
-    at_seconds: float
+    at_seconds: Seconds
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,12 +64,12 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     recovered: bool | None = None
     failed_back: bool | None = None
-    lost: int | None = None
-    duplicated_application: int | None = None
-    messages_at_least: int | None = None
-    hits_at_least: int | None = None
-    switches: int | None = None
-    leaks: int | None = None
+    lost: Count | None = None
+    duplicated_application: Count | None = None
+    messages_at_least: Count | None = None
+    hits_at_least: Count | None = None
+    switches: Count | None = None
+    leaks: Count | None = None
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,14 +77,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     name: str
     description: str
-    repeat: int = 1
-    timeout_seconds: float = 120.0
+    repeat: PositiveCount = 1
+    timeout_seconds: PositiveSeconds = 120.0
     """For one repeat, all in all."""
-    idle_seconds: float = 0.0
+    idle_seconds: Seconds = 0.0
     """How long a scenario without blocks sends."""
     link: Link = Link()
     traffic: Traffic = Traffic()
-    policy: dict[str, Any] = {}
+    policy: SidedoorSettings = SidedoorSettings()
     """Settings of the sender's policy (`client.policies`)."""
     blocks: tuple[Block, ...] = msgspec.field(name="block", default=())
     faults: tuple[Fault, ...] = msgspec.field(name="fault", default=())
@@ -121,11 +127,13 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
 
 
 def rules_text(folder: Path, block: Block) -> str:
-    """The text of a block's rule file, known to be valid. Raises SettingsError that names file and key."""
+    """The text of a block's rule file, known to be valid. Raises UsageError that names file and key."""
     path = folder / block.rules
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror} (rules of block {block.name!r})") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     parse_rules(text, origin=str(path))
     return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,7 +69,7 @@ class _Session:
                     await self._supervisor.start(*foundation)
                     await self._serve()
         except RoleFailed as failure:
-            print(f"sidedoor: {failure}", flush=True)
+            print(f"sidedoor: {failure}", file=sys.stderr)
             return 1
         finally:
             loop.remove_reader(stop)
@@ -98,7 +99,7 @@ class _Session:
             answer = await self._execute(request["command"], request["arguments"])
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
-        except (OSError, ValueError, KeyError, asyncio.CancelledError):
+        except (OSError, ValueError, KeyError, TypeError, asyncio.CancelledError):
             pass  # whoever asked has gone or speaks something else
         finally:
             writer.close()

@@ -124,7 +124,7 @@ class Supervisor:
             self._on_death(name, status)
 
     async def stop(self, *names: str) -> None:
-        """End roles in order, each within STOP_SECONDS, else by force. Roles that are gone already are skipped."""
+        """End roles side by side, within STOP_SECONDS, else by force. Roles that are gone already are skipped."""
         running = [self._running[name] for name in names if name in self._running]
         for each in running:
             each.stopping = True
@@ -139,7 +139,8 @@ class Supervisor:
             await asyncio.wait(late, timeout=STOP_SECONDS)
 
     def kill(self, name: str) -> None:
-        """SIGKILL a role (for experiments on failures); its death is reported like any other."""
+        """SIGKILL a role (for experiments on failures); its death is reported like any other. Raises RoleFailed."""
+        self.role(name)
         self._running[name].process.kill()
 
     def _take(self, event: dict[str, Any]) -> None:

@@ -178,13 +178,17 @@ class DockerRuntime:
                 await self._call(self._make_network, network, number)
             await self._each_host(self._make_container)
             await self._each_host(self._route)
-        except docker.errors.APIError as error:
-            raise UsageError(f"Docker refused to make the lab: {error.explanation or error}") from error
+        except (docker.errors.DockerException, OSError) as error:
+            reason = getattr(error, "explanation", None) or error
+            raise UsageError(f"Docker refused to make the lab: {reason}") from error
 
     async def _each_host(self, function: Callable[[Host], None]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for host in self.topology.hosts:
-                group.create_task(self._call(function, host), name=f"{function.__name__} {host.name}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for host in self.topology.hosts:
+                    group.create_task(self._call(function, host), name=f"{function.__name__} {host.name}")
+        except* (docker.errors.DockerException, OSError) as failures:
+            raise failures.exceptions[0] from None
 
     def _make_network(self, network: Network, number: int) -> None:
         # Docker's own gateway addresses are out of the way of the routers'.

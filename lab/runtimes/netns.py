@@ -25,7 +25,6 @@ from lab.topology import Topology
 from sidedoor.settings import UsageError
 
 _NEEDED = ("unshare", "nsenter", "nft", "iptables", "ip6tables")
-INTERRUPTED = 130
 
 
 def search_path() -> str:
@@ -142,7 +141,11 @@ class NetnsRuntime:
             message = json.loads(line)
             if "spawned" in message:
                 process = self._running[message["pid"]] = NetnsProcess(message["pid"])
-                self._spawning.pop(message["spawned"]).set_result(process)
+                waiting = self._spawning.pop(message["spawned"])
+                if waiting.cancelled():  # whoever wanted it has given up
+                    process.kill()
+                else:
+                    waiting.set_result(process)
             elif (exited := self._running.pop(message["exited"], None)) is not None:
                 exited.exited.set_result(message["status"])
 
