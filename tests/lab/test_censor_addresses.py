@@ -1,4 +1,4 @@
-"""Rules by address, on real packets: new and existing flows, both families, what the client sees and what is reported."""
+"""Rules by address, on real packets: new and existing flows, both families, what the client sees, what is reported."""
 
 from __future__ import annotations
 

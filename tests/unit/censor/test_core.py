@@ -1,0 +1,276 @@
+"""censor/core.py"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dns.message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+
+from censor.core import PASS, Core, Decision
+from censor.rules import RuleSet, parse_rules
+from tests.unit.censor.analyzers.test_tls import real_hello
+
+CLIENT, SERVER = "192.0.2.10", "203.0.113.10"
+ISN = 1000
+HELLO = real_hello("www.messenger.example")
+INNOCENT = real_hello("innocent.example")
+
+SNI_RST = 'action = "sni_rst"\ndomains = ["messenger.example"]'
+SNI_DROP = 'action = "sni_drop"\ndomains = ["messenger.example"]'
+NXDOMAIN = 'action = "dns_nxdomain"\ndomains = ["messenger.example"]'
+KILL = '\nexisting_flows = "kill"'
+
+
+def rules(*tables: str) -> RuleSet:
+    return parse_rules("".join(f'[[rule]]\nname = "rule{i}"\n{table}\n' for i, table in enumerate(tables)))
+
+
+def core(*tables: str, **options: Any) -> Core:
+    made = Core(generation=7, **options)
+    made.set_rules(rules(*tables))
+    return made
+
+
+def client(payload: bytes = b"", offset: int = 0, *, flags: str = "A", port: int = 40000) -> bytes:
+    """A segment of the client, `offset` bytes into its stream."""
+    return bytes(
+        IP(src=CLIENT, dst=SERVER) / TCP(sport=port, dport=443, seq=ISN + offset, ack=5, flags=flags) / payload
+    )
+
+
+def server(payload: bytes = b"", *, flags: str = "A") -> bytes:
+    return bytes(IP(src=SERVER, dst=CLIENT) / TCP(sport=443, dport=40000, seq=5, ack=ISN, flags=flags) / payload)
+
+
+def query(name: str, type_: str = "A") -> bytes:
+    return bytes(IP(src=CLIENT, dst=SERVER) / UDP(sport=5000, dport=53) / dns.message.make_query(name, type_).to_wire())
+
+
+def marked(decision: Decision) -> bool:
+    """It passes and need not come here again."""
+    return decision == Decision(mark=7)
+
+
+class TestDns:
+    def test_nxdomain_is_injected_before_the_query_passes(self) -> None:
+        decision = core(NXDOMAIN).decide(query("WWW.Messenger.example"))
+        assert (decision.accept, decision.mark, decision.after) == (True, None, ())
+        reply = IP(decision.before[0])
+        assert (reply.src, reply.dst, reply[UDP].sport, reply[UDP].dport) == (SERVER, CLIENT, 53, 5000)
+        assert dns.message.from_wire(bytes(reply[UDP].payload)).rcode() == 3
+        (hit,) = decision.hits
+        assert (hit.rule, hit.action, hit.name) == ("rule0", "dns_nxdomain", "www.messenger.example")
+        assert (hit.flow, hit.source_address) == (f"udp {CLIENT}:5000 > {SERVER}:53", CLIENT)
+        assert (hit.destination_address, hit.packet_bytes) == (SERVER, len(query("WWW.Messenger.example")))
+
+    def test_forged(self) -> None:
+        table = 'action = "dns_forge"\ndomains = ["messenger.example"]\nforged = ["192.0.2.66"]'
+        (reply,) = core(table).decide(query("messenger.example")).before
+        assert dns.message.from_wire(bytes(IP(reply)[UDP].payload)).answer[0][0].to_text() == "192.0.2.66"
+
+    def test_others_pass(self) -> None:
+        judge = core(NXDOMAIN)
+        assert judge.decide(query("innocent.example")) == PASS
+        assert judge.decide(bytes(IP() / UDP(sport=1, dport=53) / b"not DNS")) == PASS
+
+
+class TestClientHello:
+    def test_rst_to_both_ends(self) -> None:
+        decision = core(SNI_RST).decide(client(HELLO))
+        assert (decision.accept, decision.mark, decision.before) == (False, None, ())
+        to_client, to_server = map(IP, decision.after)
+        assert (to_client.dst, to_client[TCP].flags, to_client[TCP].seq) == (CLIENT, "RA", 5)
+        assert to_client[TCP].ack == ISN + len(HELLO)
+        assert (to_server.dst, to_server[TCP].flags, to_server[TCP].seq) == (SERVER, "R", ISN)
+        assert [(hit.action, hit.name) for hit in decision.hits] == [("sni_rst", "www.messenger.example")]
+
+    def test_drop(self) -> None:
+        decision = core(SNI_DROP).decide(client(HELLO))
+        assert (decision.accept, decision.after, decision.hits[0].action) == (False, (), "sni_drop")
+
+    def test_innocent_passes_for_good(self) -> None:
+        judge = core(SNI_RST)
+        assert judge.decide(client()) == PASS
+        assert marked(judge.decide(client(INNOCENT)))
+        assert marked(judge.decide(client(b"data", len(INNOCENT))))
+
+    @pytest.mark.parametrize("payload", [b"GET / HTTP/1.1\r\n", real_hello(None)])
+    def test_flow_without_a_name_passes_for_good(self, payload: bytes) -> None:
+        judge = core(SNI_RST)
+        assert marked(judge.decide(client(payload)))
+        assert marked(judge.decide(client(b"more", len(payload))))
+
+    def test_one_byte_segments(self) -> None:
+        judge = core(SNI_RST)
+        decisions = [judge.decide(client(HELLO[i : i + 1], i)) for i in range(len(HELLO))]
+        assert set(decisions[:-1]) == {PASS}
+        assert not decisions[-1].accept
+        assert IP(decisions[-1].after[1])[TCP].seq == ISN + len(HELLO) - 1
+
+    def test_out_of_order_behind_the_handshake(self) -> None:
+        judge = core(SNI_RST)
+        assert judge.decide(client()) == PASS
+        assert judge.decide(client(HELLO[100:], 100)) == PASS
+        assert not judge.decide(client(HELLO[:100])).accept
+
+    def test_flow_without_a_hello_within_the_limit_passes(self) -> None:
+        judge = core(SNI_RST, hello_limit_bytes=100)
+        assert judge.decide(client(HELLO[:99])) == PASS
+        assert marked(judge.decide(client(HELLO[99:], 99)))
+
+    def test_retransmissions_are_hits_until_the_rule_is_lifted(self) -> None:
+        judge = core(SNI_DROP)
+        for _ in range(3):
+            assert not judge.decide(client(HELLO)).accept
+        judge.set_rules(RuleSet())
+        assert marked(judge.decide(client(HELLO)))
+
+    def test_last_segment_of_a_dropped_hello_is_dropped_again(self) -> None:
+        judge = core(SNI_DROP)
+        judge.decide(client(HELLO[:100]))
+        for _ in range(2):
+            assert not judge.decide(client(HELLO[100:], 100)).accept
+        judge.set_rules(RuleSet())
+        assert marked(judge.decide(client(HELLO[100:], 100)))
+
+    def test_a_port_that_is_used_again_is_another_flow(self) -> None:
+        judge = core(SNI_RST)
+        assert marked(judge.decide(client(INNOCENT)))
+        assert not judge.decide(client(HELLO, 1 << 20)).accept  # without a connmark: conntrack knows that it is new
+        judge.decide(client(port=40001))
+        assert judge.decide(client(port=40001, offset=1 << 20)) == PASS
+        assert not judge.decide(client(HELLO, 1 << 20, port=40001)).accept
+
+    def test_an_rst_is_not_answered(self) -> None:
+        judge = core(SNI_RST)
+        judge.decide(client(HELLO))
+        decision = judge.decide(client(flags="R"))
+        assert (decision.accept, decision.after, len(decision.hits)) == (False, (), 1)
+
+
+class TestExistingFlows:
+    def opened(self, judge: Core, hello: bytes = HELLO) -> Core:
+        assert marked(judge.decide(client(hello)))
+        return judge
+
+    def test_generation_moves_on_for_rules_that_kill_only(self) -> None:
+        judge = core()
+        assert not judge.set_rules(rules(SNI_RST))
+        assert judge.set_rules(rules(SNI_RST + KILL))
+        assert judge.generation == 8
+        assert not judge.set_rules(rules(SNI_RST + KILL, SNI_DROP))
+        assert not judge.set_rules(RuleSet())
+        judge.generation = 0x00FFFFFF
+        assert judge.set_rules(rules(SNI_RST + KILL))
+        assert judge.generation == 1
+
+    def test_left_alone(self) -> None:
+        judge = self.opened(core())
+        judge.set_rules(rules(SNI_RST))
+        assert marked(judge.decide(client(b"data", len(HELLO)), mark=6))
+        assert marked(judge.decide(server(b"data"), mark=6))
+
+    def test_killed_from_either_end(self) -> None:
+        judge = self.opened(core())
+        judge.set_rules(rules(SNI_RST + KILL))
+        for packet, sender, receiver in ((client(b"x"), CLIENT, SERVER), (server(b"x"), SERVER, CLIENT)):
+            decision = judge.decide(packet, mark=7)
+            assert not decision.accept
+            assert [IP(one).dst for one in decision.after] == [sender, receiver]
+            (hit,) = decision.hits
+            assert hit.flow == f"tcp {CLIENT}:40000 > {SERVER}:443"
+            assert (hit.source_address, hit.action, hit.name) == (sender, "sni_rst", "www.messenger.example")
+
+    @pytest.mark.parametrize(
+        ("table", "action", "resets"),
+        [
+            (SNI_RST + KILL + '\nexisting_action = "drop"', "sni_drop", 0),
+            (SNI_DROP + KILL, "sni_drop", 0),
+            (SNI_DROP + KILL + '\nexisting_action = "rst"', "sni_rst", 2),
+        ],
+    )
+    def test_existing_action(self, table: str, action: str, resets: int) -> None:
+        judge = self.opened(core())
+        judge.set_rules(rules(table))
+        decision = judge.decide(client(b"x"), mark=7)
+        assert (decision.hits[0].action, len(decision.after)) == (action, resets)
+
+    def test_silenced_flow_passes_again_when_the_rule_is_lifted(self) -> None:
+        judge = self.opened(core())
+        judge.set_rules(rules(SNI_DROP + KILL))
+        assert not judge.decide(client(b"x"), mark=7).accept
+        judge.set_rules(RuleSet())
+        assert judge.decide(client(b"x"), mark=7) == Decision(mark=8)
+
+    def test_innocent_and_unknown_flows_pass_for_good(self) -> None:
+        judge = self.opened(core(), INNOCENT)
+        judge.set_rules(rules(SNI_RST + KILL))
+        for packet in (client(b"x"), server(b"x"), client(b"x", port=1)):
+            assert judge.decide(packet, mark=7) == Decision(mark=8)
+        assert core().decide(server(b"x"), mark=7) == Decision(mark=7)
+
+    def test_server_of_an_undecided_flow(self) -> None:
+        judge = core(SNI_RST)
+        judge.decide(client())
+        assert judge.decide(server(b"x")) == PASS
+
+    def test_injected_bits_of_the_mark_do_not_count(self) -> None:
+        assert core().decide(client(), mark=0x53000000) == PASS
+
+
+class TestAddresses:
+    RULES = rules('action = "drop"\naddresses = ["203.0.113.0/24"]')
+
+    def test_hit_is_told_from_the_clients_side(self) -> None:
+        judge = core()
+        judge.decide(client(HELLO))
+        for packet, sender in ((client(b"x"), CLIENT), (server(b"x"), SERVER)):
+            hit = judge.address_hit(self.RULES.rules[0], packet)
+            assert hit is not None
+            assert (hit.rule, hit.action, hit.name) == ("rule0", "drop", "www.messenger.example")
+            assert (hit.flow, hit.source_address) == (f"tcp {CLIENT}:40000 > {SERVER}:443", sender)
+
+    def test_name_is_empty_where_it_is_unknown(self) -> None:
+        for packet in (client(), query("x.example"), bytes(IP(src=CLIENT, dst=SERVER) / ICMP())):
+            hit = core().address_hit(self.RULES.rules[0], packet)
+            assert hit is not None
+            assert hit.name == ""
+
+    def test_unreadable_packet(self) -> None:
+        assert core().address_hit(self.RULES.rules[0], b"") is None
+
+
+def test_what_is_not_the_censors_passes() -> None:
+    judge = core(SNI_RST)
+    for packet in (
+        b"",
+        bytes(IP() / ICMP()),
+        bytes(IP() / TCP(sport=1, dport=80) / HELLO),
+        bytes(IP() / UDP(dport=443)),
+    ):
+        assert judge.decide(packet) == PASS
+
+
+def test_ipv6() -> None:
+    packet = IPv6(src="2001:db8:1::10", dst="2001:db8:2::10") / TCP(sport=40000, dport=443, flags="PA") / HELLO
+    decision = core(SNI_RST).decide(bytes(packet))
+    assert [IPv6(one).dst for one in decision.after] == ["2001:db8:1::10", "2001:db8:2::10"]
+    assert decision.hits[0].flow == "tcp [2001:db8:1::10]:40000 > [2001:db8:2::10]:443"
+
+
+def test_ports() -> None:
+    judge = core(SNI_RST, tls_ports=(8443,), dns_ports=(5353,))
+    assert judge.decide(client(HELLO)) == PASS
+    assert not judge.decide(bytes(IP() / TCP(sport=1, dport=8443) / HELLO)).accept
+
+
+@given(st.lists(st.tuples(st.binary(max_size=100), st.integers(0, 1 << 32), st.booleans()), max_size=20))
+def test_any_packets_are_good_input(found: list[tuple[bytes, int, bool]]) -> None:
+    judge = core(SNI_RST + KILL)
+    for data, mark, as_segment in found:
+        judge.decide(client()[:33] + b"\x50" + data if as_segment else data, mark)

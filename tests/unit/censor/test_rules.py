@@ -1,0 +1,129 @@
+"""censor/rules.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from censor.rules import DNS_ACTIONS, SNI_ACTIONS, Action, RuleSet, load_rules, normalize, parse_rules
+from sidedoor.settings import SettingsError
+
+GOOD = """
+[censor]
+fail = "closed"
+[[rule]]
+name = "dns"
+action = "dns_forge"
+domains = ["Messenger.Example."]
+forged = ["192.0.2.66", "2001:db8:1::66"]
+ttl_seconds = 5
+[[rule]]
+name = "name"
+action = "sni_rst"
+domains = ["messenger.example"]
+existing_flows = "kill"
+[[rule]]
+name = "addresses"
+action = "reject"
+addresses = ["203.0.113.10", "203.0.113.5/24", "2001:db8:2::/64"]
+ports = [443]
+protocol = "tcp"
+"""
+
+
+def rule(text: str) -> RuleSet:
+    return parse_rules(f'[[rule]]\nname = "x"\n{text}', origin="r.toml")
+
+
+def test_good_file(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(GOOD)
+    rules = load_rules(path)
+    assert rules == parse_rules(GOOD)
+    assert rules.fail == "closed"
+    dns, name, addresses = rules.rules
+    assert (dns.action, dns.ttl_seconds, dns.kills) == (Action.DNS_FORGE, 5, False)
+    assert (name.kills, name.resets_existing) == (True, True)
+    assert [str(one) for one in addresses.networks] == ["203.0.113.10/32", "203.0.113.0/24", "2001:db8:2::/64"]
+    assert not addresses.kills
+
+
+def test_empty_file_blocks_nothing() -> None:
+    assert parse_rules("") == RuleSet()
+    assert RuleSet().fail == "open"
+
+
+@pytest.mark.parametrize(
+    ("name", "matches"),
+    [
+        ("messenger.example", True),
+        ("www.messenger.example", True),
+        ("notmessenger.example", False),
+        ("messenger.example.net", False),
+        ("", False),
+    ],
+)
+def test_suffix_match(name: str, matches: bool) -> None:
+    assert parse_rules(GOOD).rules[0].matches(name) is matches
+
+
+def test_normalize() -> None:
+    assert normalize("WWW.Messenger.Example.") == "www.messenger.example"
+
+
+def test_first_rule_of_an_action() -> None:
+    rules = parse_rules(
+        '[[rule]]\nname="a"\naction="sni_drop"\ndomains=["x.example"]\n'
+        '[[rule]]\nname="b"\naction="sni_rst"\ndomains=["x.example"]\nexisting_flows="kill"\nexisting_action="drop"'
+    )
+    found = rules.first("x.example", SNI_ACTIONS)
+    assert found is not None
+    assert (found.name, found.resets_existing) == ("a", False)
+    found = rules.first("x.example", SNI_ACTIONS, kills=True)
+    assert found is not None
+    assert (found.name, found.resets_existing) == ("b", False)
+    assert rules.first("x.example", DNS_ACTIONS) is None
+    assert rules.first("y.example", SNI_ACTIONS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('action = "drop"', "exactly one of `domains` and `addresses`"),
+        ('action = "sni_rst"\ndomains = ["x"]\naddresses = ["192.0.2.1"]', "exactly one"),
+        ('action = "drop"\ndomains = ["x"]', "the action drop needs `addresses`; with `domains`: dns_nxdomain"),
+        ('action = "sni_rst"\naddresses = ["192.0.2.1"]', "needs `domains`; with `addresses`: drop, reject"),
+        ('action = "dorp"\naddresses = ["192.0.2.1"]', "key `rule[0].action`"),
+        ('action = "drop"\naddress = ["192.0.2.1"]', "key `rule[0].address` is unknown; did you mean `addresses`?"),
+        ('action = "drop"\naddresses = ["192.0.2"]', "'192.0.2' does not appear to be"),
+        ('action = "drop"\naddresses = ["192.0.2.1"]\nports = [0]', "key `rule[0].ports[0]`"),
+        ('action = "drop"\naddresses = ["192.0.2.1"]\nexisting_flows = "ignore"', "acts on all packets"),
+        ('action = "drop"\naddresses = ["192.0.2.1"]\nforged = ["192.0.2.1"]', "`forged` goes with"),
+        ('action = "dns_nxdomain"\ndomains = ["x"]\nttl_seconds = 1', "`ttl_seconds` goes with"),
+        ('action = "dns_forge"\ndomains = ["x"]', "dns_forge needs `forged`"),
+        ('action = "dns_forge"\ndomains = ["x"]\nforged = ["x"]', "'x' does not appear to be"),
+        ('action = "dns_nxdomain"\ndomains = ["x"]\nexisting_flows = "kill"', "`existing_flows` goes with sni_drop"),
+        ('action = "sni_rst"\ndomains = ["x"]\nexisting_action = "drop"', "needs existing_flows"),
+        ('action = "sni_rst"\ndomains = ["x"]\nports = [1]', "`ports` and `protocol` go with `addresses`"),
+        ('action = "sni_rst"\ndomains = ["*.x"]', "'*.x' is not a domain name"),
+        ('action = "sni_rst"\ndomains = ["."]', "'.' is not a domain name"),
+        ('action = "sni_rst"\ndomains = ["bücher.example"]', "punycode"),
+    ],
+)
+def test_mistakes_name_file_and_key(text: str, says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        rule(text)
+    assert str(caught.value).startswith("r.toml: key `rule[0]")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_kill_may_be_said_of_addresses() -> None:
+    assert rule('action = "drop"\naddresses = ["192.0.2.1"]\nexisting_flows = "kill"').rules
+
+
+def test_names_are_unique() -> None:
+    one = '[[rule]]\nname = "x"\naction = "drop"\naddresses = ["192.0.2.1"]\n'
+    with pytest.raises(SettingsError, match="two rules are called 'x'"):
+        parse_rules(one + one)
