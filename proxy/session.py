@@ -95,10 +95,12 @@ class Session:
             if isinstance(event, CredentialsPresented):
                 event = handshake.verdict(self._services.users.verify(event.user, event.password))
                 event = event or handshake.next_event()
-            if isinstance(event, ConnectRequested | Refused):
+            if isinstance(event, Refused):
                 return event
             if answer := handshake.data_to_send():
                 await loop.sock_sendall(sock, answer)
+            if isinstance(event, ConnectRequested):
+                return event
         return None
 
     async def _connect(self, sock: socket.socket, handshake: Handshake, target: Address) -> None:

@@ -20,6 +20,13 @@ NOT_IN_UNIT_TESTS = frozenset(
 # Modules that do I/O and nothing else, and the test that covers each.
 COVERED_ELSEWHERE: dict[str, str] = {
     "sidedoor/__main__.py": "tests/unit/sidedoor/test_cli.py",
+    "lab/benchmarks/load.py": "tests/bench/test_relay.py",
+    "proxy/cli.py": "tests/integration/proxy/test_cli.py",
+    "proxy/relay/__init__.py": "tests/integration/proxy/test_relay.py",
+    "proxy/relay/fast.py": "tests/integration/proxy/test_relay.py",
+    "proxy/relay/portable.py": "tests/integration/proxy/test_relay.py",
+    "proxy/server.py": "tests/integration/proxy/test_server.py",
+    "proxy/session.py": "tests/integration/proxy/test_server.py",
 }
 
 

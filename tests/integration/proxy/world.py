@@ -54,6 +54,7 @@ class Proxy:
     def __init__(self) -> None:
         self.addresses: list[str] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.users: dict[str, str] = {}
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -90,6 +91,7 @@ class Proxy:
 async def running_proxy(**settings: Any) -> AsyncIterator[Proxy]:
     """A proxy on a free port of 127.0.0.1 unless `listen` says otherwise."""
     proxy = Proxy()
+    proxy.users = settings.get("users", {})
     ready = asyncio.Event()
 
     def listening(addresses: list[str]) -> None:
@@ -119,7 +121,7 @@ async def target(serve_one: Serve, host: str = "127.0.0.1") -> AsyncIterator[int
         listener.setblocking(False)
 
         async def one(sock: socket.socket) -> None:
-            with sock:
+            with sock, contextlib.suppress(ConnectionError):
                 await serve_one(sock)
 
         async def accept(group: asyncio.TaskGroup) -> None:
