@@ -1,0 +1,105 @@
+"""Scenarios: those that ship load, and each kind of mistake is one line that names the file and the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.roles import ROLE_NAMES
+from lab.scenario import SHIPPED, Scenario, find, load, read_scenario, rules_text, shipped
+from sidedoor.settings import UsageError
+
+HEAD = 'name = "mine"\ndescription = "a scenario"\n'
+BLOCK = '[[block]]\nname = "all"\nrules = "all.toml"\n'
+RULES = '[[rule]]\nname = "everything"\naddresses = ["203.0.113.0/24"]\naction = "drop"\n'
+
+
+def folder_with(tmp_path: Path, text: str, **rule_files: str | bytes) -> Path:
+    (tmp_path / "scenario.toml").write_text(text)
+    for name, content in rule_files.items():
+        (tmp_path / f"{name}.toml").write_bytes(content.encode() if isinstance(content, str) else content)
+    return tmp_path
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UsageError) as raised:
+        load(folder, roles=ROLE_NAMES)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_ships_loads(name: str) -> None:
+    scenario = load(find(name), roles=ROLE_NAMES)
+    assert scenario.name == name == find(name).name
+    assert scenario.description
+
+
+def test_the_demo_is_among_them() -> None:
+    assert {"quickstart", "control"} <= set(shipped())
+
+
+def test_defaults() -> None:
+    scenario = read_scenario(SHIPPED / "control")
+    assert (scenario.blocks, scenario.faults, scenario.repeat) == ((), (), 1)
+    assert scenario.link == Scenario(name="", description="").link
+
+
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, HEAD + BLOCK + '[policy]\nstandby = "cold"\n', all=RULES)
+    assert find(str(folder)) == folder.resolve()
+    scenario = load(folder, roles=ROLE_NAMES)
+    assert scenario.policy.standby == "cold"
+    assert rules_text(folder, scenario.blocks[0]) == RULES
+
+
+def test_no_such_scenario_names_those_that_are_there() -> None:
+    with pytest.raises(UsageError, match=r"no scenario 'quikstart'.*control.*quickstart"):
+        find("quikstart")
+
+
+MISTAKES = {
+    "unknown key": (HEAD + "idle_secnds = 3\n", "key `idle_secnds` is unknown; did you mean `idle_seconds`?"),
+    "unknown key in a block": (HEAD + BLOCK + "rule = 1\n", "is unknown; did you mean `rules`?"),
+    "unknown key of the policy": (HEAD + '[policy]\nstandbye = "cold"\n', "key `policy.standbye` is unknown"),
+    "unknown expectation": (HEAD + "[expect]\nloss = 0\n", "key `expect.loss` is unknown; did you mean `lost`?"),
+    "missing key": (HEAD + '[[block]]\nname = "all"\n', "missing required field `rules`"),
+    "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: Expected `int`, got `str`; found 'three'"),
+    "wrong type deep down": (HEAD + "[link]\ndelay_seconds = true\n", "key `link.delay_seconds`"),
+    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found 0"),
+    "negative time": (HEAD + "idle_seconds = -1\n", "key `idle_seconds`: Expected `float` >= 0.0; found -1"),
+    "no interval": (HEAD + "[traffic]\ninterval_seconds = 0\n", "key `traffic.interval_seconds`: Expected `float` > 0"),
+    "no TOML": (HEAD + "repeat = \n", "not valid TOML"),
+    "unknown role": (
+        HEAD + '[[fault]]\nkill = "proxy3"\nat_seconds = 1\n',
+        "key `fault.kill`: no role 'proxy3'; expected one of bystander, censor",
+    ),
+    "two blocks of one name": (HEAD + BLOCK + BLOCK, "key `block.name`: two blocks have one name"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_names_file_and_key(tmp_path: Path, mistake: str) -> None:
+    text, expected = MISTAKES[mistake]
+    message = refusal(folder_with(tmp_path, text, all=RULES))
+    assert message.startswith(f"{tmp_path / 'scenario.toml'}: ")
+    assert expected in message
+
+
+def test_a_rule_file_that_is_not_there(tmp_path: Path) -> None:
+    message = refusal(folder_with(tmp_path, HEAD + BLOCK))
+    assert message.startswith(f"{tmp_path / 'all.toml'}: cannot be read: No such file")
+    assert "block 'all'" in message
+
+
+def test_a_rule_file_with_a_mistake(tmp_path: Path) -> None:
+    message = refusal(folder_with(tmp_path, HEAD + BLOCK, all=RULES.replace("drop", "dorp")))
+    assert message.startswith(f"{tmp_path / 'all.toml'}: ")
+    assert "dorp" in message
+
+
+def test_a_rule_file_that_is_no_text(tmp_path: Path) -> None:
+    message = refusal(folder_with(tmp_path, HEAD + BLOCK, all=b"\xff\xfe"))
+    assert message == f"{tmp_path / 'all.toml'}: is not UTF-8 text (byte 0)"
