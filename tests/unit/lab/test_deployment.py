@@ -1,0 +1,157 @@
+"""The standard lab's roles: all there, on hosts that exist, with settings that the parts take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from censor.censor import CensorSettings
+from client.settings import OriginSettings, ReceiverSettings
+from lab.capture import CaptureSettings
+from lab.deployment import CLIENT, PROXIES, Deployment
+from lab.link import LinkSettings
+from lab.roles import KINDS, ROLE_NAMES
+from lab.roles.bystander import BystanderSettings
+from lab.roles.dns import DnsSettings
+from lab.roles.messenger import SenderRole
+from lab.roles.web import WebSettings
+from lab.runtimes import RoleProcess
+from lab.scenario import Link, Scenario
+from lab.supervisor import RoleSpec
+from lab.topology import ORIGIN_NAME, WEB_NAMES, standard
+from proxy.settings import ProxySettings
+from sidedoor.settings import convert
+
+SETTINGS = {
+    "bystander": BystanderSettings,
+    "capture": CaptureSettings,
+    "censor": CensorSettings,
+    "dns": DnsSettings,
+    "link": LinkSettings,
+    "origin": OriginSettings,
+    "proxy": ProxySettings,
+    "receiver": ReceiverSettings,
+    "sender": SenderRole,
+    "web": WebSettings,
+}
+SCENARIO = Scenario(name="mine", description="", link=Link(delay_seconds=0.03))
+
+
+class PaperRuntime:
+    """A runtime on paper: its hosts see the lab's files below /seen, and nothing ever runs."""
+
+    name = "paper"
+
+    def __init__(self) -> None:
+        self.topology = standard()
+
+    async def up(self) -> None: ...
+
+    async def down(self) -> None: ...
+
+    async def spawn(self, host: str, role: str, control: Path, log: Path) -> RoleProcess:
+        raise NotImplementedError
+
+    async def devices(self, host: str) -> dict[str, str]:
+        return {interface.network: f"eth-{interface.network}" for interface in self.topology.host(host).interfaces}
+
+    def path_in_host(self, path: Path) -> Path:
+        return Path("/seen") / path.relative_to("/lab")
+
+
+def deployment() -> Deployment:
+    return Deployment(PaperRuntime(), Path("/lab/state"), Path("/lab/out"))
+
+
+async def all_specs() -> dict[str, RoleSpec]:
+    here = deployment()
+    specs = [*here.foundation(), here.link(SCENARIO), *await here.observers(2), *here.ends(SCENARIO, 2)]
+    assert len({spec.role for spec in specs}) == len(specs)
+    return {spec.role: spec for spec in specs}
+
+
+async def converted(role: str) -> Any:
+    spec = (await all_specs())[role]
+    return convert(json.loads(json.dumps(spec.settings)), SETTINGS[spec.kind], origin=role)
+
+
+async def test_every_kind_of_role_is_played() -> None:
+    assert SETTINGS.keys() == KINDS.keys() == {spec.kind for spec in (await all_specs()).values()}
+
+
+async def test_scenarios_can_name_every_role_but_the_captures() -> None:
+    assert {role for role, spec in (await all_specs()).items() if spec.kind != "capture"} == ROLE_NAMES
+
+
+async def test_every_role_is_on_a_host_that_exists() -> None:
+    topology = standard()
+    for spec in (await all_specs()).values():
+        assert topology.host(spec.host)
+
+
+async def test_the_parts_take_all_settings_after_the_control_line() -> None:
+    for role in await all_specs():
+        assert await converted(role)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+async def test_the_proxies_settings_make_sense_and_the_client_knows_their_passwords(name: str) -> None:
+    proxy = await converted(name)
+    proxy.check()
+    sender = (await converted(CLIENT)).sender
+    (route,) = [route for route in sender.routes if route.name == name]
+    users = {} if route.username is None else {route.username: route.password}
+    assert users == proxy.users
+    assert f"{route.host}:{route.port}" in proxy.listen
+
+
+async def test_one_proxy_of_each_kind() -> None:
+    assert [bool((await converted(name)).users) for name in PROXIES] == [False, True]
+
+
+async def test_everybody_listens_on_both_families() -> None:
+    for role, host in {"origin": "messenger", "web": "web", "dns": "dns", "proxy1": "proxy1"}.items():
+        listen = (await converted(role)).listen
+        ipv4, ipv6 = standard().host(host).addresses()
+        assert [ipv4 in listen[0], ipv6 in listen[1]] == [True, True]
+
+
+async def test_the_scenarios_numbers_arrive() -> None:
+    assert (await converted("link")).delay_seconds == 0.03
+    assert (await converted(CLIENT)).traffic == SCENARIO.traffic
+    assert (await converted(CLIENT)).sender.policy == SCENARIO.policy
+
+
+async def test_paths_are_those_that_the_hosts_see() -> None:
+    assert (await converted("origin")).certificate == "/seen/state/origin.pem"
+    assert (await converted("receiver")).ca_file == (await converted(CLIENT)).sender.ca_file == "/seen/state/ca.pem"
+    assert (await converted(CLIENT)).sender.keylog_file == "/seen/out/capture/run2-tls.keylog"
+    capture = await converted("capture-censor")
+    assert (capture.folder, capture.host) == ("/seen/out/capture", "run2-censor")
+    assert capture.interfaces == {"home": "eth-home", "uplink": "eth-uplink"}
+
+
+async def test_the_bystander_visits_sites_that_the_dns_knows() -> None:
+    assert set((await converted("bystander")).sites) <= set((await converted("dns")).names)
+
+
+async def test_the_ends_stop_first_and_the_captures_last() -> None:
+    running = list(await all_specs())
+    ends, others, observers = deployment().stop_order(running)
+    assert sorted([*ends, *others, *observers]) == sorted(running)
+    assert set(ends) == {"client", "receiver", "bystander"}
+    assert set(observers) == {"capture-client", "capture-censor"}
+    assert deployment().stop_order([]) == ([], [], [])
+
+
+def test_certificates(tmp_path: Path) -> None:
+    here = Deployment(PaperRuntime(), tmp_path, tmp_path)
+    here.make_certificates()
+    assert here.ca_file == tmp_path / "ca.pem"
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found.keys() == {"ca.pem", "origin.pem", "origin.key", "web.pem", "web.key"}
+    assert all(b"-----BEGIN" in pem for pem in found.values())
+    assert ORIGIN_NAME not in WEB_NAMES
