@@ -33,9 +33,9 @@ from lab.measurement.words import (
 # Metric -> what a person calls it, and what exactly it is.
 _COLUMNS = {
     "ttd_seconds": ("noticed", "from the first packet that the censor hit until the client marks the path bad"),
-    "tts_seconds": ("on the proxy", "until the first message leaves on the new path"),
-    "ttr_seconds": ("confirmed again", "until the receiver's confirmation of a message written after the hit is back"),
-    "outage_seconds": ("longest silence", "the longest time in which the receiver was shown nothing new"),
+    "tts_seconds": ("on proxy", "until the first message leaves on the new path"),
+    "ttr_seconds": ("recovered", "until the receiver's confirmation of a message written after the hit is back"),
+    "outage_seconds": ("silence", "the longest time in which the receiver was shown nothing new"),
     "failback_seconds": ("direct again", "from the lifting of the block until messages are confirmed directly"),
 }
 
@@ -43,8 +43,10 @@ _COLUMNS = {
 def terminal_table(summary: Summary) -> RenderableType:
     """The results for a terminal of 80 columns or more: a row for each block of each run, then sentences."""
     table = Table(title=verdict(summary), title_style="bold", title_justify="left", header_style="bold", expand=False)
-    for name in ("run", "block", "blocked at", *(name for name, _ in _COLUMNS.values())):
-        table.add_column(name, justify="left" if name == "block" else "right", overflow="fold")
+    # Headings of two words take two lines; only a block's name may be folded where the terminal is narrow.
+    for name in ("run", "block", "blocked", *(name.replace(" ", "\n") for name, _ in _COLUMNS.values())):
+        is_block = name == "block"
+        table.add_column(name, justify="left" if is_block else "right", no_wrap=not is_block, overflow="fold")
     for number, run in enumerate(summary.runs, 1):
         for block in run.blocks:
             table.add_row(str(number), block.name, *_cells(block), style=None if block.recovered else "red")
@@ -57,7 +59,7 @@ def terminal_table(summary: Summary) -> RenderableType:
 
 
 def _cells(block: Block) -> Iterator[str]:
-    yield "never hit" if block.t0 is None else f"{block.t0:.1f} s"
+    yield "no hit" if block.t0 is None else f"{block.t0:.1f} s"
     for metric in _COLUMNS:
         value = getattr(block, metric)
         if metric == "ttr_seconds" and not block.recovered and block.censored_at_seconds is not None:

@@ -25,7 +25,10 @@ Flow = tuple[Endpoint, Endpoint]
 
 
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
-    """`packets` is None where there was no capture to look at; `capture_dropped`: packets the captures missed."""
+    """`packets` is None where there was no capture to look at; `capture_dropped`: packets the captures missed.
+
+    `probe_bytes`: IP bytes that the client sent for probes of the direct path while it was on a proxy.
+    """
 
     packets: int | None = None
     examples: list[str] = []
@@ -60,7 +63,12 @@ def find_leaks(
     return Leaks(
         packets=len(leaked),
         examples=[_describe(packet) for packet in leaked[:EXAMPLES]],
-        probe_bytes=sum(p.wire_bytes for p in concerned if (p.source, p.destination) in probes),
+        # A probe's connection may become the direct path: from then on it is no probe any more.
+        probe_bytes=sum(
+            p.wire_bytes
+            for p in concerned
+            if (p.source, p.destination) in probes and any(a - GRACE_SECONDS <= p.t < b for a, b in windows)
+        ),
         capture_dropped=capture_dropped,
     )
 

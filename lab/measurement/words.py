@@ -98,5 +98,6 @@ def verdict(summary: Summary) -> str:
     if not blocks:
         return f"{runs} without a block: {lost} lost, {twice} shown twice"
     recovered = sum(block.recovered for block in blocks)
-    share = f"all {len(blocks)}" if recovered == len(blocks) else f"{recovered} of {len(blocks)}"
-    return f"{runs}: the messenger got through {share} blocks, {lost} lost, {twice} shown twice"
+    whole = {1: "the block", 2: "both blocks"}.get(len(blocks), f"all {len(blocks)} blocks")
+    share = whole if recovered == len(blocks) else f"{recovered} of {count(len(blocks), 'block')}"
+    return f"{runs}: the messenger got through {share}, {lost} lost, {twice} shown twice"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client.messages import Ack, encode
+from client.messages import Ack, Ping, Pong, encode
 from lab.measurement.from_captures import (
     EpisodeTimes,
     MessageSeen,
@@ -162,6 +162,8 @@ def test_other_records_and_unknown_keys_are_passed_over(tmp_path: Path) -> None:
     connection = Connection(Tls(tmp_path), 40000)
     connection.open(0.0)
     connection.put("up", 1.0, "PA", connection.tls.up(websocket(b"no record", mask=b"abcd") + message(3)))
+    connection.put("up", 1.1, "PA", connection.tls.up(websocket(encode(Ping(1)), mask=b"abcd")))
+    connection.put("down", 1.2, "PA", connection.tls.down(websocket(encode(Pong(1)))))
     talks = conversations(packets(connection.home), CLIENTS)
     keys = parse_key_log((tmp_path / "keys.log").read_text())
     assert messages_and_acks(talks, {}, MESSENGERS) == ([], [])

@@ -62,7 +62,8 @@ def test_the_name_counts_wherever_it_goes_but_inside_the_proxy() -> None:
     socks = tcp((CLIENT, 2), (PROXY, 1080), "PA", 1, 1, b"\x05\1\0\3\x11messenger.example\1\xbb")
     other = udp((CLIENT, 4), (RESOLVER, 53), QUESTION.replace(b"mesSenger", b"passenger"))
     question = udp((CLIENT, 3), (RESOLVER, 53), QUESTION)
-    found = leaks([(12.0, hello), (12.0, socks), (12.0, other), (12.0, question)])
+    empty = tcp((CLIENT, 5), (RESOLVER, 443), "S", 1, 1)
+    found = leaks([(12.0, hello), (12.0, socks), (12.0, other), (12.0, empty), (12.0, question)])
     assert found.packets == 2
     assert found.examples[1].startswith("12.000 s: udp 192.0.2.10:3 >")
 
@@ -80,6 +81,12 @@ def test_probes_are_apart_by_their_sockets() -> None:
     found = leaks(frames, probe(18.0, "probe_ended", ok=True, local=f"{CLIENT}:41000", sockets=sockets))
     assert found.packets == 1
     assert found.probe_bytes == 41 + 41 + 61
+
+
+def test_a_probe_that_became_the_direct_path_costs_until_then_only() -> None:
+    ended = probe(18.0, "probe_ended", ok=True, local=f"{CLIENT}:41000")
+    found = leaks([(17.0, to_messenger(41000)), (20.1, to_messenger(41000))], ended)
+    assert (found.packets, found.probe_bytes) == (0, 41)
 
 
 def test_probes_are_apart_by_the_time_at_which_they_begin() -> None:

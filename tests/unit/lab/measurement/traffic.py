@@ -125,9 +125,9 @@ class Tls:
 def websocket(payload: bytes, *, mask: bytes = b"", opcode: int = 2, final: bool = True) -> bytes:
     """One frame, masked with `mask` if given."""
     size = len(payload)
-    length = bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)
-    if size > 0xFFFF:
-        length = b"\x7f" + struct.pack(">Q", size)
+    length = (
+        bytes([size]) if size < 126 else struct.pack(">BH" if size <= 0xFFFF else ">BQ", 126 + (size > 0xFFFF), size)
+    )
     if mask:
         length = bytes([length[0] | 0x80]) + length[1:] + mask
         payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
