@@ -14,6 +14,7 @@ from enum import Enum
 
 from proxy.wire import (
     Address,
+    AddressType,
     AuthResult,
     AuthStatus,
     Command,
@@ -189,7 +190,8 @@ class Handshake:
         return True
 
     def _judge(self, command: Command, target: Address) -> Event:
-        target = Address.of(target.host, target.port)
+        if target.type is AddressType.DOMAIN:
+            target = Address.of(target.host, target.port)
         if command is Command.CONNECT:
             self._step(Step.CONNECT_READ)
             return ConnectRequested(target)

@@ -21,6 +21,11 @@ AUTH_RESULT_LIMIT_BYTES = 2
 REQUEST_LIMIT_BYTES = 4 + 1 + 255 + 2
 REPLY_LIMIT_BYTES = 4 + 1 + 255 + 2
 
+_AUTH_FAILED = write_auth_result(AuthResult(AuthStatus.FAILED))
+_GENERAL_FAILURE = write_reply(Reply(ReplyCode.GENERAL_FAILURE))
+_COMMAND_NOT_SUPPORTED = write_reply(Reply(ReplyCode.COMMAND_NOT_SUPPORTED))
+_ADDRESS_TYPE_NOT_SUPPORTED = write_reply(Reply(ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED))
+
 
 def read_greeting(buffer: bytearray) -> Greeting | None:
     """A client's first message (RFC 1928 section 3). A wrong version is answered with nothing: it is no SOCKS5."""
@@ -46,7 +51,7 @@ def read_credentials(buffer: bytearray) -> Credentials | None:
     """User and password (RFC 1929 section 2). A wrong version is answered with a failure."""
     if not buffer:
         return None
-    _check_version(buffer, AUTH_VERSION, "credentials", reply=write_auth_result(AuthResult(AuthStatus.FAILED)))
+    _check_version(buffer, AUTH_VERSION, "credentials", reply=_AUTH_FAILED)
     if len(buffer) < 2 or len(buffer) < (user_end := 2 + buffer[1]) + 1:
         return None
     if len(buffer) < (size := user_end + 1 + buffer[user_end]):
@@ -69,10 +74,10 @@ def read_request(buffer: bytearray) -> Request | None:
     """A client's request (RFC 1928 section 4). Every error carries the reply to send, a full one of 10 bytes."""
     if not buffer:
         return None
-    _check_version(buffer, SOCKS_VERSION, "request", reply=_refusal(ReplyCode.GENERAL_FAILURE))
+    _check_version(buffer, SOCKS_VERSION, "request", reply=_GENERAL_FAILURE)
     if len(buffer) < 4:
         return None
-    size = _address_end(buffer, refusal=_refusal(ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED))
+    size = _address_end(buffer, refusal=_ADDRESS_TYPE_NOT_SUPPORTED)
     if size is None or len(buffer) < size:
         return None
     # The whole message is consumed before its command is judged: unread bytes would turn our close into a reset.
@@ -80,9 +85,9 @@ def read_request(buffer: bytearray) -> Request | None:
     try:
         command = Command(data[1])
     except ValueError:
-        reply = _refusal(ReplyCode.COMMAND_NOT_SUPPORTED)
-        raise ProtocolError(f"request: command {data[1]} does not exist", reply=reply) from None
-    return Request(command, _parse_address(data, refusal=_refusal(ReplyCode.GENERAL_FAILURE)))
+        what = f"request: command {data[1]} does not exist"
+        raise ProtocolError(what, reply=_COMMAND_NOT_SUPPORTED) from None
+    return Request(command, _parse_address(data, refusal=_GENERAL_FAILURE))
 
 
 def read_reply(buffer: bytearray) -> Reply | None:
@@ -112,10 +117,6 @@ def _take(buffer: bytearray, size: int) -> bytes:
 def _check_version(buffer: bytearray, version: int, what: str, *, reply: bytes = b"") -> None:
     if buffer[0] != version:
         raise ProtocolError(f"{what}: version {buffer[0]}, expected {version}", reply=reply)
-
-
-def _refusal(code: ReplyCode) -> bytes:
-    return write_reply(Reply(code))
 
 
 def _address_end(buffer: bytearray, *, refusal: bytes) -> int | None:

@@ -5,6 +5,7 @@ Every writer raises ProtocolError (fault LOCAL) for a message that the format ca
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from proxy.wire.codes import AUTH_VERSION, SOCKS_VERSION, AddressType
@@ -50,14 +51,18 @@ def _counted(data: bytes, what: str) -> bytes:
 
 def _address(address: Address) -> bytes:
     try:
-        port = address.port.to_bytes(2, "big")
-        match address.type:
-            case AddressType.IPV4:
-                host = IPv4Address(address.host).packed
-            case AddressType.IPV6:
-                host = IPv6Address(address.host).packed
-            case AddressType.DOMAIN:
-                host = _counted(address.host.encode(), "domain")
+        return _host(address.type, address.host) + address.port.to_bytes(2, "big")
     except (OverflowError, ValueError) as error:
         raise ProtocolError(f"address cannot be written: {error}", fault=Fault.LOCAL) from error
-    return bytes((address.type,)) + host + port
+
+
+@lru_cache(256)  # a proxy's replies carry its own few addresses, again and again
+def _host(type_: AddressType, host: str) -> bytes:
+    match type_:
+        case AddressType.IPV4:
+            packed = IPv4Address(host).packed
+        case AddressType.IPV6:
+            packed = IPv6Address(host).packed
+        case AddressType.DOMAIN:
+            packed = _counted(host.encode(), "domain")
+    return bytes((type_,)) + packed
