@@ -121,7 +121,7 @@ def test_a_role_that_the_run_needs_is_killed(tmp_path: Path, role: str) -> None:
     wait_for(out, acked(20))
     os.kill(descendant(process.pid, f"sd-{role}"), signal.SIGKILL)
     killed = time.monotonic()
-    status, stdout, stderr = finish(process)
+    status, _stdout, stderr = finish(process)
     assert time.monotonic() - killed < 20
     assert status == 1
     assert role in stderr
