@@ -75,6 +75,7 @@ class Sender:
         self._in_use: _Line | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
+        self._stopping = False
         self._progress = asyncio.Event()
 
     # -- what the user calls
@@ -114,14 +115,15 @@ class Sender:
 
     async def run(self) -> None:
         """Keep a path up and messages moving until cancelled; then close what is open."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                self._obey(self._policy.start(time.monotonic()))
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._obey(self._policy.start(time.monotonic()))
+            try:
                 await asyncio.Event().wait()
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            finally:
+                self._stopping = True
+                if self._timer is not None:
+                    self._timer.cancel()
 
     # -- between policy and lines
 
@@ -132,6 +134,8 @@ class Sender:
         self._obey(self._policy.tick(time.monotonic()))
 
     def _obey(self, commands: list[Command]) -> None:
+        if self._stopping:
+            return  # What is open is being closed; nothing new begins.
         for command in commands:
             self._execute(command)
         if self._timer is not None:

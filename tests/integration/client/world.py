@@ -234,14 +234,13 @@ class World:
     def settings(self, proxies: dict[str, int], **more: Any) -> SenderSettings:
         """A sender's settings; `proxies`: name and port of each."""
         routes = (DirectRoute(), *(self.proxy_route(name, port) for name, port in proxies.items()))
-        defaults: dict[str, Any] = {"resolver": ResolverSettings(hosts={NAME: (DIRECT_ADDRESS,)}), "routes": routes}
-        return SenderSettings(
-            name="alice",
-            peer="bob",
-            origin=OriginAddress(NAME, self.port),
-            ca_file=str(self.files.ca),
-            **(defaults | more),
-        )
+        defaults: dict[str, Any] = {
+            "origin": OriginAddress(NAME, self.port),
+            "ca_file": str(self.files.ca),
+            "resolver": ResolverSettings(hosts={NAME: (DIRECT_ADDRESS,)}),
+            "routes": routes,
+        }
+        return SenderSettings(name="alice", peer="bob", **(defaults | more))
 
     def start_sender(self, settings: SenderSettings) -> Sender:
         sender = Sender(settings, self.log)
