@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from client.routes.failures import failure_of
 from lab.control import RoleControl
 
 
@@ -39,30 +40,22 @@ async def visit(site: str, context: ssl.SSLContext, timeout_seconds: float) -> s
         ):
             await response.read()
             return None
-    except TimeoutError:
-        return "generic_timeout_error"
-    except aiohttp.ClientConnectorDNSError:
-        return "dns_nxdomain_error"
-    except aiohttp.ClientError as error:
+    except (TimeoutError, aiohttp.ClientError) as error:
         return _failure(error)
 
 
 def _failure(error: BaseException) -> str:
+    """The first of `error` and what led to it that has a word of OONI's."""
     cause: BaseException | None = error
     while cause is not None:
-        match cause:
-            case ConnectionResetError():
-                return "connection_reset"
-            case ConnectionRefusedError():
-                return "connection_refused"
-            case ssl.SSLCertVerificationError():
-                return "ssl_unknown_authority"
-            case ssl.SSLError():
-                return "ssl_failed_handshake"
-            case socket.gaierror():
-                return "dns_nxdomain_error"
+        if isinstance(cause, socket.gaierror | aiohttp.ClientConnectorDNSError):
+            return "dns_nxdomain_error"
+        # aiohttp's ClientSSLErrors look like those of ssl that they wrap, but have lost the details.
+        word = "unknown_failure" if isinstance(cause, aiohttp.ClientSSLError) else failure_of(cause)
+        if not word.startswith("unknown_failure"):
+            return word
         cause = cause.__cause__ or cause.__context__
-    return "eof_error" if isinstance(error, aiohttp.ServerDisconnectedError) else f"unknown_failure: {error}"
+    return f"unknown_failure: {error}"
 
 
 async def run(settings: dict[str, Any], control: RoleControl) -> None:

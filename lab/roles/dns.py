@@ -31,27 +31,31 @@ class DnsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def answer(names: dict[str, tuple[str, ...]], query: bytes) -> bytes | None:
-    """The reply to a DNS message (RFC 1035), or None where the bytes are no query."""
+    """The reply to a DNS message (RFC 1035), or None where the bytes are no query, or one of too many questions."""
     try:
         message = dns.message.from_wire(query)
+        if message.flags & dns.flags.QR or not message.question:
+            return None
+        return _reply(names, message).to_wire()
     except dns.exception.DNSException:
         return None
-    if message.flags & dns.flags.QR or not message.question:
-        return None
+
+
+def _reply(names: dict[str, tuple[str, ...]], message: dns.message.Message) -> dns.message.Message:
     reply = dns.message.make_response(message)
     reply.flags |= dns.flags.AA | dns.flags.RA
     question = message.question[0]
     addresses = names.get(str(question.name).rstrip(".").lower())
     if addresses is None:
         reply.set_rcode(dns.rcode.NXDOMAIN)
-        return reply.to_wire()
+        return reply
     version = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}.get(question.rdtype)
     matching = [a for a in addresses if ipaddress.ip_address(a).version == version]
     if matching:
         rdtype = dns.rdatatype.A if version == 4 else dns.rdatatype.AAAA
         rdatas = [dns.rdata.from_text(dns.rdataclass.IN, rdtype, a) for a in matching]
         reply.answer.append(dns.rrset.from_rdata_list(question.name, TTL_SECONDS, rdatas))
-    return reply.to_wire()
+    return reply
 
 
 class _Datagrams(asyncio.DatagramProtocol):
