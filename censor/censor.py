@@ -11,6 +11,7 @@ import msgspec
 
 from censor import kernel as kernel_module
 from censor.core import Core, Decision, Hit
+from censor.dead_hand import DeadHand
 from censor.injection import Injector
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
@@ -59,6 +60,7 @@ class Censor:
             dns_ports=settings.dns_ports,
         )
         self._kernel = Kernel(settings.log_group)
+        self._dead_hand = DeadHand(kernel_module.removal_command())
         self._lock = asyncio.Lock()
         self._resources = ExitStack()
         self._missed_reported = 0
@@ -86,6 +88,7 @@ class Censor:
             with ExitStack() as rules:
                 rules.callback(kernel_module.cleanup)
                 self._kernel.install(self._head(self.rules.fail))
+                self._set_dead_hand(self.rules.fail)
                 rules.pop_all()
             self._resources = stack.pop_all()
         loop = asyncio.get_running_loop()
@@ -102,6 +105,7 @@ class Censor:
             # Blocking, so that no cancellation gets between; the packets that wait meanwhile are answered below.
             try:
                 kernel_module.cleanup()
+                self._dead_hand.disarm()
             finally:
                 while self._on_queue():
                     pass
@@ -128,6 +132,7 @@ class Censor:
         times.append(time.monotonic())
         if moved_on or rules.fail != old.fail:
             self._queue.set_fail_open(rules.fail == "open")
+            self._set_dead_hand(rules.fail)
             await self._kernel.set_head(self._head(rules.fail))
         times.append(time.monotonic())
         for rule in old.rules:
@@ -150,6 +155,12 @@ class Censor:
     def _head(self, fail: Fail) -> HeadRules:
         settings = self._settings
         return HeadRules(settings.queue, self._core.generation, fail, settings.tls_ports, settings.dns_ports)
+
+    def _set_dead_hand(self, fail: Fail) -> None:
+        if fail == "open":
+            self._dead_hand.arm()
+        else:
+            self._dead_hand.disarm()
 
     # Packets
 

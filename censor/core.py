@@ -19,7 +19,7 @@ from censor.flows import Flow, FlowTable, flow_key
 from censor.marks import GENERATION_MASK
 from censor.packets import Packet
 from censor.reassembly import Head
-from censor.rules import DNS_ACTIONS, SNI_ACTIONS, Action, Rule, RuleSet, normalize
+from censor.rules import DNS_ACTIONS, SNI_ACTIONS, Action, NameIndex, Rule, RuleSet, normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Core:
         dns_ports: tuple[int, ...] = (53,),
     ) -> None:
         self.generation = generation
-        self.rules = RuleSet()
+        self._index(RuleSet())
         self.flows = FlowTable(flow_limit)
         self._hello_limit = hello_limit_bytes
         self._tls_ports = frozenset(tls_ports)
@@ -75,10 +75,16 @@ class Core:
         """Judge by `rules` from now on. True: the generation moved on, and the kernel has to be told."""
         kills = [rule for rule in rules.rules if rule.kills]
         changed = kills != [rule for rule in self.rules.rules if rule.kills]
-        self.rules = rules
+        self._index(rules)
         if changed and kills:
             self.generation = self.generation % GENERATION_MASK + 1
         return changed and bool(kills)
+
+    def _index(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self._dns_rules = NameIndex(rule for rule in rules.rules if rule.action in DNS_ACTIONS)
+        self._sni_rules = NameIndex(rule for rule in rules.rules if rule.action in SNI_ACTIONS)
+        self._kill_rules = NameIndex(rule for rule in rules.rules if rule.kills)
 
     def decide(self, data: bytes, mark: int = 0) -> Decision:
         """The decision on a packet (from its IP header on) with the mark that its flow had so far (0: undecided)."""
@@ -101,7 +107,7 @@ class Core:
         if query is None:
             return PASS
         name = normalize(query.name)
-        rule = self.rules.first(name, DNS_ACTIONS)
+        rule = self._dns_rules.first(name)
         if rule is None:
             return PASS
         if rule.action is Action.DNS_NXDOMAIN:
@@ -147,7 +153,7 @@ class Core:
 
     def _judge_new(self, flow: Flow, packet: Packet) -> Decision:
         name = flow.name or ""
-        rule = self.rules.first(name, SNI_ACTIONS) if name else None
+        rule = self._sni_rules.first(name)
         flow.blocked = rule is not None
         if rule is None:
             return self._pass_for_good()
@@ -158,7 +164,7 @@ class Core:
         name = flow.name or ""
         if flow.blocked and not from_server:
             return self._judge_new(flow, packet)
-        rule = self.rules.first(name, SNI_ACTIONS, kills=True) if name else None
+        rule = self._kill_rules.first(name)
         if rule is None:
             return self._pass_for_good()
         return _act(rule, packet, name, reset=rule.resets_existing, from_server=from_server)

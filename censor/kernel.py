@@ -19,6 +19,8 @@ _FAMILIES = ("", "6")  # iptables, ip6tables
 _TOOLS = ("nft", *(f"ip{family}tables-{verb}" for family in _FAMILIES for verb in ("restore", "save")))
 _RESTORE = tuple((f"ip{family}tables-restore", "--noflush", "-w") for family in _FAMILIES)
 _NFT = ("nft", "-f", "-")
+# Where the programs are, and where an ordinary user's PATH on Debian does not look.
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class KernelError(Exception):
@@ -79,7 +81,7 @@ class Kernel:
 
 def check_tools() -> None:
     """Raises UsageError when a program that the censor needs is not there."""
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in _TOOLS if _located(tool) is None]
     if missing:
         raise UsageError(f"not found: {', '.join(missing)}; install the packages nftables and iptables")
 
@@ -103,9 +105,24 @@ def cleanup() -> bool:
     return found
 
 
+def removal_command() -> tuple[str, ...]:
+    """The command that lifts all address rules."""
+    return _located_command(("nft", "delete", "table", "inet", kernel_rules.TABLE))
+
+
+def _located(tool: str) -> str | None:
+    return shutil.which(tool) or shutil.which(tool, path=_SBIN)
+
+
+def _located_command(command: tuple[str, ...]) -> tuple[str, ...]:
+    return (_located(command[0]) or command[0], *command[1:])
+
+
 def _run(command: tuple[str, ...], script: str) -> str:
     try:
-        done = subprocess.run(command, input=script.encode(), capture_output=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            _located_command(command), input=script.encode(), capture_output=True, timeout=_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise KernelError(f"{command[0]}: no answer within {_SECONDS:.0f} s") from error
     _check(command, done.returncode, done.stderr)
@@ -114,7 +131,7 @@ def _run(command: tuple[str, ...], script: str) -> str:
 
 async def _run_async(command: tuple[str, ...], script: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        *_located_command(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
         async with asyncio.timeout(_SECONDS):

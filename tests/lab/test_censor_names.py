@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
+import dns.message
 import pytest
 
 from tests.lab.censor_network import SERVER, Network, echo, in_network, rules
+from tests.unit.censor.analyzers.test_tls import real_hello
 
 NXDOMAIN = 'name = "dns"\naction = "dns_nxdomain"\ndomains = ["messenger.example"]'
 FORGE = 'name = "dns"\naction = "dns_forge"\ndomains = ["messenger.example"]\nforged = ["192.0.2.66", "2001:db8:1::66"]'
@@ -39,6 +42,45 @@ async def test_forged_addresses_reach_a_stub_resolver(network: Network) -> None:
             assert (status, output.strip()) == (0, address)
         _, output = await network.run("client", "getent", "ahostsv4", "messenger.example")
         assert output.startswith("192.0.2.66 ")
+
+
+@in_network
+async def test_forged_answer_wins_every_race_and_the_real_one_comes_second(network: Network) -> None:
+    loop = asyncio.get_running_loop()
+    async with network.censor() as censor:
+        await censor.apply(rules(FORGE))
+        for _ in range(100):
+            resolver = network.socket("client", 4, socket.SOCK_DGRAM)
+            await loop.sock_connect(resolver, (SERVER[4], 53))
+            await loop.sock_sendall(resolver, dns.message.make_query("messenger.example", "A").to_wire())
+            async with asyncio.timeout(5):
+                answers = [dns.message.from_wire(await loop.sock_recv(resolver, 2000)) for _ in range(2)]
+            assert [answer.answer[0][0].to_text() for answer in answers] == ["192.0.2.66", SERVER[4]]
+            resolver.close()
+
+
+@in_network
+async def test_hello_in_one_byte_segments_is_reset(network: Network) -> None:
+    loop = asyncio.get_running_loop()
+    async with network.censor() as censor:
+        await censor.apply(rules(SNI_RST))
+        connection = network.socket("client", 4)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(connection, (SERVER[4], 443))
+        with pytest.raises(ConnectionResetError):
+            await _send_bytes(connection, real_hello("messenger.example"))
+        assert len(network.events.of("censor_hit", rule="name")) == 1
+        assert censor.packets_queued > 10
+        connection.close()
+
+
+async def _send_bytes(connection: socket.socket, data: bytes) -> None:
+    """One by one, and wait for the answer."""
+    loop = asyncio.get_running_loop()
+    for byte in data:
+        await loop.sock_sendall(connection, bytes([byte]))
+    async with asyncio.timeout(5):
+        await loop.sock_recv(connection, 1)
 
 
 @in_network

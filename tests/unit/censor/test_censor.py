@@ -120,7 +120,18 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         world.done.append("cleaned")
         return True
 
-    for name, fake in {"NfQueue": FakeQueue, "NfLog": FakeLog, "Injector": FakeInjector, "Kernel": FakeKernel}.items():
+    class FakeDeadHand:
+        def __init__(self, command: tuple[str, ...]) -> None:
+            assert command[1:] == ("delete", "table", "inet", "sidedoor")
+
+        def arm(self) -> None:
+            world.done.append("armed")
+
+        def disarm(self) -> None:
+            world.done.append("disarmed")
+
+    fakes = {"NfQueue": FakeQueue, "NfLog": FakeLog, "Injector": FakeInjector, "Kernel": FakeKernel}
+    for name, fake in (fakes | {"DeadHand": FakeDeadHand}).items():
         monkeypatch.setattr(subject, name, fake)
     monkeypatch.setattr(kernel, "cleanup", cleanup)
     monkeypatch.setattr(kernel, "check_tools", lambda: None)
@@ -142,7 +153,7 @@ async def test_life(world: World) -> None:
         world.queued = [packet(id_) for id_ in range(1, 101)]
     # What waited while the rules were removed is answered before the queue is closed.
     verdicts = [("verdict", id_, Verdict.ACCEPT) for id_ in range(1, 101)]
-    assert world.done == ["installed", "cleaned", *verdicts, "closed FakeLog", "closed FakeQueue"]
+    assert world.done == ["installed", "armed", "cleaned", "disarmed", *verdicts, "closed FakeLog", "closed FakeQueue"]
 
 
 async def test_a_start_that_fails_leaves_nothing(world: World) -> None:
@@ -159,13 +170,13 @@ async def test_brackets_and_what_is_told_to_the_kernel(world: World) -> None:
         assert world.names()[1:] == [("rule_enforced", "name"), ("rule_enforced", "addresses")]
         name, addresses = (fields for _, fields in world.events[1:])
         assert addresses["before"] <= addresses["after"] <= name["before"] <= name["after"] == name["t"]
-        assert world.done == ["installed"]  # no generation moved on
+        assert world.done == ["installed", "armed"]  # no generation moved on
         await running.apply(parse_rules(KILL + ADDRESSES))
         assert world.names()[3:] == [("rule_lifted", "name"), ("rule_enforced", "name")]
         assert world.events[3][1]["after"] <= world.events[4][1]["after"]
-        assert world.done[1:] == [("fail open", True), ("head", "open")]
+        assert world.done[2:] == [("fail open", True), "armed", ("head", "open")]
         await running.apply(parse_rules('[censor]\nfail = "closed"\n' + KILL))
-        assert world.done[3:] == [("fail open", False), ("head", "closed")]
+        assert world.done[5:] == [("fail open", False), "disarmed", ("head", "closed")]
         await running.clear()
         assert running.rules == RuleSet(censor=running.rules.censor)
         assert running.rules.fail == "closed"

@@ -43,6 +43,7 @@ class Tools:
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(kernel, "_SBIN", str(tmp_path))
     return Tools(tmp_path)
 
 
@@ -70,6 +71,11 @@ def test_missing_tools_are_named(tools: Tools) -> None:
     (tools.folder / "nft").unlink()
     with pytest.raises(UsageError, match="not found: nft; install"):
         kernel.cleanup()
+
+
+def test_tools_outside_of_the_path_are_found(tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    assert not kernel.cleanup()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from censor.rules import DNS_ACTIONS, SNI_ACTIONS, Action, RuleSet, load_rules, normalize, parse_rules
+from censor.rules import Action, NameIndex, RuleSet, load_rules, normalize, parse_rules
 from sidedoor.settings import SettingsError
 
 GOOD = """
@@ -65,26 +65,36 @@ def test_empty_file_blocks_nothing() -> None:
     ],
 )
 def test_suffix_match(name: str, matches: bool) -> None:
-    assert parse_rules(GOOD).rules[0].matches(name) is matches
+    assert (NameIndex(parse_rules(GOOD).rules[:1]).first(name) is not None) is matches
 
 
 def test_normalize() -> None:
     assert normalize("WWW.Messenger.Example.") == "www.messenger.example"
 
 
-def test_first_rule_of_an_action() -> None:
+def test_the_first_rule_acts() -> None:
+    tables = {"a": ["www.x.example", "x.example"], "b": ["x.example"], "c": ["example"], "d": ["b.example"]}
     rules = parse_rules(
-        '[[rule]]\nname="a"\naction="sni_drop"\ndomains=["x.example"]\n'
-        '[[rule]]\nname="b"\naction="sni_rst"\ndomains=["x.example"]\nexisting_flows="kill"\nexisting_action="drop"'
-    )
-    found = rules.first("x.example", SNI_ACTIONS)
-    assert found is not None
-    assert (found.name, found.resets_existing) == ("a", False)
-    found = rules.first("x.example", SNI_ACTIONS, kills=True)
-    assert found is not None
-    assert (found.name, found.resets_existing) == ("b", False)
-    assert rules.first("x.example", DNS_ACTIONS) is None
-    assert rules.first("y.example", SNI_ACTIONS) is None
+        "".join(
+            f'[[rule]]\nname = "{name}"\naction = "sni_drop"\ndomains = {domains}\n' for name, domains in tables.items()
+        )
+    ).rules
+    for order, name, acts in (
+        (rules, "x.example", "a"),
+        (rules[1:], "www.x.example", "b"),
+        (rules, "b.example", "c"),
+        (rules[3:], "b.example", "d"),
+    ):
+        found = NameIndex(order).first(name)
+        assert found is not None
+        assert found.name == acts
+    assert NameIndex(rules).first("example.net") is None
+
+
+def test_existing_action() -> None:
+    text = 'action = "sni_rst"\ndomains = ["x"]\nexisting_flows = "kill"\nexisting_action = "drop"'
+    assert not rule(text).rules[0].resets_existing
+    assert rule(text.replace('"drop"', '"rst"')).rules[0].resets_existing
 
 
 @pytest.mark.parametrize(
