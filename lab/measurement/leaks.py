@@ -3,13 +3,14 @@
 From the packets on the censor's home side, which is where everything that leaves the client is seen. Counted from
 each switch and a grace of 1 s on, until messages go out on the direct path again. Not counted: what goes to a proxy
 (the name inside a SOCKS request is the censor's gain, not a leak of the route), and deliberate probes, which the
-client announces (`probe_started`, `probe_ended`): by their local address where they give it, else every flow that
-begins while a probe is under way.
+client announces (`probe_started`, `probe_ended`): by their sockets where they list them, else every flow that begins
+while a probe is under way. A dial of the direct path that is not announced as a probe is a leak.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -101,22 +102,39 @@ def _windows_on_proxy(log: Sequence[Event]) -> list[tuple[float, float]]:
 
 
 def _probe_flows(packets: Iterable[Packet], log: Sequence[Event]) -> set[Flow]:
-    """The flows that are probes: announced by their local address, or begun while a probe was under way."""
+    """The flows that are probes: announced by their sockets, or begun while a probe was under way.
+
+    Only a flow's first packet decides: a SYN that is sent again later must not hide behind a probe that is not its own.
+    """
     probes = [event for event in log if event["event"] in ("probe_started", "probe_ended")]
     announced = {local for event in probes for local in (event.get("local"), *event.get("sockets", ())) if local}
     under_way = _under_way(probes)
     flows: set[Flow] = set()
+    seen: set[Flow] = set()
     for packet in packets:
-        begins = packet.protocol == UDP or packet.flags & SYN
-        within = begins and any(start <= packet.t <= end for start, end in under_way)
+        flow = packet.source, packet.destination
+        begins = flow not in seen and (packet.protocol == UDP or packet.flags & SYN)
+        seen.add(flow)
+        # TCP is told by its sockets where the probe lists them; the resolver's are not listed.
+        within = begins and any(
+            probe.start <= packet.t <= probe.end and (packet.protocol == UDP or not probe.lists_sockets)
+            for probe in under_way
+        )
         if within or _text(packet.source) in announced:
-            flows.add((packet.source, packet.destination))
+            flows.add(flow)
     return flows
 
 
-def _under_way(probes: Iterable[Event]) -> list[tuple[float, float]]:
-    """The times during which a probe of the direct path was under way."""
-    intervals: list[tuple[float, float]] = []
+class _Probe(NamedTuple):
+    """When a probe of the direct path was under way, and whether its end lists its TCP sockets."""
+
+    start: float
+    end: float
+    lists_sockets: bool
+
+
+def _under_way(probes: Iterable[Event]) -> list[_Probe]:
+    found: list[_Probe] = []
     open_since: list[float] = []
     for event in probes:
         if event["route"] != "direct":
@@ -124,8 +142,9 @@ def _under_way(probes: Iterable[Event]) -> list[tuple[float, float]]:
         if event["event"] == "probe_started":
             open_since.append(float(event["t"]))
         elif open_since:
-            intervals.append((open_since.pop(0) - _SLACK_SECONDS, event["t"] + _SLACK_SECONDS))
-    return intervals + [(start - _SLACK_SECONDS, float("inf")) for start in open_since]
+            start, end = open_since.pop(0) - _SLACK_SECONDS, event["t"] + _SLACK_SECONDS
+            found.append(_Probe(start, end, "sockets" in event))
+    return found + [_Probe(start - _SLACK_SECONDS, float("inf"), False) for start in open_since]
 
 
 def _text(endpoint: Endpoint) -> str:

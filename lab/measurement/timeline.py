@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Label, Range1d, Span
+from bokeh.models import (
+    BoxAnnotation,
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    Label,
+    NumeralTickFormatter,
+    Range1d,
+    Span,
+)
 from bokeh.plotting import figure
 
 from lab.measurement.episodes import Block, Event, blocked_intervals
@@ -40,6 +49,8 @@ def run_figure(events: Sequence[Event], blocks: Sequence[Block]) -> Any:
     milliseconds = [event["latency_seconds"] * 1000 for event in acks] or [1.0, 1000.0]
     top = max(milliseconds)
     plot.y_range = Range1d(max(0.1, min(milliseconds)) / 2, top * 5)
+    plot.yaxis.ticker = FixedTicker(ticks=[step * 10**power for power in range(-1, 6) for step in (1, 2, 5)])
+    plot.yaxis.formatter = NumeralTickFormatter(format="0[.]0")
     for route, colour in colours(events).items():
         mine = [event for event in acks if event["route"] == route]
         source = ColumnDataSource(

@@ -97,6 +97,20 @@ def test_probes_are_apart_by_the_time_at_which_they_begin() -> None:
     assert leaks(frames, *around).packets == 1
 
 
+def test_a_syn_that_is_sent_again_does_not_hide_behind_a_later_probe() -> None:
+    frames = [(t, to_messenger(40000, "S")) for t in (13.5, 14.5, 16.5)]
+    assert leaks(frames, probe(14.0, "probe_started"), probe(15.0, "probe_ended", ok=False)).packets == 3
+
+
+def test_another_dial_during_a_probe_that_lists_its_sockets_is_a_leak() -> None:
+    question = udp((CLIENT, 3), (RESOLVER, 53), QUESTION)
+    frames = [(14.1, question), (14.2, to_messenger(41000, "S")), (14.3, to_messenger(40000, "S"))]
+    around = [probe(14.0, "probe_started"), probe(15.0, "probe_ended", ok=False, sockets=[f"{CLIENT}:41000"])]
+    found = leaks(frames, *around)
+    assert found.packets == 1
+    assert ":40000 >" in found.examples[0]
+
+
 def test_a_probe_of_a_proxy_excuses_nothing() -> None:
     around = [
         probe(14.0, "probe_started") | {"route": "proxy2"},
