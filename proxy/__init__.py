@@ -6,5 +6,5 @@
 - `auth`: user and password; `resolver`: names; `dial`: connecting, and the table errno -> REP;
 - `relay/`: the hot path, from there until both connections are closed;
 - `server`: puts these together: `serve(settings, emit)` runs until it is cancelled;
-- `settings`: what can be set; `cli`: the command `sidedoor proxy`.
+- `log`: its log lines; `settings`: what can be set; `cli`: the command `sidedoor proxy`.
 """

@@ -11,9 +11,10 @@ from typing import BinaryIO
 import click
 import msgspec
 
+from proxy import log
 from proxy.server import serve
 from proxy.settings import DEFAULT_LISTEN, ProxySettings
-from sidedoor import logs, settings
+from sidedoor import settings
 from sidedoor.events import Emit, EventWriter, discard
 from sidedoor.settings import UsageError
 
@@ -55,7 +56,7 @@ def proxy(
         chosen = msgspec.structs.replace(chosen, users=chosen.users | dict(map(_read_user, users)))
     if open_:
         chosen = msgspec.structs.replace(chosen, open=True)
-    logs.configure(verbose=verbose)
+    log.configure(verbose=verbose)
     with contextlib.ExitStack() as stack:
         emit = EventWriter("proxy", stack.enter_context(_open_events(events))) if events else discard
         asyncio.run(_serve_until_signal(chosen, emit))

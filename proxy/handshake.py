@@ -141,17 +141,15 @@ class Handshake:
                 # REP is the second byte of the full reply that errors in a request carry.
                 code = ReplyCode(error.reply[1]) if reader is read_request else None
                 return Refused(str(error), code)
-            match message:
-                case None:
-                    return None
-                case Greeting(methods):
-                    if not self._choose(methods):
-                        return Refused("no acceptable authentication method")
-                case Credentials(user, password):
-                    self._step(Step.CREDENTIALS_READ)
-                    return CredentialsPresented(user, password)
-                case Request(command, target):
-                    return self._judge(command, target)
+            if message is None:
+                return None
+            if isinstance(message, Credentials):
+                self._step(Step.CREDENTIALS_READ)
+                return CredentialsPresented(message.user, message.password)
+            if isinstance(message, Request):
+                return self._judge(message.command, message.target)
+            if not self._choose(message.methods):
+                return Refused("no acceptable authentication method")
         return None
 
     def verdict(self, right: bool) -> Refused | None:

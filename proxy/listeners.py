@@ -46,6 +46,8 @@ def _bind(address: str, sockets: list[socket.socket]) -> list[socket.socket]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Accepted sockets inherit it: the answers of a handshake never wait for one another's acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.bind(sockaddr)
             sock.listen(BACKLOG)
     except OSError as error:

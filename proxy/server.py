@@ -7,8 +7,7 @@ import socket
 from collections.abc import Callable
 from itertools import count
 
-import structlog
-
+from proxy import log
 from proxy.auth import Users
 from proxy.listeners import Acceptor, bind, name_of
 from proxy.relay import Limits, Relay, open_relay
@@ -16,8 +15,6 @@ from proxy.resolver import Resolver
 from proxy.session import Session
 from proxy.settings import ProxySettings
 from sidedoor.events import Emit, discard
-
-_log = structlog.get_logger("proxy")
 
 
 async def serve(
@@ -74,7 +71,7 @@ class Server:
         if len(self._handshakes) >= self.settings.max_handshakes:
             oldest = next(iter(self._handshakes))
             self._handshakes.pop(oldest).cancel()
-            _log.warning("handshake_dropped", client=oldest.peer, open=self.settings.max_handshakes)
+            log.warning("handshake_dropped", client=oldest.peer, open=self.settings.max_handshakes)
         session = Session(self, sock, name_of(peer), self._negotiated)
         task = self._sessions.create_task(session.run(), name=f"session {session.peer}")
         self._handshakes[session] = task
@@ -87,7 +84,7 @@ class Server:
 
     def exhausted(self, error: OSError) -> None:
         """Out of descriptors or memory: a client was refused."""
-        _log.warning("accept_backs_off", error=error.strerror, flows=len(self.relay))
+        log.warning("accept_backs_off", error=error.strerror, flows=len(self.relay))
 
     def _negotiated(self, session: Session) -> None:
         self._handshakes.pop(session, None)

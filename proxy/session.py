@@ -10,8 +10,7 @@ from functools import partial
 from itertools import count
 from typing import Protocol
 
-import structlog
-
+from proxy import log
 from proxy.auth import Users
 from proxy.dial import DialFailed, dial, local_address
 from proxy.handshake import ConnectRequested, CredentialsPresented, Handshake, Refused
@@ -25,8 +24,6 @@ RECEIVE_BYTES = 4096
 """Also the most early data that is taken before the connection to the target stands."""
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending: closing on unread bytes is a reset, which may overtake the answer."""
-
-_log = structlog.get_logger("proxy")
 
 
 class Services(Protocol):
@@ -67,9 +64,9 @@ class Session:
         try:
             await self._run(sock)
         except OSError as error:  # the client went away, or took longer than its deadline
-            _log.debug("client_lost", client=self.peer, error=str(error) or type(error).__name__)
+            log.debug("client_lost", client=self.peer, error=str(error) or type(error).__name__)
         except Exception:
-            _log.exception("session_failed", client=self.peer)
+            log.exception("session_failed", client=self.peer)
 
     async def _run(self, sock: socket.socket) -> None:
         handshake = Handshake(authenticate=bool(self._services.users))
@@ -81,7 +78,7 @@ class Session:
                 await self._connect(sock, handshake, target)
             case Refused(reason, reply, wanted):
                 if reply is None:
-                    _log.info("client_refused", client=self.peer, reason=reason)
+                    log.info("client_refused", client=self.peer, reason=reason)
                 else:
                     self._emit_refused(reply.name, wanted)
                 await _send_last(sock, handshake.data_to_send())

@@ -32,7 +32,7 @@ LARGE_BYTES = 16 * 1024
 """A read of so many bytes counts towards going over to splice, or towards staying with it."""
 UPGRADE_READS = 3
 TURN_READS = 16
-TURN_SPLICES = 8
+TURN_SPLICES = 4
 DRAIN_SECONDS = 0.002
 POLL_EVENTS = 256
 
@@ -65,6 +65,7 @@ class End:
         "sent_eof",
         "sock",
         "unsent",
+        "waiting",
     )
     other: End
 
@@ -83,6 +84,7 @@ class End:
         self.pipe: Pipe | None = None  # held only while it has bytes in it
         self.piped = 0
         self.sent_eof = False  # this end's FIN has been passed on
+        self.waiting = False  # for its next turn, in `_unfinished`
 
 
 class Flow:
@@ -149,34 +151,41 @@ class FastRelay:
 
     def _drain(self) -> None:
         """Work on what is ready, for DRAIN_SECONDS at most and one turn."""
+        if self._epoll.closed:
+            return  # called late: the relay was left meanwhile
         poll, ends = self._epoll.poll, self._ends
         now = monotonic()
         deadline = now + DRAIN_SECONDS
-        while True:
-            events = poll(0, POLL_EVENTS)
+        while now < deadline:
             unfinished, self._unfinished = self._unfinished, []
+            events = poll(0, POLL_EVENTS)
+            if not events and not unfinished:
+                return
             for fd, mask in events:
                 end = ends.get(fd)
                 if end is not None:
-                    self._handle(end, mask, now)
+                    # An edge is reported once: past the deadline it is still noted, and its work put off.
+                    self._handle(end, mask, now, self._pump if now < deadline else self._put_off)
+                    now = monotonic()
             for end in unfinished:
-                if ends.get(end.fd) is end:
+                end.waiting = False
+                if ends.get(end.fd) is not end:
+                    continue
+                if now < deadline:
                     end.flow.last_active = now
                     self._pump(end)
-            if not events and not unfinished:
-                return
-            now = monotonic()
-            if now > deadline:
-                break
+                    now = monotonic()
+                else:
+                    self._put_off(end)
         if self._unfinished:
             self._loop.call_soon(self._drain)
 
-    def _handle(self, end: End, mask: int, now: float) -> None:
+    def _handle(self, end: End, mask: int, now: float, pump: Callable[[End], None]) -> None:
         end.flow.last_active = now
         source = end.other
         if source.blocked and mask & _WRITE:
             source.blocked = False
-            self._pump(source)
+            pump(source)
             if self._ends.get(end.fd) is not end:
                 return
         if mask & _READ:
@@ -184,9 +193,14 @@ class FastRelay:
             if mask & _READ_ON:
                 end.read_on = True
             if not end.blocked:
-                self._pump(end)
+                pump(end)
             if mask & _ERROR and end.sent_eof and self._ends.get(end.fd) is end:
                 self._fail(end)  # nothing is left to read: nobody else would find out
+
+    def _put_off(self, source: End) -> None:
+        if not source.waiting:
+            source.waiting = True
+            self._unfinished.append(source)
 
     def _pump(self, source: End) -> None:
         """Move what `source` has to the other end, as far as both will, up to one turn's share."""
@@ -255,7 +269,7 @@ class FastRelay:
             if source.blocked:
                 return
         if not source.blocked:
-            self._unfinished.append(source)
+            self._put_off(source)
 
     def _splice(self, source: End, pipe: Pipe) -> None:
         """Like `_copy`, through the empty `pipe`, which goes back to the pool unless the sink is full."""
@@ -277,7 +291,7 @@ class FastRelay:
             if not self._flush_pipe(source, pipe):
                 return
         else:
-            self._unfinished.append(source)
+            self._put_off(source)
         self._release(source)
 
     def _flush_pipe(self, source: End, pipe: Pipe) -> bool:

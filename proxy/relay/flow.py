@@ -67,10 +67,9 @@ _LINGER_OFF = struct.pack("ii", 0, 0)
 
 def prepare(sock: socket.socket) -> None:
     """Make closing `sock` a reset from here on, even when the process is killed: a stream that was cut off must not
-    look complete. Small messages go out at once, and a peer that vanished is noticed by keep-alive."""
+    look complete. And let small messages go out at once."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def close_orderly(sock: socket.socket) -> None:

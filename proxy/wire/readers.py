@@ -135,13 +135,12 @@ def _address_end(buffer: bytearray, *, refusal: bytes) -> int | None:
 def _parse_address(data: bytes, *, refusal: bytes) -> Address:
     """The address of a complete message, whose last two bytes are the port."""
     type_, port = AddressType(data[3]), int.from_bytes(data[-2:], "big")
-    match type_:
-        case AddressType.IPV4:
-            host = ".".join(map(str, data[4:8]))
-        case AddressType.IPV6:
-            host = str(IPv6Address(data[4:20]))
-        case AddressType.DOMAIN:
-            host = _parse_domain(data[5:-2], refusal)
+    if type_ is AddressType.IPV4:
+        host = ".".join(map(str, data[4:8]))
+    elif type_ is AddressType.IPV6:
+        host = str(IPv6Address(data[4:20]))
+    else:
+        host = _parse_domain(data[5:-2], refusal)
     return Address(type_, host, port)
 
 

@@ -58,11 +58,10 @@ def _address(address: Address) -> bytes:
 
 @lru_cache(256)  # a proxy's replies carry its own few addresses, again and again
 def _host(type_: AddressType, host: str) -> bytes:
-    match type_:
-        case AddressType.IPV4:
-            packed = IPv4Address(host).packed
-        case AddressType.IPV6:
-            packed = IPv6Address(host).packed
-        case AddressType.DOMAIN:
-            packed = _counted(host.encode(), "domain")
+    if type_ is AddressType.IPV4:
+        packed = IPv4Address(host).packed
+    elif type_ is AddressType.IPV6:
+        packed = IPv6Address(host).packed
+    else:
+        packed = _counted(host.encode(), "domain")
     return bytes((type_,)) + packed

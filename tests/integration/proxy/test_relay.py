@@ -300,6 +300,19 @@ async def test_idle_flows_hold_no_pipe() -> None:
 
 
 @relays
+async def test_an_urgent_mark_stops_nothing(make: Make) -> None:
+    """recv stops at the mark: a short read there does not mean that the socket is empty."""
+    async with flow(make) as world:
+        for _ in range(20):
+            await send(world.client, b"before")
+            world.client.send(b"!", socket.MSG_OOB)
+            await send(world.client, b"behind")
+            received = await receive(world.target, 12)
+            # The urgent byte itself is out of band, and dropped.
+            assert received == b"beforebehind"
+
+
+@relays
 async def test_many_flows_at_once(make: Make) -> None:
     async with make(LONG) as relay:
         worlds = [World(relay, str(number).encode()) for number in range(64)]
