@@ -3,6 +3,10 @@
 What it goes by: the censor's two interfaces show what the censor did (a packet of the measured flows that went in and
 did not come out, or came out without having gone in); the TLS key log opens the client's connections, so that messages
 and their end-to-end acks can be told apart from everything else. It shares no code with `episodes`.
+
+Two limits. A message queued right at t0 may count as born before it for one observer and after it for the other: ttr
+then differs by up to one send interval. And no capture shows that a block was lifted: a path that came back only then
+has a ttr here, while the events say it was not recovered.
 """
 
 from __future__ import annotations
