@@ -1,7 +1,7 @@
 """The round-trip time of a path and when an answer is overdue. Sans-IO.
 
-RFC 6298 as it stands, but for its lower bound of 1 s, which exists to spare TCP needless retransmissions, and for the
-clock granularity, which is far below the lower bound here.
+The estimate is that of RFC 6298. "Overdue" allows for two round trips instead of one, since what is watched here runs
+over TCP: a segment lost once is sent again after a round trip, and the answer takes another.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ ALPHA = 1 / 8
 BETA = 1 / 4
 """Weight of a new sample in the RTT's variation (the same section)."""
 VARIATIONS = 4
-"""K of RFC 6298: how many variations above the smoothed RTT an answer is overdue."""
+"""K of RFC 6298: how many variations above the round trips an answer is overdue."""
+ROUND_TRIPS = 2
+"""As many smoothed RTTs as the probe timeout of TCP's tail loss probe (RFC 8985 section 7.2)."""
 
 
 @dataclass(slots=True)
@@ -35,4 +37,4 @@ class RttEstimate:
         """Seconds after which an answer is overdue: `initial` without a sample, else within [least, most]."""
         if self.smoothed is None:
             return initial
-        return min(max(self.smoothed + VARIATIONS * self.variation, least), most)
+        return min(max(ROUND_TRIPS * self.smoothed + VARIATIONS * self.variation, least), most)
