@@ -59,7 +59,8 @@ class Lab:
         try:
             lab.call("status")
         except OSError:
-            raise UsageError(f"no lab {name!r} is running; start one with: sidedoor lab up") from None
+            option = "" if name == DEFAULT_NAME else f" --name {name}"
+            raise UsageError(f"no lab {name!r} is running; start one with: sidedoor lab up{option}") from None
         return lab
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:

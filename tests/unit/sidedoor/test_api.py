@@ -1,8 +1,8 @@
-"""A lab's folder and the commands that stand behind the API; the line itself is in tests/integration/test_api.py."""
+"""Where labs are kept, and what their names may be. (The line to a lab: tests/integration/lab/test_api.py.)"""
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,27 +10,41 @@ from typing import Any
 import pytest
 
 from sidedoor import api
+from sidedoor.api import Lab, state_folder, state_root
 from sidedoor.settings import UsageError
 
 
-@pytest.mark.parametrize("name", ["", "../etc", "A", "-x", "a" * 32, "a b"])
-def test_a_name_that_is_none(name: str) -> None:
-    with pytest.raises(UsageError, match="lower-case"):
-        api.state_folder(name)
+@pytest.fixture(autouse=True)
+def _root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(api.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
-def test_each_user_and_lab_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getuid", lambda: 1234)
-    assert api.state_folder("mine").name == "mine"
-    assert api.state_folder("mine").parent.name == "sidedoor-1234"
+def test_one_folder_a_lab_in_one_folder_a_user(tmp_path: Path) -> None:
+    assert state_root() == tmp_path / f"sidedoor-{os.getuid()}"
+    assert state_folder("my-lab-2") == state_root() / "my-lab-2"
 
 
-def test_programs_run_through_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[list[str], dict[str, Any]]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append((command, options)))
-    lab = api.Lab(Path("/tmp/labs/mine"))
-    lab.execute("client", ["curl", "-v"], timeout=3)
+@pytest.mark.parametrize("name", ["", "-x", "Lab", "..", "a/b", "a" * 32, "a\n", "a b"])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(UsageError, match="expected lower-case letters, digits and dashes, at most 31"):
+        state_folder(name)
+
+
+def test_no_lab_says_how_to_start_one() -> None:
+    with pytest.raises(UsageError, match=r"no lab 'mine' is running; start one with: sidedoor lab up --name mine"):
+        Lab.find("mine")
+    with pytest.raises(UsageError, match=r"no lab 'default' is running; start one with: sidedoor lab up$"):
+        Lab.find()
+
+
+def test_programs_on_hosts_go_through_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+    monkeypatch.setattr(api.subprocess, "run", lambda command, **options: calls.append((command, options)))
+    lab = Lab(state_folder("mine"))
+    lab.execute("client", ["curl", "-v"], capture_output=True, timeout=5)
     lab.down()
-    program = [sys.executable, "-m", "sidedoor", "lab"]
-    assert ran[0] == ([*program, "exec", "--name", "mine", "client", "--", "curl", "-v"], {"timeout": 3})
-    assert ran[1][0] == [*program, "down", "--name", "mine"]
+    prefix = [sys.executable, "-m", "sidedoor", "lab"]
+    assert calls == [
+        ([*prefix, "exec", "--name", "mine", "client", "--", "curl", "-v"], {"capture_output": True, "timeout": 5}),
+        ([*prefix, "down", "--name", "mine"], {"check": True, "capture_output": True}),
+    ]

@@ -1,0 +1,66 @@
+"""What an experiment makes of its records: a run's result, events with their run, the time that the command gave."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from lab.experiment import _event_line, _with_timeout, measured
+from lab.measurement.summary import Clock
+from lab.run import Outcome, RunRecord
+from lab.scenario import Scenario
+from lab.topology import standard
+
+CLOCK = Clock(monotonic=1000.0, realtime=1.7e9)
+DEATH = {"t": 1.0, "source": "lab", "event": "role_died", "role": "origin", "status": -9}
+
+
+def record(outcome: Outcome, problem: str | None, *events: dict[str, object]) -> RunRecord:
+    return RunRecord(1, 7, CLOCK, list(events), outcome, problem)
+
+
+@pytest.mark.parametrize(
+    ("record_", "problems"),
+    [
+        (record("completed", None), []),
+        (record("timed_out", "not done within 5 s"), ["not done within 5 s"]),
+        (record("role_died", "origin was killed by signal 9 in mid-run", DEATH), ["origin ended early: -9"]),
+    ],
+    ids=["completed", "timed out", "role died"],
+)
+def test_how_a_run_ended_is_among_its_problems_once(record_: RunRecord, problems: list[str], tmp_path: Path) -> None:
+    assert measured(record_, tmp_path, standard()).problems == problems
+
+
+def test_without_a_capture_leaks_are_unknown(tmp_path: Path) -> None:
+    result = measured(record("completed", None), tmp_path, standard())
+    assert (result.leaks.packets, result.seed, result.clock) == (None, 7, CLOCK)
+
+
+def test_a_run_counts_what_its_own_captures_dropped(tmp_path: Path) -> None:
+    folder = tmp_path / "capture"
+    folder.mkdir()
+    header = b"\x4d\x3c\xb2\xa1\x02\x00\x04\x00" + bytes(8) + b"\xff\xff\x00\x00\x01\x00\x00\x00"
+    (folder / "run1-censor-home.pcap").write_bytes(header)
+    for run, host, dropped in ((1, "censor", 2), (1, "client", 1), (2, "censor", 40), (10, "censor", 80)):
+        (folder / f"run{run}-{host}.json").write_text(json.dumps({"home": {"packets": 9, "dropped": dropped}}))
+    result = measured(record("completed", None), tmp_path, standard())
+    assert (result.leaks.packets, result.leaks.capture_dropped) == (0, 3)
+
+
+def test_events_are_written_with_their_run() -> None:
+    stream = io.BytesIO()
+    event = {"t": 0.5, "source": "lab", "event": "unblocked", "block": "all"}
+    _event_line(stream, 3)(event)
+    assert json.loads(stream.getvalue()) == event | {"run": 3}
+    assert stream.getvalue().endswith(b"}\n")
+    assert "run" not in event
+
+
+def test_the_commands_time_goes_before_the_scenarios() -> None:
+    scenario = Scenario(name="mine", description="", timeout_seconds=60)
+    assert _with_timeout(scenario, None) is scenario
+    assert _with_timeout(scenario, 5.0).timeout_seconds == 5.0
