@@ -14,7 +14,7 @@ from sidedoor.api import state_root
 def snapshot() -> dict[str, set[str]]:
     """Namespaces, interfaces, kernel rules, containers, networks, lab processes and lab folders, by kind."""
     return {
-        "network namespaces": _network_namespaces(),
+        "named namespaces": _named_namespaces(),
         "interfaces": set(os.listdir("/sys/class/net")),
         "nft": _lines("nft", "list", "ruleset"),
         "iptables": _lines("iptables-save"),
@@ -32,14 +32,10 @@ def left_behind(before: dict[str, set[str]], *, but: frozenset[str] = frozenset(
     return {kind: now[kind] - before[kind] for kind in before if kind not in but and now[kind] - before[kind]}
 
 
-def _network_namespaces() -> set[str]:
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            found.add(os.readlink(process / "ns/net"))
-        except OSError:
-            continue
-    return found
+def _named_namespaces() -> set[str]:
+    """A namespace lives as long as a process in it (see `lab_processes`) or a mount of it, which `ip netns` lists."""
+    folder = Path("/run/netns")
+    return set(os.listdir(folder)) if folder.exists() else set()
 
 
 def _lines(*command: str) -> set[str]:
