@@ -52,6 +52,7 @@ class RoleControl:
         writer.write(_encode({"hello": role, "pid": os.getpid()}) + b"\n")
         line = await reader.readline()
         if not line:
+            writer.close()
             raise EOFError("the lab closed the connection at hello")
         start = _decode(line)
         return cls(role, reader, writer), start["kind"], start["settings"]

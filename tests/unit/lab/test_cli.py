@@ -17,7 +17,7 @@ from sidedoor.settings import UsageError
 @pytest.fixture
 def no_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A place for labs of our own, with none in it."""
-    monkeypatch.setattr(api.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path))
 
 
 def refusal(*arguments: str) -> str:

@@ -25,7 +25,7 @@ from lab.topology import ORIGIN_NAME, WEB_NAMES, standard
 from proxy.settings import ProxySettings
 from sidedoor.settings import convert
 
-SETTINGS = {
+SETTINGS: dict[str, type[Any]] = {
     "bystander": BystanderSettings,
     "capture": CaptureSettings,
     "censor": CensorSettings,

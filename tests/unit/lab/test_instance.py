@@ -19,8 +19,8 @@ DEAD_PID = 2**22 + 1  # above the kernel's largest
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place for labs of our own, and no Docker."""
-    monkeypatch.setattr(api.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(instance.shutil, "which", lambda *_: None)
+    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("lab.instance.shutil.which", lambda *_: None)
     return api.state_root()
 
 
@@ -92,7 +92,7 @@ def test_the_state_folder_goes_when_the_launch_fails(monkeypatch: pytest.MonkeyP
         assert state.is_dir()
         raise UsageError("no permission")
 
-    monkeypatch.setattr(instance.netns, "launch", refuse)
+    monkeypatch.setattr("lab.instance.netns.launch", refuse)
     with pytest.raises(UsageError, match="no permission"):
         instance.run("lab.experiment:run", "netns", {}, output=tmp_path)
     assert list(api.state_root().iterdir()) == []
@@ -105,24 +105,24 @@ def test_the_background_process_says_why_in_one_line(
         assert (entry, arguments) == ("lab.session:serve", {"delay_seconds": 0.02})
         raise UsageError("no permission")
 
-    monkeypatch.setattr(instance.netns, "launch", refuse)
+    monkeypatch.setattr("lab.instance.netns.launch", refuse)
     assert instance._main("mine", "netns", '{"delay_seconds": 0.02}') == 2
     assert capsys.readouterr().err == "sidedoor: no permission\n"
     assert list(api.state_root().iterdir()) == []
 
 
 def test_a_temporary_folder_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> None:
-    monkeypatch.setattr(api.tempfile, "gettempdir", lambda: str(tmp_path / "missing"))
+    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path / "missing"))
     with pytest.raises(UsageError, match="cannot be made: No such file or directory; set TMPDIR"):
         instance._make_state("mine", "netns")
-    monkeypatch.setattr(api.tempfile, "gettempdir", lambda: str(tmp_path / ("long" * 30)))
+    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path / ("long" * 30)))
     with pytest.raises(UsageError, match="too long a path for a Unix socket; set TMPDIR to a shorter one"):
         instance._make_state("mine", "netns")
 
 
 def test_somebody_elses_root_is_not_used(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     root.mkdir()
-    monkeypatch.setattr(instance.os, "getuid", lambda: os.stat(root).st_uid + 1)
+    monkeypatch.setattr("lab.instance.os.getuid", lambda: os.stat(root).st_uid + 1)
     monkeypatch.setattr(instance, "state_root", lambda: root)
     with pytest.raises(UsageError, match="belongs to somebody else; set TMPDIR"):
         instance._make_root()

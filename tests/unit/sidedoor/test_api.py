@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from sidedoor import api
 from sidedoor.api import Lab, state_folder, state_root
 from sidedoor.settings import UsageError
 
 
 @pytest.fixture(autouse=True)
 def _root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(api.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path))
 
 
 def test_one_folder_a_lab_in_one_folder_a_user(tmp_path: Path) -> None:
@@ -39,7 +38,7 @@ def test_no_lab_says_how_to_start_one() -> None:
 
 def test_programs_on_hosts_go_through_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[list[str], dict[str, Any]]] = []
-    monkeypatch.setattr(api.subprocess, "run", lambda command, **options: calls.append((command, options)))
+    monkeypatch.setattr("sidedoor.api.subprocess.run", lambda command, **options: calls.append((command, options)))
     lab = Lab(state_folder("mine"))
     lab.execute("client", ["curl", "-v"], capture_output=True, timeout=5)
     lab.down()

@@ -137,7 +137,7 @@ async def test_a_refusal_at_any_step_is_one_line(
     step: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     refusing = Refusing(step, error)
-    monkeypatch.setattr(runtime.Firewall, "raise_", refusing.step("raise_"))
+    monkeypatch.setattr("lab.runtimes.docker.Firewall.raise_", refusing.step("raise_"))
     for name in ("_make_network", "_make_container", "_route"):
         monkeypatch.setattr(runtime.DockerRuntime, name, _named(name, refusing.step(name)))
     with pytest.raises(UsageError) as raised:
@@ -155,7 +155,7 @@ def test_no_engine_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_env(**_: object) -> None:
         raise docker.errors.DockerException("a long story") from FileNotFoundError(2, "No such file\nor directory")
 
-    monkeypatch.setattr(runtime.docker, "from_env", from_env)
+    monkeypatch.setattr("lab.runtimes.docker.docker.from_env", from_env)
     with pytest.raises(UsageError) as raised:
         runtime.connect()
     assert str(raised.value) == ("no Docker engine answers ([Errno 2] No such file): start it, or use --runtime netns")

@@ -7,7 +7,6 @@ from typing import Any
 import docker.errors
 import pytest
 
-from lab.runtimes import docker_firewall
 from lab.runtimes.docker_firewall import Firewall
 
 RULES = [
@@ -40,7 +39,7 @@ class Engine:
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(docker_firewall.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("lab.runtimes.docker_firewall.os.geteuid", lambda: 1000)
     return Engine()
 
 

@@ -29,7 +29,7 @@ def test_the_end_of_its_input_is_the_end_of_the_lab(monkeypatch: pytest.MonkeyPa
             done.append(("waited", [signal.getsignal(number) for number in IGNORED]))
             return b""
 
-    monkeypatch.setattr(docker_reaper.sys, "stdin", io.TextIOWrapper(Input()))
+    monkeypatch.setattr("lab.runtimes.docker_reaper.sys.stdin", io.TextIOWrapper(Input()))
     monkeypatch.setattr(docker_reaper, "connect", lambda: "engine")
     monkeypatch.setattr(docker_reaper, "remove", lambda client, lab: done.append((client, lab)))
     docker_reaper.main("mine")

@@ -60,7 +60,7 @@ async def init(runtime: netns.NetnsRuntime) -> AsyncIterator[Init]:
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     killed: list[tuple[int, int]] = []
-    monkeypatch.setattr(netns.os, "kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr("lab.runtimes.netns.os.kill", lambda pid, number: killed.append((pid, number)))
     return killed
 
 
@@ -104,7 +104,9 @@ async def test_devices_are_called_as_their_networks(runtime: netns.NetnsRuntime)
 
 
 def test_a_missing_tool_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netns.shutil, "which", lambda name, path: None if name == "nft" else f"/usr/bin/{name}")
+    monkeypatch.setattr(
+        "lab.runtimes.netns.shutil.which", lambda name, path: None if name == "nft" else f"/usr/bin/{name}"
+    )
     with pytest.raises(UsageError, match="the netns runtime needs nft: sudo apt-get install nftables"):
         netns.check_tools()
 
@@ -117,9 +119,9 @@ def test_search_path_has_the_system_programs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_ordinary_user_gets_a_user_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netns.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("lab.runtimes.netns.os.geteuid", lambda: 1000)
     assert netns._unshare()[1:3] == ["--user", "--map-root-user"]
-    monkeypatch.setattr(netns.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("lab.runtimes.netns.os.geteuid", lambda: 0)
     assert "--user" not in netns._unshare()
 
 
@@ -132,7 +134,7 @@ def test_the_way_into_a_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     children = {1: [2], 2: [3], 3: [4, 5]}
     monkeypatch.setattr(netns, "_children", lambda pid: children.get(pid, []))
     monkeypatch.setattr(netns, "_name", lambda pid: {4: "sd@censor", 5: "sd@client"}.get(pid, ""))
-    monkeypatch.setattr(netns.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("lab.runtimes.netns.os.geteuid", lambda: 1000)
     monkeypatch.chdir(tmp_path)
     assert netns.host_process(1, "client") == 5
     command = netns.enter_command(1, "client")
