@@ -22,7 +22,7 @@ REPLIES = {
     errno.EPERM: ReplyCode.NOT_ALLOWED,
     errno.EAFNOSUPPORT: ReplyCode.ADDRESS_TYPE_NOT_SUPPORTED,  # a kernel without IPv6
 }
-"""errno of connect() -> REP. Anything else is GENERAL_FAILURE."""
+"""errno of connect() -> REP; docs/proxy.md has it as a table. Anything else is GENERAL_FAILURE."""
 
 # Of several addresses that failed, the client hears of the one that got farthest.
 _FARTHEST_FIRST = (

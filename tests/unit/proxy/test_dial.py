@@ -1,4 +1,6 @@
 import errno
+import re
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,12 @@ def test_our_own_deadline_is_host_unreachable() -> None:
 
 def test_no_failure_is_reported_as_success() -> None:
     assert ReplyCode.SUCCEEDED not in REPLIES.values()
+
+
+def test_the_documented_table_is_the_real_one() -> None:
+    text = (Path(__file__).parents[3] / "docs/proxy.md").read_text()
+    rows = re.findall(r"^\| (0\d) [^|]*\| (.*) \|$", text, re.MULTILINE)
+    documented = {
+        getattr(errno, name): int(code) for code, when in rows for name in re.findall(r"\bE[A-Z]{4,}\b", when)
+    }
+    assert documented == REPLIES
