@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+from aiohttp import web
 
 from client.certificates import write_self_signed
 from client.messages import Ping, Pong
@@ -142,6 +144,23 @@ async def test_an_end_in_the_middle_of_the_handshake_is_an_end(messenger: World)
     async with listener(ends) as port:
         messenger.port = port
         assert await failing(route(settings(messenger))) == ("tls", "eof_error")
+
+
+async def test_a_server_that_knows_no_messages(messenger: World) -> None:
+    """TLS stands, but the path of the WebSocket leads nowhere: another site on the same address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(messenger.files.certificate, messenger.files.key)
+    runner = web.AppRunner(web.Application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port := free_port(), ssl_context=context)
+    await site.start()
+    try:
+        messenger.port = port
+        stage, failure = await failing(route(settings(messenger)))
+    finally:
+        await runner.cleanup()
+    assert stage == "upgrade"
+    assert "404" in failure
 
 
 async def test_a_certificate_of_another_authority(messenger: World, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Gate:
         self.shut = False
         self.port = 0
         self.accepted = 0
+        self._arrival = asyncio.Event()
         self._tasks: asyncio.TaskGroup
 
     async def serve(self, ready: asyncio.Event) -> None:
@@ -84,6 +85,13 @@ class Gate:
                 server.close()
                 self.reset()
 
+    async def until_accepted(self, count: int) -> None:
+        """Wait for the `count`-th flow."""
+        async with asyncio.timeout(10):
+            while self.accepted < count:
+                self._arrival.clear()
+                await self._arrival.wait()
+
     def reset(self) -> None:
         """An RST on every flow that exists."""
         for writer in list(self._writers):
@@ -93,6 +101,7 @@ class Gate:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._arrival.set()
         self._writers.add(writer)
         if self.shut:
             self.reset()
@@ -197,9 +206,12 @@ class World:
 
     async def restart_origin(self) -> None:
         """The origin loses all it knows."""
+        await self.stop_origin()
+        await self.start_origin()
+
+    async def stop_origin(self) -> None:
         self._origin.cancel()
         await asyncio.wait([self._origin])
-        await self.start_origin()
 
     async def stop_receiver(self) -> None:
         self._receiver.cancel()
@@ -210,12 +222,10 @@ class World:
     def proxy_route(name: str, port: int, **login: str) -> Socks5Route:
         return Socks5Route(name=name, host="127.0.0.1", port=port, **login)
 
-    def start_receiver(self) -> None:
+    def start_receiver(self, **more: Any) -> None:
+        defaults: dict[str, Any] = {"resolver": ResolverSettings(hosts={NAME: ("127.0.0.1",)})}
         settings = ReceiverSettings(
-            name="bob",
-            origin=OriginAddress(NAME, self.port),
-            ca_file=str(self.files.ca),
-            resolver=ResolverSettings(hosts={NAME: ("127.0.0.1",)}),
+            name="bob", origin=OriginAddress(NAME, self.port), ca_file=str(self.files.ca), **(defaults | more)
         )
         receiving = run_receiver(settings, self.log, show=lambda message: self.shown.append(message.id))
         self._receiver = self.start(receiving, "bob")
