@@ -120,6 +120,8 @@ def send(
     settings = _settings(config, SenderSettings, given)
     with _emitting("client", events) as emit:
         missing = _run(_send(Sender(settings, emit), count, interval, timeout))
+    if missing is None:
+        sys.exit(1)  # Terminated before everything was acknowledged.
     if missing:
         click.echo(
             f"sidedoor: {missing} messages to {settings.peer} are not acknowledged after {timeout:g} s; "

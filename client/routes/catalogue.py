@@ -8,15 +8,11 @@ from client.routes.direct import Direct
 from client.routes.resolver import Resolver
 from client.routes.socks5 import Socks5
 from client.settings import DirectRoute, EndSettings, Socks5Route
-from sidedoor.settings import SettingsError
 
 
 def make_routes(settings: EndSettings, routes: tuple[DirectRoute | Socks5Route, ...]) -> dict[str, Route]:
-    """The routes by name, in the order given. Raises SettingsError when the CA file cannot be used."""
-    try:
-        context = tls_context(settings)
-    except OSError as error:
-        raise SettingsError(f"ca_file {settings.ca_file}: cannot be used: {error.strerror or error}") from error
+    """The routes by name, in the order given. Raises SettingsError (`tls_context`, `Resolver`)."""
+    context = tls_context(settings)
     resolver = Resolver(settings.resolver)
     made: dict[str, Route] = {}
     for route in routes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from typing import Any
@@ -15,15 +16,22 @@ from client.routes import Attempt
 from client.routes.failures import failure_of
 from client.routes.tcp import close_by_abort, endpoint
 from client.settings import DialSettings, EndSettings, OriginAddress
+from sidedoor.settings import SettingsError
 
 
 def tls_context(settings: EndSettings) -> ssl.SSLContext:
-    """A context that trusts `ca_file` alone, TLS 1.2 or later. Raises OSError when the file cannot be read or used."""
-    context = ssl.create_default_context(cafile=settings.ca_file)
+    """A context that trusts `ca_file` alone, TLS 1.2 or later. Raises SettingsError when a file cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise SettingsError(f"ca_file {settings.ca_file}: cannot be used: {error.strerror or error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if settings.keylog_file is not None:
-        context.keylog_filename = settings.keylog_file
+        try:
+            context.keylog_filename = settings.keylog_file
+        except OSError as error:
+            raise SettingsError(f"keylog_file {settings.keylog_file}: cannot be written: {error.strerror}") from error
     return context
 
 
@@ -63,6 +71,7 @@ class Connection:
         self._websocket = websocket
         self._handler = handler
         self._transport = transport
+        self._socket = transport.get_extra_info("socket")
         self.attempt = attempt
         self.local = endpoint(transport.get_extra_info("sockname"))
 
@@ -88,8 +97,8 @@ class Connection:
 
     def abort(self) -> None:
         """End it now with an RST. `close` still has to be awaited."""
-        close_by_abort(self._transport.get_extra_info("socket"))
-        self._transport.abort()
+        close_by_abort(self._socket)
+        self._end_transport()
 
     async def close(self, *, timeout_seconds: float = 1.0) -> None:
         """End it in order, or with an RST when that takes longer than the timeout; release everything."""
@@ -99,8 +108,17 @@ class Connection:
         except TimeoutError:
             self.abort()
         finally:
-            self._transport.abort()
+            self._end_transport()
             await self._session.close()
+
+    def _end_transport(self) -> None:
+        try:
+            self._transport.abort()
+        except AttributeError:
+            # Seen with Debian 12's Python 3.11.2: a TLS transport that was closed twice has forgotten the protocol that
+            # could abort it. The transport below it ends with its socket.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 async def open_connection(

@@ -198,11 +198,13 @@ async def test_a_proxy_that_is_none(messenger: World, handle: Any, expected: tup
         assert await failing(route(settings(messenger, {"proxy1": port}), "proxy1")) == expected
 
 
-async def test_a_ca_file_that_is_none(messenger: World, tmp_path: Path) -> None:
+async def test_files_that_cannot_be_used(messenger: World, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for name, reason in (("missing", "No such file"), ("empty", "cannot be used")):
-        with pytest.raises(SettingsError, match=reason):
+        with pytest.raises(SettingsError, match=f"ca_file .*{reason}"):
             route(settings(messenger, ca_file=str(tmp_path / name)))
+    with pytest.raises(SettingsError, match=r"keylog_file .*No such file"):
+        route(settings(messenger, keylog_file=str(tmp_path / "no" / "keys")))
 
 
 # -- several addresses
