@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,3 +83,16 @@ def test_a_lab_that_hangs_up(lab: list[Answer]) -> None:
 def test_no_lab_is_running(folder: Path) -> None:
     with pytest.raises(UsageError, match="no lab 'mine' is running; start one with: sidedoor lab up"):
         Lab.find("mine")
+
+
+def test_a_lab_that_was_killed_leaves_a_socket_and_is_not_found(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(folder / "lab.sock"))
+    with pytest.raises(UsageError, match="no lab 'mine' is running"):
+        Lab.find("mine")
+
+
+def test_importing_it_imports_no_part() -> None:
+    script = "import sys, sidedoor.api; print(sorted({'proxy', 'client', 'censor', 'lab'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""Where labs are kept, and what their names may be. (The line to a lab: tests/integration/lab/test_api.py.)"""
+"""Where labs are kept, and what their names may be. (The line to a lab: tests/integration/test_api.py.)"""
 
 from __future__ import annotations
 
