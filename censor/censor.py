@@ -102,13 +102,15 @@ class Censor:
         loop.remove_reader(self._queue.fileno())
         loop.remove_reader(self._log.fileno())
         with self._resources:
-            # Blocking, so that no cancellation gets between; the packets that wait meanwhile are answered below.
+            # Blocking, so that no cancellation gets between. Packets that wait are answered before the table goes, for
+            # the kernel drops those that are left then.
             try:
-                kernel_module.cleanup()
-                self._dead_hand.disarm()
-            finally:
+                kernel_module.remove_chains()
                 while self._on_queue():
                     pass
+                kernel_module.remove_table()
+                self._dead_hand.disarm()
+            finally:
                 self._on_log()
 
     async def apply(self, rules: RuleSet) -> None:

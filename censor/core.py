@@ -119,13 +119,12 @@ class Core:
     # TLS
 
     def _decide_client(self, packet: Packet, mark: int) -> Decision:
-        key = flow_key(packet, from_server=False)
-        flow = self.flows.get(key)
+        flow = self.flows.get(flow_key(packet, from_server=False))
         if flow is None and mark:  # decided by a predecessor, or forgotten
             return self._pass_for_good()
         if flow is None or (not mark and flow.name is not None and _starts_hello(packet)):
             # A decided flow without mark that starts anew: retransmission, or the client's port is used again.
-            flow = self.flows.open(key, Head(packet.sequence, self._hello_limit))
+            flow = self.flows.open(packet, self._hello_limit)
         if flow.name is None:
             return self._read_head(flow, packet)
         return self._judge_again(flow, packet, from_server=False)
@@ -142,14 +141,23 @@ class Core:
         """The flow is undecided: take in the segment and see whether it still is."""
         assert flow.head is not None
         if not packet.payload:
-            if not flow.head.near(packet.sequence):  # the client's port is used again
-                self.flows.open(flow_key(packet, from_server=False), Head(packet.sequence, self._hello_limit))
-            return PASS
+            return self._read_bare(flow, flow.head, packet)
         hello = tls.client_hello(flow.head.add(packet.sequence, packet.payload))
         if hello is tls.Outcome.MORE and not flow.head.full:
             return PASS
         flow.decide(normalize(hello.sni) if isinstance(hello, tls.ClientHello) else "")
         return self._judge_new(flow, packet)
+
+    def _read_bare(self, flow: Flow, head: Head, packet: Packet) -> Decision:
+        """The flow is undecided and the segment without payload."""
+        if not head.near(packet.sequence):  # the client's port is used again
+            self.flows.open(packet, self._hello_limit)
+        elif packet.acknowledgment != flow.acknowledgment and not head.data:
+            # The server spoke first, so this is not the start of a TLS flow (an older one perhaps): its client's
+            # acknowledgments, thousands in a download, need not come here.
+            flow.decide("")
+            return self._pass_for_good()
+        return PASS
 
     def _judge_new(self, flow: Flow, packet: Packet) -> Decision:
         name = flow.name or ""

@@ -11,11 +11,15 @@ FlowKey = tuple[bytes, int, bytes, int]
 
 
 class Flow:
-    """One flow. `name`: None until decided, then the SNI ("": none). `blocked`: its ClientHello was acted on."""
+    """One flow. `name`: None until decided, then the SNI ("": none). `blocked`: its ClientHello was acted on.
 
-    __slots__ = ("blocked", "head", "name")
+    acknowledgment: of the client's first packet; when it moves on, the server has spoken.
+    """
 
-    def __init__(self, head: Head) -> None:
+    __slots__ = ("acknowledgment", "blocked", "head", "name")
+
+    def __init__(self, head: Head, acknowledgment: int) -> None:
+        self.acknowledgment = acknowledgment
         self.head: Head | None = head
         self.name: str | None = None
         self.blocked = False
@@ -46,9 +50,10 @@ class FlowTable:
             self._flows.move_to_end(key)
         return flow
 
-    def open(self, key: FlowKey, head: Head) -> Flow:
-        """A new flow in the place of an older one with the same addresses and ports."""
-        flow = self._flows[key] = Flow(head)
+    def open(self, packet: Packet, head_limit_bytes: int) -> Flow:
+        """A new flow that starts with a client's packet, in the place of an older one of that key."""
+        key = flow_key(packet, from_server=False)
+        flow = self._flows[key] = Flow(Head(packet.sequence, head_limit_bytes), packet.acknowledgment)
         self._flows.move_to_end(key)
         if len(self._flows) > self._limit:
             self._flows.popitem(last=False)

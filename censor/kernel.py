@@ -92,15 +92,25 @@ def cleanup() -> bool:
     Raises UsageError: tool missing, no permission; KernelError.
     """
     check_tools()
+    chains = remove_chains()
+    return remove_table() or chains
+
+
+def remove_chains() -> bool:
+    """Remove the iptables chains, so that no packet is queued any more; True: there were some."""
     found = False
     for family, restore in zip(_FAMILIES, _RESTORE, strict=True):
         script = kernel_rules.removal_script(_run((f"ip{family}tables-save",), ""))
         if script:
             found = True
             _run(restore, script)
-    tables = _run(("nft", "list", "tables"), "")
-    if f"table inet {kernel_rules.TABLE}\n" in tables:
-        found = True
+    return found
+
+
+def remove_table() -> bool:
+    """Remove the nft table; True: it was there. The kernel drops every packet that waits in a queue meanwhile."""
+    found = f"table inet {kernel_rules.TABLE}\n" in _run(("nft", "list", "tables"), "")
+    if found:
         _run(_NFT, kernel_rules.table_removal_script())
     return found
 

@@ -38,15 +38,17 @@ class Running:
         assert process.stdout is not None
         assert process.stderr is not None
         self.stdout, self.stderr = process.stdout, process.stderr
+        self._events: list[dict[str, Any]] = []
 
     async def event(self, wanted: str) -> dict[str, Any]:
-        """The next event of that name."""
+        """The next event of that name; others, a hit within its rule's bracket say, are kept for later."""
         async with asyncio.timeout(10):
-            while line := await self.stdout.readline():
-                event: dict[str, Any] = json.loads(line)
-                if event["event"] == wanted:
-                    return event
-        raise AssertionError(f"no {wanted}: {(await self.stderr.read()).decode()}")
+            while not (found := [one for one in self._events if one["event"] == wanted]):
+                line = await self.stdout.readline()
+                assert line, f"no {wanted}: {(await self.stderr.read()).decode()}"
+                self._events.append(json.loads(line))
+        self._events.remove(found[0])
+        return found[0]
 
     async def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

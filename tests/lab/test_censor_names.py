@@ -169,6 +169,19 @@ async def test_existing_flow_that_is_silenced_lives_again_when_the_rule_is_lifte
 
 
 @in_network
+async def test_a_flow_that_is_older_than_the_censor_stays_out_of_python(network: Network) -> None:
+    reader, writer = await network.connect("messenger.example")
+    async with network.censor() as censor:
+        await censor.apply(rules(SNI_RST + KILL))
+        line = b"x" * 60_000 + b"\n"
+        for _ in range(20):
+            writer.write(line)
+            assert await reader.readline() == line
+        assert 1 <= censor.packets_queued <= 40
+    writer.close()
+
+
+@in_network
 async def test_a_flow_that_may_pass_leaves_python_behind_its_head(network: Network) -> None:
     async with network.censor() as censor:
         await censor.apply(rules(SNI_RST + KILL))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -133,7 +133,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     fakes = {"NfQueue": FakeQueue, "NfLog": FakeLog, "Injector": FakeInjector, "Kernel": FakeKernel}
     for name, fake in (fakes | {"DeadHand": FakeDeadHand}).items():
         monkeypatch.setattr(subject, name, fake)
+
+    def remove(what: str) -> Callable[[], None]:
+        return lambda: world.done.append(f"{what} removed")
+
     monkeypatch.setattr(kernel, "cleanup", cleanup)
+    monkeypatch.setattr(kernel, "remove_chains", remove("chains"))
+    monkeypatch.setattr(kernel, "remove_table", remove("table"))
     monkeypatch.setattr(kernel, "check_tools", lambda: None)
     yield world
     world.close()
@@ -151,9 +157,10 @@ async def test_life(world: World) -> None:
     async with censor(world):
         assert world.names() == [("censor_ready", None)]
         world.queued = [packet(id_) for id_ in range(1, 101)]
-    # What waited while the rules were removed is answered before the queue is closed.
+    # What waits when nothing is queued any more is answered before the kernel drops it.
     verdicts = [("verdict", id_, Verdict.ACCEPT) for id_ in range(1, 101)]
-    assert world.done == ["installed", "armed", "cleaned", "disarmed", *verdicts, "closed FakeLog", "closed FakeQueue"]
+    end = ["chains removed", *verdicts, "table removed", "disarmed", "closed FakeLog", "closed FakeQueue"]
+    assert world.done == ["installed", "armed", *end]
 
 
 async def test_a_start_that_fails_leaves_nothing(world: World) -> None:

@@ -36,10 +36,10 @@ def core(*tables: str, **options: Any) -> Core:
     return made
 
 
-def client(payload: bytes = b"", offset: int = 0, *, flags: str = "A", port: int = 40000) -> bytes:
+def client(payload: bytes = b"", offset: int = 0, *, flags: str = "A", port: int = 40000, ack: int = 5) -> bytes:
     """A segment of the client, `offset` bytes into its stream."""
     return bytes(
-        IP(src=CLIENT, dst=SERVER) / TCP(sport=port, dport=443, seq=ISN + offset, ack=5, flags=flags) / payload
+        IP(src=CLIENT, dst=SERVER) / TCP(sport=port, dport=443, seq=ISN + offset, ack=ack, flags=flags) / payload
     )
 
 
@@ -145,6 +145,14 @@ class TestClientHello:
         judge.decide(client(port=40001))
         assert judge.decide(client(port=40001, offset=1 << 20)) == PASS
         assert not judge.decide(client(HELLO, 1 << 20, port=40001)).accept
+
+    def test_a_flow_whose_server_spoke_first_passes_for_good(self) -> None:
+        judge = core(SNI_RST)
+        assert [judge.decide(client()) for _ in range(3)] == [PASS] * 3
+        assert marked(judge.decide(client(ack=1005)))
+        assert judge.decide(client(HELLO[:9], port=1)) == PASS
+        assert judge.decide(client(offset=9, port=1, ack=6)) == PASS  # in mid-hello
+        assert not judge.decide(client(HELLO[9:], 9, port=1)).accept
 
     def test_an_rst_is_not_answered(self) -> None:
         judge = core(SNI_RST)
