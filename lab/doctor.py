@@ -100,6 +100,7 @@ def checks(facts: Facts) -> list[Check]:
         _netem(facts),
         _docker_engine(facts.docker),
         _docker_image(facts.docker),
+        _addresses(facts),
         _splice(facts),
         _pipes(facts),
         _descriptors(facts),
@@ -195,6 +196,18 @@ def _docker_image(docker: Docker) -> Check:
         "could not be asked for" if docker.error != "" else f"no {machine.IMAGE}",
         "no lab in containers (--runtime docker)",
         "sh lab/docker/build-image.sh (make demo-docker does it)",
+    )
+
+
+def _addresses(facts: Facts) -> Check:
+    if not facts.overlaps:
+        return Check("addresses", "ok", "none of the lab's")
+    return Check(
+        "addresses",
+        "limited",
+        f"this machine itself is in a network of the lab: {', '.join(facts.overlaps)}",
+        "while a Docker lab is up, this machine may not reach its own neighbours there",
+        "none needed with network namespaces, which are apart from the machine's network",
     )
 
 

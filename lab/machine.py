@@ -11,12 +11,16 @@ import resource
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_interface
 from pathlib import Path
 
 import msgspec
 
+from lab.topology import standard
+
 IMAGE = "sidedoor-lab:latest"
 PROGRAMS = ("unshare", "nsenter", "ip", "tc", "nft", "iptables", "ip6tables")
+LAB_BRIDGES = "sd"  # how the names of every Docker lab's bridges start
 PROBES = ("namespaces", "nft", "nfqueue", "nft log", "connmark", "netem")
 _TIMEOUT_SECONDS = 30.0
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not in every user's PATH
@@ -68,6 +72,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     userns_sysctls: dict[str, int]
     """Of those that can forbid user namespaces, the ones that this kernel has."""
     docker: Docker
+    overlaps: tuple[str, ...]
+    """This machine's own addresses that lie in a network of the lab, as "eth0 192.0.2.2"."""
     pipe_pages_soft: int
     descriptors: tuple[int, int]
     """Soft and hard limit."""
@@ -94,6 +100,7 @@ def facts() -> Facts:
         probes=probes,
         userns_sysctls=_userns_sysctls(),
         docker=docker(),
+        overlaps=overlaps(_run(["ip", "-oneline", "address"])[1]),
         pipe_pages_soft=_sysctl("fs.pipe-user-pages-soft") or 0,
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE),
         receive_buffer_bytes_limit=_sysctl("net.core.rmem_max") or 0,
@@ -111,6 +118,18 @@ def parse_probes(output: str) -> dict[str, str | None]:
     """The sandbox's lines by probe: None for one that was not reached."""
     said = dict(line.split("\t", 1) for line in output.splitlines() if "\t" in line)
     return {name: said[name].strip() if name in said else None for name in PROBES}
+
+
+def overlaps(ip_address: str) -> tuple[str, ...]:
+    """Of the addresses in the output of `ip -oneline address`, those in the lab's networks; a lab's bridges apart."""
+    networks = [network for n in standard().networks for network in (n.ipv4, n.ipv6)]
+    found = []
+    for line in ip_address.splitlines():
+        _, device, _, prefix, *_ = line.split()
+        address = ip_interface(prefix).ip
+        if any(address in network for network in networks) and not device.startswith(LAB_BRIDGES):
+            found.append(f"{device} {address}")
+    return tuple(found)
 
 
 def _probe() -> tuple[str, dict[str, str | None]]:

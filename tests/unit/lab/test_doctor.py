@@ -20,6 +20,7 @@ GOOD = Facts(
     probes=dict.fromkeys(PROBES, ""),
     userns_sysctls={},
     docker=Docker("", "20.10.24", image=True),
+    overlaps=(),
     pipe_pages_soft=16384,
     descriptors=(20000, 20000),
     receive_buffer_bytes_limit=212992,
@@ -124,6 +125,12 @@ def test_limits_of_pipes_descriptors_and_buffers() -> None:
     assert check("receive buffer", USER, receive_buffer_bytes_limit=212992).status == "limited"
     assert check("tun", tun=False).status == "limited"
     assert check("splice", splice=False).status == "limited"
+
+
+def test_a_machine_that_has_an_address_of_the_lab() -> None:
+    found = check("addresses", overlaps=("eth0 192.0.2.2",))
+    assert found.status == "limited"
+    assert found.found.endswith("eth0 192.0.2.2")
 
 
 def test_problems_are_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lab.machine import PROBES, parse_probes, sandbox, search_path
+from lab.machine import PROBES, overlaps, parse_probes, sandbox, search_path
 
 
 def test_probes_that_worked_failed_and_were_not_reached() -> None:
@@ -24,3 +24,14 @@ def test_the_kernels_tools_are_looked_for_where_users_have_no_path_to(monkeypatc
     monkeypatch.setenv("PATH", "/usr/bin")
     assert search_path().split(":")[0] == "/usr/bin"
     assert "/usr/sbin" in search_path().split(":")
+
+
+def test_own_addresses_in_the_labs_networks() -> None:
+    output = """\
+1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+2: eth0    inet 192.0.2.2/24 scope global eth0\\       valid_lft forever preferred_lft forever
+2: eth0    inet6 fe80::fc:ff:fe00:1/64 scope link \\       valid_lft forever preferred_lft forever
+3: wlan0    inet6 2001:db8:2::7/64 scope global \\       valid_lft forever preferred_lft forever
+4: sd12-home    inet 192.0.2.254/24 scope global sd12-home\\       valid_lft forever preferred_lft forever
+"""
+    assert overlaps(output) == ("eth0 192.0.2.2", "wlan0 2001:db8:2::7")
