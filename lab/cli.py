@@ -119,10 +119,12 @@ def report_(folder: Path, svg: Path | None) -> None:
         raise UsageError(f"{file}: cannot be read: {error.strerror}; is {folder} a run's folder?") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"{file}: not a summary of this version: {error}") from error
-    console = Console(record=svg is not None, width=100 if svg else None)
-    console.print(report.terminal_table(summary))
+    Console().print(report.terminal_table(summary))
     if svg:
-        console.save_svg(str(svg), title=f"sidedoor lab run {summary.scenario}")
+        try:
+            report.picture(summary, svg)
+        except OSError as error:
+            raise UsageError(f"{svg}: cannot be written: {error.strerror}") from error
 
 
 @lab.command()

@@ -7,12 +7,15 @@ Both say the same from the same summary; the words are in `lab.measurement.words
 from __future__ import annotations
 
 import datetime
+import io
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +45,9 @@ _COLUMNS = {
 
 def terminal_table(summary: Summary) -> RenderableType:
     """The results for a terminal of 80 columns or more: a row for each block of each run, then sentences."""
-    table = Table(title=verdict(summary), title_style="bold", title_justify="left", header_style="bold", expand=False)
+    table = Table(
+        title=verdict(summary), title_style="bold", title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
     # Headings of two words take two lines; only a block's name may be folded where the terminal is narrow.
     for name in ("run", "block", "blocked", *(name.replace(" ", "\n") for name, _ in _COLUMNS.values())):
         is_block = name == "block"
@@ -77,6 +82,15 @@ def _sentences(summary: Summary) -> Iterator[str]:
     for number, run in enumerate(summary.runs, 1):
         yield f"run {number}: {run_sentence(run)}."
         yield from (f"run {number}: PROBLEM: {problem}." for problem in run.problems)
+
+
+def picture(summary: Summary, path: Path, *, columns: int = 96) -> None:
+    """What `terminal_table` shows, as an SVG that loads nothing from anywhere. Raises OSError."""
+    console = Console(record=True, width=columns, file=io.StringIO())
+    console.print(terminal_table(summary))
+    svg = console.export_svg(title=f"sidedoor lab run {summary.scenario}")
+    # rich's template fetches its font; any monospaced one will do.
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")
 
 
 def write(summary: Summary, events: Sequence[Sequence[Event]], path: str | Path) -> None:
