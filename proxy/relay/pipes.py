@@ -3,7 +3,8 @@
 A pipe in the pool is empty, always: bytes left in one would end up in somebody else's flow.
 
 An ordinary user may hold `fs.pipe-user-pages-soft` pages (64 MiB) in pipes; past it the kernel refuses larger ones and
-hands out pipes of a page or two. `take()` then returns None, and the flow is copied until a pipe comes back.
+hands out pipes of a page or two. So the first few that are lent are large, the others smaller, which makes 640 of them;
+after that `take()` returns None, and the flow is copied until a pipe comes back.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from bisect import insort
+from operator import attrgetter
 
 SIZES_BYTES = (1 << 20, 1 << 18, 1 << 16)
-"""Wished for, largest first."""
+"""Largest first; what a pipe cannot have, the next one may."""
+LARGEST_LENT, LARGE_LENT = 16, 64
+"""How many pipes are lent before new ones get the second and the third size."""
 POOLED_MOST = 32
 
 if sys.platform == "linux":
@@ -37,11 +42,14 @@ class Pipe:
         os.close(self.write_fd)
 
 
+_size_bytes = attrgetter("size_bytes")
+
+
 class PipePool:
     """Lends pipes. `take()` gets one or None, `give_back()` is for empty ones, `discard()` for those with bytes."""
 
     def __init__(self, *, pooled_most: int = POOLED_MOST) -> None:
-        self._free: list[Pipe] = []
+        self._free: list[Pipe] = []  # largest last
         self._pooled_most = pooled_most
         self._lent = 0
         self._lent_at_limit: int | None = None
@@ -62,12 +70,11 @@ class PipePool:
         return pipe
 
     def give_back(self, pipe: Pipe) -> None:
-        """Take back an empty pipe."""
+        """Take back an empty pipe; when there are enough, the smallest is closed."""
         self._lent -= 1
-        if len(self._free) < self._pooled_most:
-            self._free.append(pipe)
-        else:
-            pipe.close()
+        insort(self._free, pipe, key=_size_bytes)
+        if len(self._free) > self._pooled_most:
+            self._free.pop(0).close()
 
     def discard(self, pipe: Pipe) -> None:
         """Close a pipe that holds bytes of a flow that is over."""
@@ -84,7 +91,7 @@ class PipePool:
             read_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None  # out of descriptors, or past the hard limit of pages
-        for wished in SIZES_BYTES:
+        for wished in SIZES_BYTES[(self._lent >= LARGEST_LENT) + (self._lent >= LARGE_LENT) :]:
             try:
                 size = fcntl.fcntl(write_fd, _F_SETPIPE_SZ, wished)
                 break

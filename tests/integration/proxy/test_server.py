@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from proxy import server
+from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
 from proxy.resolver import Resolver
 from proxy.server import serve
@@ -188,7 +189,10 @@ async def test_success_is_reported_only_when_the_connection_stands() -> None:
             assert await talk(proxy, NO_AUTH + request("127.0.0.1", port)) == b"\x05\x00\x05\x04" + REFUSAL
 
 
-async def test_big_transfers_both_ways_by_hash() -> None:
+@pytest.mark.parametrize("portable", [False, True], ids=["this system's relay", "portable relay"])
+async def test_big_transfers_both_ways_by_hash(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if portable:
+        monkeypatch.setattr(server, "open_relay", PortableRelay)
     data = os.urandom(1 << 20) * 32
     async with target(echo) as port, running_proxy() as proxy:
         with await proxy.connect() as sock:

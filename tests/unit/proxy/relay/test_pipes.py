@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.relay.pipes import SIZES_BYTES, PipePool
+from proxy.relay.pipes import LARGE_LENT, LARGEST_LENT, SIZES_BYTES, PipePool
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipe sizes can be set on Linux only")
 
@@ -58,6 +58,23 @@ def test_the_pool_keeps_no_more_than_it_should() -> None:
     assert open_descriptors() == before + 2
     pool.close()
     assert open_descriptors() == before
+
+
+def test_the_largest_are_lent_first_and_kept_longest() -> None:
+    pool = PipePool(pooled_most=2)
+    pipes = [pipe for _ in range(LARGE_LENT + 1) if (pipe := pool.take()) is not None]
+    sizes = [pipe.size_bytes for pipe in pipes]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[LARGEST_LENT] <= SIZES_BYTES[1]
+    assert sizes[LARGE_LENT] == SIZES_BYTES[2]
+    for pipe in reversed(pipes):
+        pool.give_back(pipe)
+    first, second = pool.take(), pool.take()
+    assert first is not None
+    assert second is not None
+    assert [first.size_bytes, second.size_bytes] == sizes[:2]
+    pool.discard(first)
+    pool.discard(second)
 
 
 def test_past_the_soft_limit_smaller_pipes_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
