@@ -70,7 +70,7 @@ def measure_run(
     """One run's result from its events (`t` since run start) and from what its captures said about leaks."""
     log: Sequence[Event] = sorted(events, key=lambda event: float(event["t"]))
     leaks = leaks or Leaks()
-    deaths = [f"{e['role']} ended early: {e['status']}" for e in log if e["event"] == "role_died"]
+    deaths = [_death(event["role"], event["status"]) for event in log if event["event"] == "role_died"]
     missed = sum(int(e["count"]) for e in log if e["event"] == "packets_missed")
     return Run(
         seed=seed,
@@ -111,6 +111,11 @@ def summarize(runs: Sequence[Run], *, scenario: str, runtime: str, seed: int) ->
             false_switches=sum(run.cost.false_switches for run in runs),
         ),
     )
+
+
+def _death(role: str, status: int) -> str:
+    """A role's end that nobody asked for, in words; `status` as of subprocess: minus the signal's number."""
+    return f"{role} was killed by signal {-status}" if status < 0 else f"{role} ended by itself with status {status}"
 
 
 def _metric(blocks: Sequence[Block], metric: str) -> Distribution:

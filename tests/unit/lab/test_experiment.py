@@ -27,7 +27,7 @@ def record(outcome: Outcome, problem: str | None, *events: dict[str, object]) ->
     [
         (record("completed", None), []),
         (record("timed_out", "not done within 5 s"), ["not done within 5 s"]),
-        (record("role_died", "origin was killed by signal 9 in mid-run", DEATH), ["origin ended early: -9"]),
+        (record("role_died", "origin was killed by signal 9 in mid-run", DEATH), ["origin was killed by signal 9"]),
     ],
     ids=["completed", "timed out", "role died"],
 )

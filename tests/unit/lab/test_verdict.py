@@ -94,5 +94,5 @@ def test_switches() -> None:
 
 
 def test_problems_always_count() -> None:
-    broken = Run(seed=1, clock=Clock(monotonic=0.0, realtime=0.0), problems=["censor ended early: -9"])
-    assert said(Expectations(), broken) == ["censor ended early: -9"]
+    broken = Run(seed=1, clock=Clock(monotonic=0.0, realtime=0.0), problems=["censor was killed by signal 9"])
+    assert said(Expectations(), broken) == ["censor was killed by signal 9"]

@@ -39,7 +39,7 @@ def test_a_death_and_missed_packets_are_problems() -> None:
     story.add(2.0, "censor", "packets_missed", count=3)
     story.add(3.0, "censor", "packets_missed", count=4)
     run = measure_run(story.events, seed=1, clock=CLOCK, client_addresses=[])
-    assert run.problems == ["proxy1 ended early: -9", "the censor did not see 7 packets"]
+    assert run.problems == ["proxy1 was killed by signal 9", "the censor did not see 7 packets"]
 
 
 def test_no_run_no_figures() -> None:
