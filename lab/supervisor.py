@@ -89,8 +89,12 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for spec in specs:
                     group.create_task(self._start(spec, log_prefix), name=f"start {spec.role}")
-        except* RoleFailed as failures:
-            raise failures.exceptions[0] from None
+        except ExceptionGroup as failures:
+            # Not `except*`: up to Python 3.11.3 what is raised in it comes out in a group again.
+            expected, _ = failures.split(RoleFailed)
+            if expected is None:
+                raise
+            raise expected.exceptions[0] from None
 
     async def _start(self, spec: RoleSpec, log_prefix: str) -> None:
         joined = self._roster.expect(spec.role, spec.kind, spec.settings)
