@@ -124,8 +124,11 @@ def start(name: str, runtime: str, arguments: dict[str, Any]) -> Lab:
         _end(process)
         raise
     _end(process)
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-    raise UsageError(said[0].removeprefix("sidedoor: ") if said else f"the lab did not come up; see {log}")
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if len(said) == 1:
+        log.unlink()
+        raise UsageError(said[0].removeprefix("sidedoor: "))
+    raise UsageError(f"the lab did not come up: {said[-1] if said else 'no output'}; see {log}")
 
 
 def _wait_until_up(lab: Lab, launcher: subprocess.Popen[bytes]) -> bool:
@@ -188,6 +191,10 @@ def clean() -> Iterator[str]:
         if _alive(folder) is None:
             _remove(folder)
             yield f"removed {folder}"
+    for log in sorted(state_root().glob("*.log")):
+        if not log.with_suffix("").exists():  # of a lab that never came up
+            log.unlink(missing_ok=True)
+            yield f"removed {log}"
     if shutil.which("docker"):
         from lab.runtimes import docker
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,7 @@ from lab.measurement.summary import Clock
 from lab.scenario import Block, Fault, Scenario, rules_text
 from lab.supervisor import RoleFailed, Supervisor
 from lab.watch import Watch
+from sidedoor.settings import UsageError
 
 HEALTHY_WITHIN_SECONDS = 10.0
 DRAIN_SECONDS = 10.0
@@ -121,7 +122,7 @@ class Run:
             outcome, problem = "role_died", str(death)
         except TimeoutError:
             outcome, problem = "timed_out", f"not done within {self._scenario.timeout_seconds:g} s"
-        except (CommandFailed, RoleFailed) as failure:
+        except (CommandFailed, RoleFailed, UsageError, OSError) as failure:
             outcome, problem = "failed", str(failure)
         finally:
             self._progress(self.now(), "stopping")
@@ -144,11 +145,12 @@ class Run:
         for role, pid in supervisor.roles().items():
             self.emit("role_started", role=role, pid=pid)
 
-    async def _until_death(self, steps: Any) -> None:
+    async def _until_death(self, steps: Coroutine[Any, Any, None]) -> None:
         """Run `steps`; the death of an essential role ends them."""
         working = asyncio.create_task(steps, name="steps")
         try:
-            await asyncio.wait({working, self._died}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {working, self._died}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._died.done():
                 raise _EssentialRoleDied(self._died.result())
             await working

@@ -100,7 +100,10 @@ class Supervisor:
         joined = self._roster.expect(spec.role, spec.kind, spec.settings)
         ready = self._ready[spec.role] = asyncio.Event()
         log = self.logs / f"{log_prefix}{spec.role}.log"
-        process = await self.runtime.spawn(spec.host, spec.role, self._roster.path, log)
+        try:
+            process = await self.runtime.spawn(spec.host, spec.role, self._roster.path, log)
+        except OSError as error:
+            raise RoleFailed(f"role {spec.role} could not be started on {spec.host}: {error}") from error
         exited = asyncio.create_task(process.wait(), name=f"exit of {spec.role}")
         waiting = asyncio.create_task(ready.wait(), name=f"{spec.role} ready")
         try:

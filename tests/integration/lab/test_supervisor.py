@@ -142,6 +142,19 @@ async def test_a_busy_port_is_what_the_origin_says(stage: Callable[..., Any], tm
     assert "+---" not in str(raised.value)
 
 
+async def test_a_role_that_says_nothing(stage: Callable[..., Any]) -> None:
+    async with stage("-c", "") as on:
+        with pytest.raises(RoleFailed, match=r"role dns ended with status 0 at start: no output \(.*dns\.log\)"):
+            await on.supervisor.start(name_server())
+
+
+async def test_a_role_that_cannot_be_spawned(stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage() as on:
+        monkeypatch.setattr(on.supervisor, "logs", on.folder / "missing")
+        with pytest.raises(RoleFailed, match=r"role dns could not be started on dns: .*No such file.*dns\.log"):
+            await on.supervisor.start(name_server())
+
+
 async def test_one_that_fails_takes_its_siblings_start_with_it(stage: Callable[..., Any]) -> None:
     async with stage() as on:
         with pytest.raises(RoleFailed, match="role two ended"):

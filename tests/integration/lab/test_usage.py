@@ -20,7 +20,7 @@ def refusal(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "sidedoor", "lab", *arguments],
         cwd=folder,
-        env=os.environ | {"TMPDIR": str(state)},
+        env=os.environ | {"TMPDIR": str(state), "DOCKER_HOST": f"unix://{folder}/nothing.sock"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -41,6 +41,8 @@ def refusal(folder: Path, *arguments: str) -> str:
         (["down"], "no lab 'default' is running; start one with: sidedoor lab up"),
         (["censor", "apply", "missing.toml"], "missing.toml: cannot be read: No such file or directory"),
         (["up", "--name", "Bad Name"], "lab name 'Bad Name': expected lower-case letters"),
+        (["up", "--runtime", "docker"], "no Docker engine answers ([Errno 2] No such file or directory): start it"),
+        (["run", "control", "--runtime", "docker"], "no Docker engine answers ([Errno 2] No such file or directory)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

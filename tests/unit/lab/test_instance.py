@@ -132,8 +132,10 @@ def test_clean_removes_dead_labs_only(root: Path) -> None:
     dead = folder_with("dead", {"launcher": DEAD_PID, "started": 5})
     (root / "dead.log").touch()
     alive = folder_with("alive", me())
-    assert list(instance.clean()) == [f"removed {dead}"]
-    assert sorted(path.name for path in root.iterdir()) == ["alive"]
+    (root / "alive.log").touch()
+    (root / "never-up.log").touch()
+    assert list(instance.clean()) == [f"removed {dead}", f"removed {root / 'never-up.log'}"]
+    assert sorted(path.name for path in root.iterdir()) == ["alive", "alive.log"]
     assert alive.is_dir()
 
 

@@ -208,7 +208,9 @@ async def test_a_run_that_takes_too_long(tmp_path: Path) -> None:
     assert (record.outcome, record.problem) == ("timed_out", "not done within 0.001 s")
 
 
-@pytest.mark.parametrize("failure", [CommandFailed("censor: apply: no reply"), RoleFailed("role web ended")])
+@pytest.mark.parametrize(
+    "failure", [CommandFailed("censor: apply: no reply"), RoleFailed("role web ended"), OSError("no space left")]
+)
 @pytest.mark.parametrize("moment", ["start web", "censor apply"])
 async def test_what_fails_is_in_the_record_and_everything_is_stopped(
     tmp_path: Path, failure: Exception, moment: str
