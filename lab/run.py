@@ -173,6 +173,9 @@ class Run:
                 await self._episode(supervisor, block)
             self._progress(self.now(), "waiting for the last messages")
             await supervisor.role("client").call("finish", timeout=DRAIN_SECONDS + 5, within_seconds=DRAIN_SECONDS)
+            for fault, task in zip(self._scenario.faults, faults, strict=True):
+                if not task.done():
+                    raise RoleFailed(f"the run was over before {fault.kill} was killed: lower its fault's at_seconds")
         finally:
             for task in faults:
                 task.cancel()

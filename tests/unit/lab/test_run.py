@@ -203,6 +203,12 @@ async def test_a_fault_on_a_role_that_has_gone_is_none(tmp_path: Path) -> None:
     assert "fault_injected" not in names(record)
 
 
+async def test_a_fault_that_never_came_is_no_success(tmp_path: Path) -> None:
+    record = await Stage(tmp_path, faults=(Fault(kill="proxy1", at_seconds=3600),)).play()
+    assert record.outcome == "failed"
+    assert record.problem == "the run was over before proxy1 was killed: lower its fault's at_seconds"
+
+
 async def test_a_run_that_takes_too_long(tmp_path: Path) -> None:
     record = await Stage(tmp_path, idle_seconds=3600, timeout_seconds=0.001).play()
     assert (record.outcome, record.problem) == ("timed_out", "not done within 0.001 s")
