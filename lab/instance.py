@@ -122,6 +122,7 @@ def start(name: str, runtime: str, arguments: dict[str, Any]) -> Lab:
             return lab
     except BaseException:
         _end(process)
+        log.unlink()
         raise
     _end(process)
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
