@@ -56,7 +56,10 @@ class Clients:
         """Print the start and the end line around `seconds` of load."""
         for counts in self._counts:
             threading.Thread(target=self._client, args=(counts,), daemon=True).start()
-        self._standing.wait()
+        try:
+            self._standing.wait()
+        except threading.BrokenBarrierError:
+            sys.exit(f"load: the connections did not stand within {CONNECT_SECONDS:.0f} s, or one was refused")
         time.sleep(seconds / 10)
         before, started = self._total(), time.monotonic()
         print(json.dumps({"event": "start"}), flush=True)
@@ -70,7 +73,12 @@ class Clients:
 
     def _client(self, counts: dict[str, int]) -> None:
         if self._mode != "c":
-            with self._connect() as sock:
+            try:
+                sock = self._connect()
+            except OSError:
+                self._standing.abort()
+                return
+            with sock:
                 self._standing.wait()
                 self._load(sock, counts)
         self._standing.wait()

@@ -58,8 +58,10 @@ def _dante(program: str, port: int, folder: Path) -> list[str]:
 DIRECT = "direct"
 """The name of the run without a proxy."""
 
+OURS = "sidedoor"
+
 PEERS = (
-    Peer("sidedoor", sys.executable, "", _sidedoor),
+    Peer(OURS, sys.executable, "", _sidedoor),
     Peer("microsocks", "microsocks", "microsocks", _microsocks),
     Peer("danted", "danted", "dante-server", _dante),
 )

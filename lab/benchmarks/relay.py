@@ -18,7 +18,7 @@ from typing import Any
 
 from lab.benchmarks import generator
 from lab.benchmarks.generator import BenchError, Generator, Measurement
-from lab.benchmarks.peers import DIRECT, PEERS, Running, start
+from lab.benchmarks.peers import DIRECT, OURS, PEERS, Running, start
 from sidedoor.settings import UsageError
 
 
@@ -64,7 +64,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A whole run. `skipped`: peer -> why."""
+    """A whole run. `skipped`: peer, or "peer in workload" -> why. Another proxy's failure does not end a run."""
 
     figures: list[Figure]
     skipped: dict[str, str]
@@ -164,8 +164,13 @@ def run(
                 for name, server in running.items():
                     progress(f"round {round_ + 1} of {rounds}: {workload.name}, {name}")
                     figure = figures[name, workload.name]
-                    _measure(load, workload, server, target_port, seconds, figure)
-    return Results(list(figures.values()), skipped, load.kind, rounds, seconds)
+                    try:
+                        _measure(load, workload, server, target_port, seconds, figure)
+                    except BenchError as error:
+                        if name in (DIRECT, OURS):
+                            raise
+                        skipped[f"{name} in {workload.name}"] = str(error)
+    return Results([figure for figure in figures.values() if figure.values], skipped, load.kind, rounds, seconds)
 
 
 def _measure(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.benchmarks import generator, relay
+from lab.benchmarks import generator, peers, relay
 
 SECONDS = 60.0
 
@@ -46,4 +46,17 @@ def test_a_peer_that_is_not_installed_is_skipped_with_its_reason(monkeypatch: py
     monkeypatch.setattr(generator, "COMPILERS", ())
     results = relay.run(rounds=1, seconds=0.1, only=["danted", "ping-64"])
     assert results.skipped == {"danted": "danted is not installed (apt-get install dante-server)"}
+    assert results.figures == []
+
+
+def test_a_peer_that_fails_in_mid_run_is_reported_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that hangs up on everybody: the clients give up on it."""
+    code = "import socket, sys\ns = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+    code += "while True: s.accept()[0].close()"
+    mute = peers.Peer("mute", sys.executable, "mute", lambda program, port, _: [program, "-c", code, str(port)])
+    monkeypatch.setattr(relay, "PEERS", (mute,))
+    monkeypatch.setattr(relay, "NAMES", ("mute", "ping-64"))
+    monkeypatch.setattr(generator, "COMPILERS", ())
+    results = relay.run(rounds=1, seconds=0.1, only=["mute", "ping-64"])
+    assert list(results.skipped) == ["mute in ping-64"]
     assert results.figures == []
