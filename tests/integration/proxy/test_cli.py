@@ -51,20 +51,23 @@ def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
 
 def test_a_killed_proxy_resets_its_flows() -> None:
     """SIGKILL would send a FIN: a stream that was cut off must not look complete."""
-    with started() as (process, port), socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.settimeout(SECONDS)
-            sock.sendall(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + listener.getsockname()[1].to_bytes(2, "big"))
-            with listener.accept()[0] as target:
-                target.settimeout(SECONDS)
-                target.sendall(b"x")
-                answer = b""
-                while len(answer) < 13:
-                    answer += sock.recv(13)
-                process.kill()
-                for end in (sock, target):
-                    with pytest.raises(ConnectionResetError):
-                        end.recv(1)
+    with (
+        started() as (process, port),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(("127.0.0.1", port), SECONDS) as sock,
+    ):
+        target_port = listener.getsockname()[1].to_bytes(2, "big")
+        sock.sendall(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + target_port)
+        with listener.accept()[0] as target:
+            target.settimeout(SECONDS)
+            target.sendall(b"x")
+            answer = b""
+            while len(answer) < 13:
+                answer += sock.recv(13)
+            process.kill()
+            for end in (sock, target):
+                with pytest.raises(ConnectionResetError):
+                    end.recv(1)
 
 
 def test_events_and_users(tmp_path: Path) -> None:
