@@ -7,7 +7,7 @@
   container starts.
 - `remove` takes away all that carries a lab's label; `clean` does so for all labs but those that are up.
 
-The networks are no `internal` ones: Docker's isolation rules drop transit traffic on those.
+What a host is given as a container is in `lab.docker.container`.
 """
 
 from __future__ import annotations
@@ -31,31 +31,25 @@ import docker.errors
 import docker.types
 import requests.exceptions
 
+from lab.docker.container import (
+    IMAGE,
+    NETWORK_OPTIONS,
+    STATE_IN_HOSTS,
+    TRUST_VARIABLES,
+    capabilities,
+    engine_gateway,
+    resolver,
+    routes,
+    sysctls,
+)
 from lab.runtimes.docker_firewall import Firewall
 from lab.topology import Host, Network, Topology, standard
 from sidedoor.settings import UsageError
 
 T = TypeVar("T")
 
-IMAGE = "sidedoor-lab:latest"
 LABEL = "sidedoor.lab"
-STATE_IN_HOSTS = Path("/run/sidedoor")
 OUTPUT_IN_HOSTS = Path("/run/sidedoor-output")
-
-_SYSCTLS = {
-    "net.ipv6.conf.all.disable_ipv6": "0",
-    "net.ipv6.conf.default.disable_ipv6": "0",
-    "net.ipv6.conf.all.accept_dad": "0",
-    "net.ipv6.conf.default.accept_dad": "0",
-    "net.ipv6.conf.all.accept_ra": "0",
-    "net.ipv6.conf.default.accept_ra": "0",
-    "net.ipv4.conf.all.rp_filter": "0",
-    "net.ipv4.conf.default.rp_filter": "0",
-    "net.ipv4.conf.all.send_redirects": "0",
-    "net.ipv4.conf.default.send_redirects": "0",
-    "net.ipv4.icmp_ratelimit": "0",
-}
-_ROUTER_SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 
 
 def connect() -> docker.DockerClient:
@@ -167,9 +161,7 @@ class DockerRuntime:
 
     async def up(self) -> None:
         """Networks, firewall, containers, routes. Raises UsageError where the engine refuses."""
-        (self._state / "resolv.conf").write_text(
-            f"nameserver {self.topology.nameserver}\noptions timeout:2 attempts:2\n", encoding="ascii"
-        )
+        (self._state / "resolv.conf").write_text(resolver(self.topology), encoding="ascii")
         (self._state / "pids").mkdir()
         firewall = Firewall(self._client, IMAGE, bridge_prefix(self._lab))
         try:
@@ -195,9 +187,8 @@ class DockerRuntime:
             raise expected.exceptions[0] from None
 
     def _make_network(self, network: Network, number: int) -> None:
-        # Docker's own gateway addresses are out of the way of the routers'.
         pools = [
-            docker.types.IPAMPool(subnet=str(subnet), gateway=str(subnet[-2]))
+            docker.types.IPAMPool(subnet=str(subnet), gateway=str(engine_gateway(subnet)))
             for subnet in (network.ipv4, network.ipv6)
         ]
         self._client.networks.create(
@@ -206,10 +197,7 @@ class DockerRuntime:
             enable_ipv6=True,
             ipam=docker.types.IPAMConfig(pool_configs=pools),
             labels={LABEL: self._lab},
-            options={
-                "com.docker.network.bridge.name": f"{bridge_prefix(self._lab)}{number}",
-                "com.docker.network.bridge.enable_ip_masquerade": "false",
-            },
+            options={"com.docker.network.bridge.name": f"{bridge_prefix(self._lab)}{number}"} | NETWORK_OPTIONS,
         )
 
     def _name(self, part: str) -> str:
@@ -233,8 +221,8 @@ class DockerRuntime:
             init=True,
             labels={LABEL: self._lab},
             cap_drop=["ALL"],
-            cap_add=_capabilities(host),
-            sysctls=_SYSCTLS | (_ROUTER_SYSCTLS if host.forwards else {}),
+            cap_add=capabilities(host),
+            sysctls=sysctls(host),
             volumes=[*self._volumes(), f"{self._state / 'resolv.conf'}:/etc/resolv.conf:ro"],
             network=self._name(first.network),
             networking_config=endpoints,
@@ -247,19 +235,9 @@ class DockerRuntime:
 
     def _route(self, host: Host) -> None:
         """Default routes through the lab's routers, by a short-lived neighbour with NET_ADMIN in the same namespace."""
-        script = ["ip route del default || true", "ip -6 route del default || true"]
-        if host.gateway is not None:
-            hop = self.topology.next_hop(host, host.gateway)
-            script += [f"ip route replace default via {hop.ipv4}", f"ip -6 route replace default via {hop.ipv6}"]
-        for route in host.routes:
-            network, hop = self.topology.network(route.network), self.topology.next_hop(host, route.via)
-            script += [
-                f"ip route replace {network.ipv4} via {hop.ipv4}",
-                f"ip -6 route replace {network.ipv6} via {hop.ipv6}",
-            ]
         self._client.containers.run(
             IMAGE,
-            ["sh", "-e", "-c", "\n".join(script)],
+            ["sh", "-e", "-c", "\n".join(routes(self.topology, host))],
             network_mode=f"container:{self._name(host.name)}",
             cap_drop=["ALL"],
             cap_add=["NET_ADMIN"],
@@ -306,12 +284,6 @@ class DockerRuntime:
             )
 
 
-def _capabilities(host: Host) -> list[str]:
-    """Routers filter and inject; every host may bind low ports, capture, and write into the mounted folders."""
-    basic = ["NET_BIND_SERVICE", "NET_RAW", "DAC_OVERRIDE", "CHOWN", "KILL", "SETUID", "SETGID"]
-    return [*basic, "NET_ADMIN"] if host.forwards else basic
-
-
 def _exhaust(stream: Iterable[bytes]) -> None:
     with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException):
         for _ in stream:
@@ -327,7 +299,7 @@ def enter_command(lab: str, host: str) -> list[str]:
     """What to put in front of a command line to run it on `host`."""
     terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
     ca_file = STATE_IN_HOSTS / "ca.pem"
-    trust = [f"--env={name}={ca_file}" for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
+    trust = [f"--env={name}={ca_file}" for name in TRUST_VARIABLES]
     return ["docker", "exec", *terminal, *trust, f"sidedoor-{lab}-{host}"]
 
 
