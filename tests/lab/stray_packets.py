@@ -11,14 +11,21 @@ from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
+from pyroute2 import IPRoute
+
 from lab.topology import standard
 
 _ETH_P_ALL, _ETH_P_IP, _ETH_P_IPV6, _ETH_P_ARP = 0x0003, 0x0800, 0x86DD, 0x0806
 _NETWORKS = [network for entry in standard().networks for network in (entry.ipv4, entry.ipv6)]
+_HOSTS = {address for host in standard().hosts for address in host.addresses()}
 
 
-def is_of_lab(protocol: int, packet: bytes) -> bool:
-    """Whether source or destination of a packet (ARP: sender or target) is in one of the lab's subnets."""
+def is_of_lab(protocol: int, packet: bytes, own: frozenset[str] = frozenset()) -> bool:
+    """Whether a packet's source or destination (ARP: sender or target) is in one of the lab's subnets.
+
+    `own`: addresses of this machine and its gateways. A machine may itself live in a documentation range; its own
+    packets are none of the lab's, unless they concern one of the lab's hosts.
+    """
     if protocol == _ETH_P_IP and len(packet) >= 20:
         addresses: list[bytes] = [packet[12:16], packet[16:20]]
     elif protocol == _ETH_P_IPV6 and len(packet) >= 40:
@@ -27,7 +34,20 @@ def is_of_lab(protocol: int, packet: bytes) -> bool:
         addresses = [packet[14:18], packet[24:28]]
     else:
         return False
-    return any(ipaddress.ip_address(a) in n for a in addresses for n in _NETWORKS if n.version == (4, 6)[len(a) == 16])
+    found = [ipaddress.ip_address(address) for address in addresses]
+    if any(str(address) in _HOSTS - own for address in found):
+        return True
+    if any(str(address) in own for address in found):
+        return False
+    return any(address in network for address in found for network in _NETWORKS if network.version == address.version)
+
+
+def own_addresses() -> frozenset[str]:
+    """This machine's addresses, and those of the gateways that it uses."""
+    with IPRoute() as ip:
+        addresses = {address.get("IFA_ADDRESS") for address in ip.get_addr()}
+        gateways = {route.get("RTA_GATEWAY") for route in ip.get_routes()}
+    return frozenset(addresses | gateways) - {None}
 
 
 class StrayPackets:
@@ -36,6 +56,7 @@ class StrayPackets:
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
         self._masters: dict[str, str] = {}
+        self._own = own_addresses()  # before there is a lab
 
     def __enter__(self) -> StrayPackets:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
@@ -57,7 +78,7 @@ class StrayPackets:
                 packet, (device, protocol, *_) = self._socket.recvfrom(64)
             except (TimeoutError, OSError):
                 continue
-            if is_of_lab(protocol, packet):
+            if is_of_lab(protocol, packet, self._own):
                 self.seen[self._bridge_of(device)] += 1
 
     def _bridge_of(self, device: str) -> str:

@@ -193,3 +193,11 @@ def test_the_counter_of_stray_packets_knows_the_lab() -> None:
     assert is_of_lab(0x0800, bytes(12) + bytes([10, 0, 0, 1]) + bytes([203, 0, 113, 10]))
     assert not is_of_lab(0x0800, bytes(12) + bytes([10, 0, 0, 1]) + bytes([10, 0, 0, 2]))
     assert not is_of_lab(0x0806, arp("10.0.0.1", "10.0.0.2"))
+
+
+def test_the_counter_spares_a_machine_that_lives_in_the_same_range() -> None:
+    own = frozenset({"192.0.2.77", "192.0.2.1"})  # its address, its gateway
+    assert not is_of_lab(0x0806, arp("192.0.2.77", "192.0.2.1"), own)
+    assert not is_of_lab(0x0806, arp("192.0.2.77", "203.0.113.99"), own)
+    assert is_of_lab(0x0806, arp("192.0.2.77", "192.0.2.10"), own), "but not when a host of the lab is concerned"
+    assert is_of_lab(0x0806, arp("192.0.2.10", "192.0.2.1"), own)
