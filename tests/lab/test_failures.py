@@ -170,6 +170,23 @@ def _wait_until_gone(before: dict[str, set[str]]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.docker
+def test_a_lab_in_containers_is_killed(tmp_path: Path) -> None:
+    """Nothing of the lab outlives it there either: a reaper sees its end."""
+    out, before = tmp_path / "out", snapshot()
+    process = start(scenario(tmp_path / "idle", IDLE), out, "--runtime", "docker")
+    wait_for(out, acked(20))
+    assert len(snapshot()["containers"] - before["containers"]) == 10
+    process.kill()
+    finish(process)
+    deadline = time.monotonic() + 30
+    while left_behind(before, but=frozenset({"folders"})) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left_behind(before, but=frozenset({"folders"})) == {}
+    subprocess.run([sys.executable, "-m", "sidedoor", "lab", "clean"], check=True, capture_output=True)
+    assert left_behind(before) == {}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_reports_what_it_has(tmp_path: Path, number: signal.Signals) -> None:
     out, before = tmp_path / "out", snapshot()
