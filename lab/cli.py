@@ -29,6 +29,9 @@ _runtime = click.option(
     show_default=True,
     help="Where the hosts live.",
 )
+_delay = click.option(
+    "--delay", "delay_seconds", type=click.FloatRange(0, 10), default=0.02, help="Of the wan, one way, in s."
+)
 _name = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab, where several are up.")
 
 
@@ -130,11 +133,19 @@ def report_(folder: Path, svg: Path | None) -> None:
 @lab.command()
 @_runtime
 @_name
-@click.option("--delay", "delay_seconds", type=click.FloatRange(0, 10), default=0.02, help="Of the wan, one way, in s.")
+@_delay
 def up(runtime: str, name: str, delay_seconds: float) -> None:
     """Bring an interactive lab up and leave it running in the background."""
     started = instance.start(name, runtime, msgspec.to_builtins(SessionPlan(delay_seconds=delay_seconds)))
     _show(started)
+
+
+@lab.command()
+@_name
+@_delay
+def attend(name: str, delay_seconds: float) -> None:
+    """Be the supervisor of hosts that somebody else has made, in the foreground (lab/docker/compose.yaml)."""
+    sys.exit(instance.attend(name, msgspec.to_builtins(SessionPlan(delay_seconds=delay_seconds))))
 
 
 @lab.command()
@@ -160,7 +171,8 @@ def _show(running: Lab) -> None:
     console.print(table)
     console.print(f"origin   {state['origin']}   proxies   {', '.join(state['proxies'])}", highlight=False)
     console.print(f"rules    {', '.join(state['rules']) or 'none'}", highlight=False)
-    console.print("try      sidedoor lab exec client -- curl https://messenger.example/", highlight=False)
+    enter = "docker compose exec client" if state["runtime"] == "attended" else "sidedoor lab exec client --"
+    console.print(f"try      {enter} curl https://messenger.example/", highlight=False)
     if state["dead"]:
         console.print(f"[red]dead     {', '.join(state['dead'])}[/red]")
 

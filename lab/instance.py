@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.runtimes import netns
+from lab.runtimes import attended, netns
 from sidedoor.api import Lab, state_folder, state_root
 from sidedoor.settings import UsageError
 
@@ -34,7 +34,15 @@ def run(entry: str, runtime: str, arguments: dict[str, Any], *, output: Path) ->
         return _launch(entry, runtime, state, arguments, output)
 
 
+def attend(name: str, arguments: dict[str, Any]) -> int:
+    """Be the supervisor of an interactive lab whose hosts are there already; its exit status. Raises UsageError."""
+    with _state(name, "attended") as state:
+        return _launch("lab.session:serve", "attended", state, arguments, state)
+
+
 def _launch(entry: str, runtime: str, state: Path, arguments: dict[str, Any], output: Path) -> int:
+    if runtime == "attended":
+        return attended.launch(entry, state, arguments)
     if runtime == "docker":
         from lab.runtimes import docker  # the SDK is not loaded for labs without Docker
 
@@ -155,6 +163,8 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
 
 def enter(lab: Lab, runtime: str, host: str, ca_file: str) -> tuple[list[str], dict[str, str]]:
     """What to put in front of a command to run it on `host`, and its environment. Raises UsageError."""
+    if runtime == "attended":
+        raise UsageError(f"{host} was made by somebody else, who has the way in: docker compose exec {host} COMMAND")
     if runtime == "docker":
         from lab.runtimes import docker
 

@@ -42,6 +42,23 @@ class _Running:
     stopping: bool = False
 
 
+class _Visitor:
+    """The process of a role that nobody spawned: it lives as long as its connection."""
+
+    def __init__(self, joined: asyncio.Future[RoleConnection]) -> None:
+        self._joined = joined
+
+    async def wait(self) -> int:
+        """Its exit status is not known: 0."""
+        await (await asyncio.shield(self._joined)).closed.wait()
+        return 0
+
+    def kill(self) -> None:
+        """All that can be done from here is to hang up."""
+        if self._joined.done():
+            self._joined.result().hang_up()
+
+
 class Supervisor:
     """The roles of one lab. Use as an async context manager: on exit every role is ended.
 
@@ -101,9 +118,10 @@ class Supervisor:
         ready = self._ready[spec.role] = asyncio.Event()
         log = self.logs / f"{log_prefix}{spec.role}.log"
         try:
-            process = await self.runtime.spawn(spec.host, spec.role, self._roster.path, log)
+            spawned = await self.runtime.spawn(spec.host, spec.role, self._roster.path, log)
         except OSError as error:
             raise RoleFailed(f"role {spec.role} could not be started on {spec.host}: {error}") from error
+        process = spawned or _Visitor(joined)
         exited = asyncio.create_task(process.wait(), name=f"exit of {spec.role}")
         waiting = asyncio.create_task(ready.wait(), name=f"{spec.role} ready")
         try:

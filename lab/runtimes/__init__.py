@@ -1,6 +1,7 @@
-"""Where a lab's hosts live: `netns` (network namespaces, the default) and `docker` (containers).
+"""Where a lab's hosts live: `netns` (network namespaces, the default), `docker` (containers), and `attended` (made by
+somebody else, who starts the roles too).
 
-Both build the same topology (`lab.topology`) and speak the same interface, `Runtime`; the supervisor knows no other.
+All have the same topology (`lab.topology`) and speak the same interface, `Runtime`; the supervisor knows no other.
 A runtime owns what it made: `down` leaves no namespace, container, network, rule or process behind, whatever state
 the lab is in.
 """
@@ -35,8 +36,11 @@ class Runtime(Protocol):
         """Make hosts and networks stand. Raises OSError, UsageError."""
         ...
 
-    async def spawn(self, host: str, role: str, control: Path, log: Path) -> RoleProcess:
-        """Start `lab.role` NAME on `host`, its output appended to `log`. Both paths are the lab process's own."""
+    async def spawn(self, host: str, role: str, control: Path, log: Path) -> RoleProcess | None:
+        """Start `lab.role` NAME on `host`, its output appended to `log`. Both paths are the lab process's own.
+
+        None where the role comes by itself: its connection is then all that is known of its process.
+        """
         ...
 
     async def devices(self, host: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ def test_list_names_what_ships() -> None:
     assert all(name in result.output for name in shipped())
 
 
-@pytest.mark.parametrize("command", ["run", "up", "status", "exec", "censor", "down", "clean", "list"])
+@pytest.mark.parametrize("command", ["run", "up", "status", "exec", "censor", "down", "clean", "list", "attend"])
 def test_every_command_has_its_help(command: str) -> None:
     result = CliRunner().invoke(lab, [command, "--help"])
     assert result.exit_code == 0

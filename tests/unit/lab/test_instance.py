@@ -153,3 +153,20 @@ def test_enter_a_lab_that_has_gone() -> None:
     lab = api.Lab(folder_with("mine", {"launcher": DEAD_PID, "started": 5}))
     with pytest.raises(UsageError, match=r"lab mine is not up any more; sidedoor lab clean removes"):
         instance.enter(lab, "netns", "client", "/ca.pem")
+
+
+def test_enter_hosts_that_somebody_else_made() -> None:
+    lab = api.Lab(folder_with("mine", me()))
+    with pytest.raises(UsageError, match="docker compose exec client COMMAND"):
+        instance.enter(lab, "attended", "client", "/ca.pem")
+
+
+def test_to_attend_is_to_be_a_lab_in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
+        assert (entry, arguments) == ("lab.session:serve", {"delay_seconds": 0.02})
+        assert json.loads((state / "lab.json").read_text()) == me() | {"runtime": "attended"}
+        return 3
+
+    monkeypatch.setattr("lab.instance.attended.launch", launch)
+    assert instance.attend("mine", {"delay_seconds": 0.02}) == 3
+    assert list(api.state_root().iterdir()) == []
