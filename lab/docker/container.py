@@ -15,7 +15,11 @@ IMAGE = "sidedoor-lab:latest"
 STATE_IN_HOSTS = Path("/run/sidedoor")
 # What curl, OpenSSL and Python read the lab's CA certificate from.
 TRUST_VARIABLES = ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-NETWORK_OPTIONS = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+NETWORK_OPTIONS = {
+    "com.docker.network.bridge.enable_ip_masquerade": "false",
+    # The host takes no IPv4 address in a lab's network: it keeps its own routes, should it live in such a range itself.
+    "com.docker.network.bridge.inhibit_ipv4": "true",
+}
 
 _SYSCTLS = {
     "net.ipv6.conf.all.disable_ipv6": "0",

@@ -30,14 +30,20 @@ def curl(*arguments: str) -> subprocess.CompletedProcess[str]:
     return sidedoor("lab", "exec", "--name", NAME, "client", "--", "curl", "-sS", "--max-time", "4", *arguments)
 
 
+def ipv4_routes() -> str:
+    return Path("/proc/net/route").read_text()
+
+
 @pytest.fixture(
     scope="module",
     params=[pytest.param("netns", marks=pytest.mark.netns), pytest.param("docker", marks=pytest.mark.docker)],
 )
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     before = snapshot()
+    routes = ipv4_routes()
     up = sidedoor("lab", "up", "--name", NAME, "--runtime", request.param)
     assert up.returncode == 0, up.stderr
+    assert ipv4_routes() == routes, "the machine keeps its own routes, should it live in such a range itself"
     yield Lab.find(NAME)
     down = sidedoor("lab", "down", "--name", NAME)
     assert down.returncode == 0, down.stderr
