@@ -49,10 +49,12 @@ def _lines(*command: str) -> set[str]:
 
 
 def lab_processes() -> Iterator[tuple[int, str]]:
-    """PID and name of every process of any lab: its init, supervisor, hosts and roles."""
+    """PID and name of every process of this user's labs: init, supervisor, hosts and roles."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             name = (process / "comm").read_text().strip()
+            if process.stat().st_uid != os.getuid():
+                continue
         except OSError:
             continue
         if name.startswith(("sd-", "sd@")):

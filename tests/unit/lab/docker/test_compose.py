@@ -52,7 +52,10 @@ def test_networks_are_the_topologys(data: dict[str, Any]) -> None:
     for network in TOPOLOGY.networks:
         found = data["networks"][network.name]
         assert [pool["subnet"] for pool in found["ipam"]["config"]] == [str(network.ipv4), str(network.ipv6)]
-        assert found["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+        assert found["driver_opts"] == {
+            "com.docker.network.bridge.enable_ip_masquerade": "false",
+            "com.docker.network.bridge.inhibit_ipv4": "true",
+        }
         assert "internal" not in found
 
 
