@@ -1,7 +1,7 @@
 """The SOCKS5 proxy. A client's way through it, module by module:
 
 - `listeners`: binds, accepts, survives running out of descriptors;
-- `session`: one task per client until its flow stands: reads, answers, dials, hands over;
+- `session`: one object per client until its flow stands: reads, answers, dials, hands over; no task but for names;
 - `handshake`: what the bytes mean and what to answer, sans-IO, its rules in one table; `wire/`: the byte format;
 - `auth`: user and password; `resolver`: names; `dial`: connecting, and the table errno -> REP;
 - `relay/`: the hot path, from there until both connections are closed;

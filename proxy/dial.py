@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
+from socket import SocketType
 
+from proxy.relay.flow import prepare
+from proxy.relay.poller import ERROR, HANGUP
 from proxy.resolver import Resolver, SocketAddress
 from proxy.wire import Address, AddressType, ReplyCode
 
@@ -35,6 +39,9 @@ _FARTHEST_FIRST = (
 )
 
 
+_NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
+
+
 class DialFailed(Exception):
     """No connection to the target; `code` is the reply to send."""
 
@@ -43,8 +50,45 @@ class DialFailed(Exception):
         self.code = code
 
 
+class Dial:
+    """A connect to an IP address that is under way; a `Watcher` of its socket. Raises DialFailed where it cannot begin.
+
+    `done` is called once, with what to reply to the client, or with None when the connection stands. The socket stays
+    the caller's.
+    """
+
+    __slots__ = ("_done", "pending", "sock")
+    reading = False
+
+    def __init__(self, target: Address, done: Callable[[ReplyCode | None], object]) -> None:
+        self._done: Callable[[ReplyCode | None], object] | None = done
+        self.pending = 0
+        family = socket.AF_INET6 if target.type is AddressType.IPV6 else socket.AF_INET
+        try:
+            self.sock = SocketType(family, socket.SOCK_STREAM | _NON_BLOCKING)
+        except OSError as error:
+            raise DialFailed(reply_of(error)) from error
+        if not _NON_BLOCKING:
+            self.sock.setblocking(False)
+        prepare(self.sock)
+        number = self.sock.connect_ex((target.host, target.port))
+        if number not in (0, errno.EINPROGRESS):
+            self.sock.close()
+            raise DialFailed(REPLIES.get(number, ReplyCode.GENERAL_FAILURE))
+
+    def ready(self, mask: int) -> None:
+        """See `Watcher`: the first time it is about the connect, then about bytes that the flow will read."""
+        self.pending |= mask
+        done, self._done = self._done, None
+        if done is not None:
+            number = 0
+            if mask & (ERROR | HANGUP):
+                number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            done(REPLIES.get(number, ReplyCode.GENERAL_FAILURE) if number else None)
+
+
 async def dial(target: Address, resolver: Resolver, *, connect_seconds: float) -> socket.socket:
-    """A connected non-blocking socket to `target`, within `connect_seconds`, name resolution included.
+    """A connected non-blocking socket to `target`, `prepare`d, within `connect_seconds`, name resolution included.
 
     A name's addresses are tried one after the other; each may take an equal share of the time that is left, so that a
     dead first one does not eat all of it. Raises DialFailed.
@@ -69,7 +113,7 @@ def reply_of(error: OSError) -> ReplyCode:
     return REPLIES.get(error.errno or 0, ReplyCode.GENERAL_FAILURE)
 
 
-def local_address(sock: socket.socket) -> Address:
+def local_address(sock: SocketType) -> Address:
     """The local address of a connected socket, for BND.ADDR."""
     host, port = sock.getsockname()[:2]
     return Address(AddressType.IPV6 if sock.family == socket.AF_INET6 else AddressType.IPV4, host, port)
@@ -94,6 +138,7 @@ async def _connect(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        prepare(sock)
         async with asyncio.timeout(seconds):
             await loop.sock_connect(sock, address)
     except BaseException:

@@ -7,7 +7,9 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterable
+from socket import SocketType
 
+from proxy.relay.flow import prepare
 from proxy.settings import parse_listen
 from sidedoor.settings import UsageError
 
@@ -46,8 +48,7 @@ def _bind(address: str, sockets: list[socket.socket]) -> list[socket.socket]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # Accepted sockets inherit it: the answers of a handshake never wait for one another's acknowledgement.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            prepare(sock)  # accepted sockets inherit it
             sock.bind(sockaddr)
             sock.listen(BACKLOG)
     except OSError as error:
@@ -84,11 +85,14 @@ class Acceptor:
     def __init__(
         self,
         listener: socket.socket,
-        accepted: Callable[[socket.socket, tuple[object, ...]], object],
+        accepted: Callable[[SocketType, tuple[object, ...]], object],
         exhausted: Callable[[OSError], object],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
+        self._family = int(listener.family)
+        # accept() of the socket module costs more than the system call: an object in Python, and three enums.
+        self._take = listener._accept  # type: ignore[attr-defined]  # typeshed does not have it
         self._accepted = accepted
         self._exhausted = exhausted
         self._reserve: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -107,7 +111,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
             try:
-                sock, peer = self._listener.accept()
+                fd, peer = self._take()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -115,6 +119,7 @@ class Acceptor:
                     self._back_off(error)
                     return
                 continue  # this one connection failed before we took it (accept(2): treat them like EAGAIN)
+            sock = SocketType(self._family, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             self._accepted(sock, peer)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from itertools import count
+from socket import SocketType
 
 from proxy import log
 from proxy.auth import Users
 from proxy.listeners import Acceptor, bind, name_of
 from proxy.relay import Limits, Relay, open_relay
+from proxy.relay.deadlines import Deadlines
 from proxy.resolver import Resolver
-from proxy.session import Session
+from proxy.session import LINGER_SECONDS, Session
 from proxy.settings import ProxySettings
 from sidedoor.events import Emit, discard
 
@@ -30,11 +31,11 @@ async def serve(
     listeners = bind(settings.listen)
     addresses = [name_of(listener.getsockname()) for listener in listeners]
     resolver = Resolver()
-    limits = Limits(settings.idle_seconds, settings.half_close_seconds)
+    limits = Limits(settings.idle_seconds, settings.half_close_seconds, settings.rate_bytes_per_second)
     try:
-        # The group is the inner one: no session may be left that could hand a flow to a relay that is closed.
-        async with open_relay(limits) as relay, asyncio.TaskGroup() as sessions:
-            server = Server(settings, emit, relay, resolver, sessions)
+        # The group is the inner one: no name may be left that could hand a flow to a relay that is closed.
+        async with open_relay(limits) as relay, asyncio.TaskGroup() as names:
+            server = Server(settings, emit, relay, resolver, names)
             acceptors = [Acceptor(listener, server.accepted, server.exhausted) for listener in listeners]
             try:
                 emit("proxy_listening", addresses=addresses)
@@ -44,6 +45,7 @@ async def serve(
             finally:
                 for acceptor in acceptors:
                     acceptor.close()
+                server.close()
     finally:
         resolver.close()
         for listener in listeners:
@@ -51,40 +53,50 @@ async def serve(
 
 
 class Server:
-    """What the sessions share, and how many of them are still in their handshake."""
+    """What the sessions share, and which of them are there. (`Services`, for the sessions.)"""
 
     def __init__(
-        self, settings: ProxySettings, emit: Emit, relay: Relay, resolver: Resolver, sessions: asyncio.TaskGroup
+        self, settings: ProxySettings, emit: Emit, relay: Relay, resolver: Resolver, names: asyncio.TaskGroup
     ) -> None:
         self.settings = settings
-        self.emit = emit
+        self.emit = None if emit is discard else emit
         self.relay = relay
         self.resolver = resolver
         self.users = Users(settings.users)
         self.flow_numbers = count(1)
-        self._sessions = sessions
-        self._handshakes: dict[Session, asyncio.Task[None]] = {}  # oldest first
+        self.names = names
+        shortest = min(settings.handshake_seconds, settings.connect_seconds, LINGER_SECONDS)
+        self.deadlines: Deadlines[Session] = Deadlines(shortest / 8, Session.expired)
+        self._sessions: set[Session] = set()
+        self._handshakes: dict[Session, None] = {}  # oldest first
 
-    def accepted(self, sock: socket.socket, peer: tuple[object, ...]) -> None:
-        """Start the session of a new client. At the cap the oldest open handshake makes room: a client that means
-        it is through in a round trip or two, those that hold places are not."""
+    def close(self) -> None:
+        """End all sessions."""
+        for session in list(self._sessions):
+            session.close()
+        self.deadlines.close()
+
+    def accepted(self, sock: SocketType, peer: tuple[object, ...]) -> None:
+        """Start the session of a new client. At the cap the oldest open handshake makes room: a client that means it
+        is through in a round trip or two, those that hold places are not."""
         if len(self._handshakes) >= self.settings.max_handshakes:
             oldest = next(iter(self._handshakes))
-            self._handshakes.pop(oldest).cancel()
-            log.warning("handshake_dropped", client=oldest.peer, open=self.settings.max_handshakes)
-        session = Session(self, sock, name_of(peer), self._negotiated)
-        task = self._sessions.create_task(session.run(), name=f"session {session.peer}")
-        self._handshakes[session] = task
-
-        def done(_: asyncio.Task[None]) -> None:
-            self._negotiated(session)
-            session.close()
-
-        task.add_done_callback(done)
+            oldest.close()
+            log.warning("handshake_dropped", client=oldest.name, open=self.settings.max_handshakes)
+        session = Session(self, sock, peer)
+        self._sessions.add(session)
+        self._handshakes[session] = None
+        session.start()
 
     def exhausted(self, error: OSError) -> None:
         """Out of descriptors or memory: a client was refused."""
         log.warning("accept_backs_off", error=error.strerror, flows=len(self.relay))
 
-    def _negotiated(self, session: Session) -> None:
+    def negotiated(self, session: Session) -> None:
+        """See `Services`."""
         self._handshakes.pop(session, None)
+
+    def over(self, session: Session) -> None:
+        """See `Services`."""
+        self._handshakes.pop(session, None)
+        self._sessions.discard(session)

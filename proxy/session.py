@@ -1,148 +1,297 @@
-"""One client, from accept until its flow is handed to the relay or its request is refused."""
+"""One client, from accept until its flow is handed to the relay or its request is refused.
+
+No task, no future: the relay's poller calls `ready` and the deadlines call `expired`; a connection costs the system
+calls that it needs and few objects. Only a target that is a name has a task, since its look-up takes a thread anyway.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import time
-from collections.abc import Callable
-from functools import partial
+from enum import Enum
 from itertools import count
+from socket import SocketType
 from typing import Protocol
 
 from proxy import log
 from proxy.auth import Users
-from proxy.dial import DialFailed, dial, local_address
+from proxy.dial import Dial, DialFailed, dial, local_address
 from proxy.handshake import ConnectRequested, CredentialsPresented, Handshake, Refused
+from proxy.listeners import name_of
 from proxy.relay import Ended, Relay
+from proxy.relay.deadlines import Deadlines
+from proxy.relay.flow import close_orderly
+from proxy.relay.wheel import UNSET
 from proxy.resolver import Resolver
 from proxy.settings import ProxySettings
-from proxy.wire import Address
+from proxy.wire import Address, AddressType, ReplyCode
 from sidedoor.events import Emit
 
 RECEIVE_BYTES = 4096
-"""Also the most early data that is taken before the connection to the target stands."""
+"""More than all messages of a handshake: a read that is not full has emptied the socket. Also the most early data that
+is taken before the connection to the target stands."""
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending: closing on unread bytes is a reset, which may overtake the answer."""
+LINGER_READS = 16
 
 
 class Services(Protocol):
     """What all sessions of a server share."""
 
     settings: ProxySettings
-    emit: Emit
+    emit: Emit | None
     users: Users
     resolver: Resolver
     relay: Relay
+    deadlines: Deadlines[Session]
+    names: asyncio.TaskGroup
     flow_numbers: count[int]
+
+    def negotiated(self, session: Session) -> None:
+        """`session` no longer waits for what its client wants, and counts as a handshake no more."""
+
+    def over(self, session: Session) -> None:
+        """`session` has handed its sockets on or closed them."""
+
+
+class Stage(Enum):
+    """What a session waits for."""
+
+    REQUEST = "request"
+    TARGET = "target"
+    LAST_READ = "last read"
+    OVER = "over"
 
 
 class Session:
-    """Runs as a task of its own. `negotiated` is called once the handshake no longer waits for the client.
+    """A `Watcher` of the client's socket. Sees to it that the socket is closed, or the relay's."""
 
-    `close` must be called when the task is done, even if it was cancelled before it began.
-    """
+    __slots__ = ("_dial", "_handshake", "_services", "_sock", "_stage", "_task", "_wanted", "peer", "pending", "tick")
 
-    def __init__(
-        self, services: Services, sock: socket.socket, peer: str, negotiated: Callable[[Session], object]
-    ) -> None:
+    def __init__(self, services: Services, sock: SocketType, peer: tuple[object, ...]) -> None:
         self.peer = peer
+        self.pending = 0
+        self.tick = UNSET
         self._services = services
-        self._sock: socket.socket | None = sock
-        self._negotiated = negotiated
+        self._sock = sock
+        self._handshake = Handshake(authenticate=bool(services.users))
+        self._stage = Stage.REQUEST
+        self._wanted: Address | None = None
+        self._dial: Dial | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Wait for the client's greeting."""
+        services = self._services
+        services.deadlines.set(self, time.monotonic() + services.settings.handshake_seconds)
+        try:
+            services.relay.poller.watch(self._sock, self)
+        except OSError as error:  # fs.epoll.max_user_watches
+            log.warning("client_dropped", client=self.name, error=error.strerror)
+            self.close()
+
+    @property
+    def name(self) -> str:
+        """The client's "HOST:PORT"."""
+        return name_of(self.peer)
+
+    @property
+    def reading(self) -> bool:
+        """See `Watcher`."""
+        return self._stage in (Stage.REQUEST, Stage.LAST_READ)
+
+    def ready(self, mask: int) -> None:
+        """See `Watcher`. Whatever happens to one client stays here."""
+        try:
+            if self._stage is Stage.REQUEST:
+                self._negotiate(mask)
+            elif self._stage is Stage.LAST_READ:
+                self._read_last()
+            else:
+                self.pending |= mask
+        except OSError as error:
+            self._lost(str(error))
+        except Exception:
+            log.exception("session_failed", client=self.name)
+            self.close()
+
+    def expired(self) -> None:
+        """The deadline has come: of the handshake, of the dial, or of the client's last words."""
+        if self._stage is Stage.TARGET and self._task is None:
+            self._refuse(ReplyCode.HOST_UNREACHABLE)
+        else:
+            self._lost("deadline")
 
     def close(self) -> None:
-        """Close the client's connection, unless the relay has it."""
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        """Close what the session still has."""
+        if self._stage is Stage.OVER:
+            return
+        self._over()
+        self._services.relay.poller.forget(self._sock)
+        close_orderly(self._sock)
+        if self._dial is not None:
+            self._services.relay.poller.forget(self._dial.sock)
+            self._dial.sock.close()
+        if self._task is not None:
+            self._task.cancel()
 
-    async def run(self) -> None:
-        """The whole session. Whatever happens to one client stays here."""
-        sock = self._sock
-        assert sock is not None
+    def _over(self) -> None:
+        self._stage = Stage.OVER
+        self._services.deadlines.clear(self)
+        self._services.over(self)
+
+    def _lost(self, why: str) -> None:
+        """The client went away, or took longer than its deadline."""
+        log.debug("client_lost", client=self.name, error=why)
+        self.close()
+
+    def _negotiate(self, mask: int) -> None:
         try:
-            await self._run(sock)
-        except OSError as error:  # the client went away, or took longer than its deadline
-            log.debug("client_lost", client=self.peer, error=str(error) or type(error).__name__)
-        except Exception:
-            log.exception("session_failed", client=self.peer)
-
-    async def _run(self, sock: socket.socket) -> None:
-        handshake = Handshake(authenticate=bool(self._services.users))
-        async with asyncio.timeout(self._services.settings.handshake_seconds):
-            event = await self._negotiate(sock, handshake)
-        self._negotiated(self)
-        match event:
-            case ConnectRequested(target):
-                await self._connect(sock, handshake, target)
-            case Refused(reason, reply, wanted):
-                if reply is None:
-                    log.info("client_refused", client=self.peer, reason=reason)
-                else:
-                    self._emit_refused(reply.name, wanted)
-                await _send_last(sock, handshake.data_to_send())
-
-    async def _negotiate(self, sock: socket.socket, handshake: Handshake) -> ConnectRequested | Refused | None:
-        """What the client wants; None where it hung up first."""
-        loop = asyncio.get_running_loop()
-        while data := await loop.sock_recv(sock, RECEIVE_BYTES):
-            handshake.receive(data)
-            event = handshake.next_event()
-            if isinstance(event, CredentialsPresented):
-                event = handshake.verdict(self._services.users.verify(event.user, event.password))
-                event = event or handshake.next_event()
-            if isinstance(event, Refused):
-                return event
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self.close()  # it hung up before it wanted anything
+            return
+        handshake = self._handshake
+        handshake.receive(data)
+        event = handshake.next_event()
+        if isinstance(event, CredentialsPresented):
+            event = handshake.verdict(self._services.users.verify(event.user, event.password))
+            event = event or handshake.next_event()
+        if event is None or isinstance(event, ConnectRequested):
             if answer := handshake.data_to_send():
-                await loop.sock_sendall(sock, answer)
-            if isinstance(event, ConnectRequested):
-                return event
-        return None
+                self._sock.send(answer)  # a few bytes into an empty buffer: they fit
+            if event is not None:
+                # What is behind a short read was reported with it, if it is an end or an error, and not again.
+                self.pending = mask if len(data) < RECEIVE_BYTES else mask | 1
+                self._connect(event.target)
+        elif isinstance(event, Refused):
+            self._services.negotiated(self)
+            if event.reply is None:
+                log.info("client_refused", client=self.name, reason=event.reason)
+            else:
+                self._wanted = event.target
+                self._emit_refused(event.reply)
+            self._say_last()
 
-    async def _connect(self, sock: socket.socket, handshake: Handshake, target: Address) -> None:
+    def _connect(self, target: Address) -> None:
+        """Dial `target`: at once where it is an address, in a task where it is a name."""
         services = self._services
-        try:
-            target_sock = await dial(target, services.resolver, connect_seconds=services.settings.connect_seconds)
-        except DialFailed as failed:
-            handshake.fail(failed.code)
-            self._emit_refused(failed.code.name, target)
-            await _send_last(sock, handshake.data_to_send())
+        services.negotiated(self)
+        self._stage = Stage.TARGET
+        self._wanted = target
+        services.deadlines.set(self, time.monotonic() + services.settings.connect_seconds)
+        if target.type is AddressType.DOMAIN:
+            services.deadlines.clear(self)  # the dial has its own
+            self._task = services.names.create_task(self._dial_name(target), name=f"dial for {self.name}")
             return
         try:
-            handshake.succeed(local_address(target_sock))
-            await asyncio.get_running_loop().sock_sendall(sock, handshake.data_to_send())
-            flow = next(services.flow_numbers)
-            services.emit("flow_opened", flow=flow, client=self.peer, target=str(target))
-            ended = partial(_flow_ended, services.emit, flow, time.monotonic())
-            services.relay.add(sock, target_sock, handshake.early_data(), ended)
-            self._sock = None
-        except BaseException:
-            target_sock.close()
-            raise
+            self._dial = Dial(target, self._dialed)
+            services.relay.poller.watch(self._dial.sock, self._dial)
+        except DialFailed as failed:
+            self._refuse(failed.code)
 
-    def _emit_refused(self, reply: str, target: Address | None) -> None:
-        self._services.emit(
-            "flow_refused", client=self.peer, target=None if target is None else str(target), reply=reply
+    def _dialed(self, failed: ReplyCode | None) -> None:
+        """The connect of `_dial` is over."""
+        assert self._dial is not None
+        if failed is not None:
+            self._refuse(failed)
+            return
+        self._hand_over(self._dial.sock)
+
+    async def _dial_name(self, target: Address) -> None:
+        services = self._services
+        try:
+            sock = await dial(target, services.resolver, connect_seconds=services.settings.connect_seconds)
+        except DialFailed as failed:
+            self._task = None
+            self._refuse(failed.code)
+            return
+        self._task = None
+        self._hand_over(sock)
+
+    def _hand_over(self, target: SocketType) -> None:
+        """The connection to the target stands: tell the client, and let the relay have both."""
+        services, handshake = self._services, self._handshake
+        try:
+            handshake.succeed(local_address(target))
+            self._sock.send(handshake.data_to_send())
+        except OSError as error:
+            services.relay.poller.forget(target)
+            target.close()
+            self._dial = None
+            self._lost(str(error))
+            return
+        self._over()
+        ended = _ignore
+        if services.emit is not None:
+            flow = next(services.flow_numbers)
+            services.emit("flow_opened", flow=flow, client=self.name, target=str(self._wanted))
+            ended = FlowEnd(services.emit, flow)
+        services.relay.add(self._sock, target, handshake.early_data(), ended)
+
+    def _refuse(self, code: ReplyCode) -> None:
+        """Answer the request with `code`."""
+        if self._dial is not None:
+            self._services.relay.poller.forget(self._dial.sock)
+            self._dial.sock.close()
+            self._dial = None
+        self._handshake.fail(code)
+        self._emit_refused(code)
+        try:
+            self._say_last()
+        except OSError as error:
+            self._lost(str(error))
+
+    def _emit_refused(self, reply: ReplyCode) -> None:
+        if self._services.emit is not None:
+            target = None if self._wanted is None else str(self._wanted)
+            self._services.emit("flow_refused", client=self.name, target=target, reply=reply.name)
+
+    def _say_last(self) -> None:
+        """Send what the handshake has left to say and a FIN, then read until the client closes too."""
+        services = self._services
+        self._stage = Stage.LAST_READ
+        services.deadlines.set(self, time.monotonic() + LINGER_SECONDS)
+        self._sock.send(self._handshake.data_to_send())
+        self._sock.shutdown(socket.SHUT_WR)
+        self._read_last()
+        if self._stage is Stage.LAST_READ:
+            self.pending = 0
+            services.relay.poller.watch(self._sock, self)
+
+    def _read_last(self) -> None:
+        try:
+            for _ in range(LINGER_READS):
+                if not self._sock.recv(RECEIVE_BYTES):
+                    break
+        except BlockingIOError:
+            return
+        self.close()
+
+
+class FlowEnd:
+    """Reports the end of a flow. (A class, for it is one per flow: smaller than a partial or a closure.)"""
+
+    __slots__ = ("_emit", "_flow", "_started")
+
+    def __init__(self, emit: Emit, flow: int) -> None:
+        self._emit = emit
+        self._flow = flow
+        self._started = time.monotonic()
+
+    def __call__(self, ended: Ended) -> None:
+        self._emit(
+            "flow_closed",
+            flow=self._flow,
+            bytes_up=ended.bytes_up,
+            bytes_down=ended.bytes_down,
+            reason=ended.reason.value,
+            seconds=round(time.monotonic() - self._started, 6),
         )
 
 
-def _flow_ended(emit: Emit, flow: int, started: float, ended: Ended) -> None:
-    emit(
-        "flow_closed",
-        flow=flow,
-        bytes_up=ended.bytes_up,
-        bytes_down=ended.bytes_down,
-        reason=ended.reason.value,
-        seconds=round(time.monotonic() - started, 6),
-    )
-
-
-async def _send_last(sock: socket.socket, answer: bytes) -> None:
-    """Send `answer` and a FIN, then read until the client closes too, for LINGER_SECONDS at most."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(LINGER_SECONDS):
-        await loop.sock_sendall(sock, answer)
-        sock.shutdown(socket.SHUT_WR)
-        while await loop.sock_recv(sock, RECEIVE_BYTES):
-            pass
+def _ignore(ended: Ended) -> None:
+    """Nobody wants to know."""

@@ -31,6 +31,8 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A flow without a byte in either direction for so long is closed."""
     half_close_seconds: float = 60.0
     """The same for a flow of which one direction has ended."""
+    rate_bytes_per_second: float = 0.0
+    """The most that each direction of a flow carries; 0: as much as it can."""
     max_handshakes: int = 1024
     """Open handshakes; one more and the oldest is dropped."""
 
@@ -41,6 +43,10 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for name in ("handshake_seconds", "connect_seconds", "idle_seconds", "half_close_seconds", "max_handshakes"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name}: is {getattr(self, name)}; give a number above 0")
+        if not 0 <= self.rate_bytes_per_second < float("inf"):
+            raise SettingsError(
+                f"rate_bytes_per_second: is {self.rate_bytes_per_second}; give bytes per second, or 0 for no limit"
+            )
         for user, password in self.users.items():
             if max(len(user.encode()), len(password.encode())) > 255:
                 raise SettingsError(f"users: {user!r}: user or password is longer than the 255 bytes SOCKS5 carries")

@@ -1,9 +1,11 @@
 """The hot path: established flows, from the moment both connections stand until both are closed.
 
 - `flow`: what every relay takes and reports: `Limits`, `Ended`, `Reason`, and the interface `Relay`;
-- `fast`: Linux: all flows on one epoll of their own, its descriptor registered in the asyncio loop; a direction starts
-  with recv/send and goes over to `os.splice` when it carries bulk, so that the bytes never enter Python;
+- `poller`: waits for sockets: on Linux with an epoll of its own, its descriptor registered in the asyncio loop;
+- `fast`: Linux: all flows on that epoll; `end`: how their bytes move: a direction starts with recv/send and goes over
+  to `os.splice` when it carries bulk, so that the bytes never enter Python;
 - `pipes`: the pipes that splice goes through, pooled, aware of the page limits of ordinary users;
+- `wheel`, `deadlines`: idle flows, dials and handshakes that take too long; `bucket`: rate limits;
 - `portable`: everywhere else: the same behaviour on plain asyncio.
 
 What both promise: bytes in order and exactly once, early data first; a FIN is passed on after all bytes, and the

@@ -7,16 +7,21 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from socket import SocketType
 from typing import Protocol, Self
+
+from proxy.relay.poller import Poller
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a flow may stay without a byte in either direction, in seconds."""
+    """How long a flow may stay without a byte in either direction, in seconds, and how fast it may be."""
 
     idle_seconds: float
     half_close_seconds: float
     """The same once one direction has ended: nobody may be left who would close it."""
+    rate_bytes_per_second: float = 0
+    """The most that each direction of a flow carries; 0: as much as it can."""
 
     @property
     def sweep_seconds(self) -> float:
@@ -47,15 +52,17 @@ class Ended:
 class Relay(Protocol):
     """Carries flows while its context is entered; leaving it resets the flows that are left."""
 
+    @property
+    def poller(self) -> Poller:
+        """What waits for sockets that are no flow yet."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def add(
-        self, client: socket.socket, target: socket.socket, early_data: bytes, ended: Callable[[Ended], object]
-    ) -> None:
-        """Carry a flow between two connected, non-blocking sockets, which the relay closes. `early_data` goes to the
-        target first. `ended` is called once, when both sockets are closed; it must not raise."""
+    def add(self, client: SocketType, target: SocketType, early_data: bytes, ended: Callable[[Ended], object]) -> None:
+        """Carry a flow between two connected, non-blocking, `prepare`d sockets, which the relay closes. `early_data`
+        goes to the target first. `ended` is called once, when both sockets are closed; it must not raise."""
 
     def __len__(self) -> int:
         """Flows now being carried."""
@@ -65,14 +72,14 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 _LINGER_OFF = struct.pack("ii", 0, 0)
 
 
-def prepare(sock: socket.socket) -> None:
+def prepare(sock: SocketType) -> None:
     """Make closing `sock` a reset from here on, even when the process is killed: a stream that was cut off must not
     look complete. And let small messages go out at once."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def close_orderly(sock: socket.socket) -> None:
+def close_orderly(sock: SocketType) -> None:
     """Close with a FIN behind all bytes, not with the reset of `prepare`."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)

@@ -10,10 +10,13 @@ import asyncio
 import socket
 from collections.abc import Callable
 from functools import partial
+from socket import SocketType
 from time import monotonic
 from typing import Self
 
-from proxy.relay.flow import Ended, Limits, Reason, close_orderly, prepare
+from proxy.relay.bucket import Bucket
+from proxy.relay.flow import Ended, Limits, Reason, close_orderly
+from proxy.relay.poller import LoopPoller
 
 BUFFER_BYTES = 64 * 1024
 
@@ -21,9 +24,11 @@ BUFFER_BYTES = 64 * 1024
 class Flow:
     """The counters and the state that the two directions of a flow share."""
 
-    __slots__ = ("directions", "last_active", "moved", "over_limit")
+    __slots__ = ("buckets", "directions", "last_active", "moved", "over_limit")
 
-    def __init__(self) -> None:
+    def __init__(self, rate_bytes_per_second: float) -> None:
+        rate, now = rate_bytes_per_second, monotonic()
+        self.buckets = {way: Bucket(rate, now) for way in ("up", "down")} if rate else {}
         self.moved = {"up": 0, "down": 0}
         self.last_active = monotonic()
         self.directions: tuple[asyncio.Task[None], ...] = ()
@@ -51,6 +56,7 @@ class PortableRelay:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self.poller = LoopPoller()
         self._group = asyncio.TaskGroup()
         await self._group.__aenter__()
         self._sweeper = self._loop.call_later(self._limits.sweep_seconds, self._sweep)
@@ -65,19 +71,24 @@ class PortableRelay:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def add(
+    def add(self, client: SocketType, target: SocketType, early_data: bytes, ended: Callable[[Ended], object]) -> None:
+        """See `Relay.add`."""
+        for sock in (client, target):
+            self.poller.forget(sock)
+        self._carry(socket.socket(fileno=client.detach()), socket.socket(fileno=target.detach()), early_data, ended)
+
+    def _carry(
         self, client: socket.socket, target: socket.socket, early_data: bytes, ended: Callable[[Ended], object]
     ) -> None:
-        """See `Relay.add`."""
-        prepare(client)
-        prepare(target)
-        flow = Flow()
-        task = self._group.create_task(self._carry(flow, client, target, early_data), name="flow")
+        for sock in (client, target):
+            sock.setblocking(False)
+        flow = Flow(self._limits.rate_bytes_per_second)
+        task = self._group.create_task(self._both(flow, client, target, early_data), name="flow")
         self._flows[flow] = task
         # A task that is cancelled before its first step never runs: what must happen happens in the callback.
         task.add_done_callback(partial(self._end, flow, client, target, ended))
 
-    async def _carry(self, flow: Flow, client: socket.socket, target: socket.socket, early_data: bytes) -> Reason:
+    async def _both(self, flow: Flow, client: socket.socket, target: socket.socket, early_data: bytes) -> Reason:
         """Both directions until both have ended or one end has failed."""
         reason = Reason.EOF
         try:
@@ -103,10 +114,15 @@ class PortableRelay:
                 flow.moved[direction] += sent
                 flow.last_active = monotonic()
                 view = view[sent:]
+            size = BUFFER_BYTES
+            if bucket := flow.buckets.get(direction):
+                size = min(size, await _allowed(bucket))
             try:
-                data = await self._loop.sock_recv(source, BUFFER_BYTES)
+                data = await self._loop.sock_recv(source, size)
             except OSError as error:
                 raise EndFailed(source) from error
+            if bucket:
+                bucket.spend(len(data))
             flow.last_active = monotonic()
             if not data:
                 break
@@ -154,6 +170,14 @@ class PortableRelay:
                 flow.over_limit = Reason.HALF_CLOSED if half_closed else Reason.IDLE
                 task.cancel()
         self._sweeper = self._loop.call_later(self._limits.sweep_seconds, self._sweep)
+
+
+async def _allowed(bucket: Bucket) -> int:
+    """How many bytes may go, waited for until there are any."""
+    if (size := bucket.available(monotonic())) <= 0:
+        await asyncio.sleep(bucket.wait_seconds())
+        size = bucket.available(monotonic())
+    return max(size, 1)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

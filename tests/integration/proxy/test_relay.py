@@ -14,6 +14,7 @@ import pytest
 from proxy.relay import Ended, FastRelay, Limits, PortableRelay, Reason, Relay, fast, open_relay
 from proxy.relay.flow import prepare
 from proxy.relay.pipes import PipePool
+from proxy.relay.poller import EpollPoller
 from tests.integration.proxy.world import SECONDS, receive, receive_all, send, tcp_pair
 
 LONG = Limits(idle_seconds=60, half_close_seconds=60)
@@ -34,6 +35,8 @@ class World:
         self.client, relay_client = tcp_pair()
         self.target, relay_target = tcp_pair()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        prepare(relay_client)
+        prepare(relay_target)
         relay.add(relay_client, relay_target, early_data, self._ended.set_result)
 
     async def ended(self) -> Ended:
@@ -204,14 +207,14 @@ async def fill(sock: socket.socket) -> int:
 async def test_an_end_that_hangs_up_while_blocked_does_not_spin(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full source that hung up: its epoll reports HUP for ever to those who let it."""
     drains = 0
-    drain = FastRelay._drain
+    drain = EpollPoller.drain
 
-    def counted(self: FastRelay) -> None:
+    def counted(self: EpollPoller) -> None:
         nonlocal drains
         drains += 1
         drain(self)
 
-    monkeypatch.setattr(FastRelay, "_drain", counted)
+    monkeypatch.setattr(EpollPoller, "drain", counted)
     async with flow(make) as world:
         size = await fill(world.client)
         world.client.close()

@@ -1,0 +1,34 @@
+"""A token bucket. Sans-IO."""
+
+from __future__ import annotations
+
+BURST_SECONDS = 0.1
+"""How much of the rate may go out at once after a pause."""
+WAIT_SECONDS = 0.02
+"""How much of the rate should have gathered before going on: waking up for less costs more than it moves."""
+
+
+class Bucket:
+    """Lets `rate_bytes_per_second` through, whatever is asked for when. It starts full."""
+
+    __slots__ = ("_burst_bytes", "_filled", "_rate", "_tokens")
+
+    def __init__(self, rate_bytes_per_second: float, now: float) -> None:
+        self._rate = rate_bytes_per_second
+        self._burst_bytes = max(1.0, rate_bytes_per_second * BURST_SECONDS)
+        self._tokens = self._burst_bytes
+        self._filled = now
+
+    def available(self, now: float) -> int:
+        """How many bytes may go now."""
+        self._tokens = min(self._burst_bytes, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        return int(self._tokens)
+
+    def spend(self, size_bytes: int) -> None:
+        """So many have gone, at most what was available."""
+        self._tokens -= size_bytes
+
+    def wait_seconds(self) -> float:
+        """How long to wait before asking again."""
+        return max((1 - self._tokens) / self._rate, WAIT_SECONDS)

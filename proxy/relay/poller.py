@@ -1,0 +1,156 @@
+"""Waiting for sockets beside the asyncio loop, which would spend more on it than the relay on its bytes.
+
+A `Poller` tells a `Watcher` what its socket is ready for, by edges: each readiness is reported once, and a watcher that
+leaves something behind has to remember it. A socket is watched from its accept or connect to its close, by one watcher
+after the other. `EpollPoller` is Linux's, `LoopPoller` that of systems without epoll, for handshakes only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+from socket import SocketType
+from time import monotonic
+from typing import Protocol
+
+# The numbers are epoll's, on every system: a mask never comes from anywhere else but from here.
+READ, PRIORITY, WRITE, ERROR, HANGUP, READ_HANGUP = 0x1, 0x2, 0x4, 0x8, 0x10, 0x2000
+EDGES = 1 << 31
+
+DRAIN_SECONDS = 0.002
+"""How long the poller keeps the loop to itself."""
+POLL_EVENTS = 256
+
+
+class Watcher(Protocol):
+    """What a socket's events go to."""
+
+    pending: int
+    """What has been reported and is not dealt with; a later watcher of the socket takes it over."""
+
+    @property
+    def reading(self) -> bool:
+        """Whether it reads what is there when it is told. (Without edges, it alone may be told again and again.)"""
+
+    def ready(self, mask: int) -> None:
+        """The socket is ready for `mask`."""
+
+
+class Turn(Protocol):
+    """Work that is put off until everything that is ready has been looked at."""
+
+    def turn(self) -> None:
+        """Do a share of it; put the rest off again."""
+
+
+class Poller(Protocol):
+    """Watches sockets. One thread: call it from the loop."""
+
+    def watch(self, sock: SocketType, watcher: Watcher) -> None:
+        """Tell `watcher` what `sock` is ready for now and later. Raises OSError where the system's limits are met."""
+
+    def forget(self, sock: SocketType) -> None:
+        """`sock` is about to be closed."""
+
+
+class EpollPoller:
+    """One epoll for all sockets, its descriptor registered in the asyncio loop. All sockets are registered once,
+    edge-triggered, for everything; no epoll_ctl follows, and a blocked source that hangs up cannot spin the loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self.watchers: dict[int, Watcher] = {}
+        self.now = monotonic()
+        """When the events that are being handled were seen, in monotonic seconds."""
+        self._turns: deque[Turn] = deque()
+        self._draining = False
+        self._forgotten: set[int] = set()
+        self._loop.add_reader(self._epoll.fileno(), self.drain)
+
+    def moment(self) -> float:
+        """The time now, where there were no events that would have updated `now`."""
+        self.now = monotonic()
+        return self.now
+
+    def put_off(self, work: Turn) -> None:
+        """Give `work` a share of the time, behind everything that is ready."""
+        if not self._turns and not self._draining:
+            self._loop.call_soon(self.drain)
+        self._turns.append(work)
+
+    def close(self) -> None:
+        """Stop watching. The sockets stay open."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def watch(self, sock: SocketType, watcher: Watcher) -> None:
+        """See `Poller.watch`."""
+        fd = sock.fileno()
+        before = self.watchers.get(fd)
+        self.watchers[fd] = watcher
+        if before is None:
+            self._epoll.register(fd, READ | WRITE | READ_HANGUP | PRIORITY | EDGES)
+        elif before.pending:
+            watcher.ready(before.pending)
+
+    def forget(self, sock: SocketType) -> None:
+        """See `Poller.forget`. Closing takes it out of the epoll."""
+        fd = sock.fileno()
+        self.watchers.pop(fd, None)
+        # The number may be in use again before the events that were fetched with it are through.
+        self._forgotten.add(fd)
+
+    def drain(self) -> None:
+        """Handle what is ready, small things first, for DRAIN_SECONDS at most and a turn."""
+        if self._epoll.closed:
+            return  # called late: the poller was closed meanwhile
+        poll, watchers, forgotten, turns = self._epoll.poll, self.watchers, self._forgotten, self._turns
+        now = self.now = monotonic()
+        deadline = now + DRAIN_SECONDS
+        self._draining = True
+        while now < deadline:
+            events = poll(0, POLL_EVENTS)
+            forgotten.clear()
+            for fd, mask in events:
+                watcher = watchers.get(fd)
+                if watcher is not None and fd not in forgotten:
+                    watcher.ready(mask)
+            if turns:
+                turns.popleft().turn()
+            elif not events:
+                break
+            now = self.now = monotonic()
+        self._draining = False
+        if turns:
+            self._loop.call_soon(self.drain)
+
+
+class LoopPoller:
+    """`Poller` on the asyncio loop's own readers and writers."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def watch(self, sock: SocketType, watcher: Watcher) -> None:
+        """See `Poller.watch`: a watcher that reads is told about reading, any other once, that its connect is over."""
+        if watcher.reading:
+            self._loop.add_reader(sock.fileno(), self._readable, sock, watcher)
+        else:
+            self._loop.add_writer(sock.fileno(), self._connected, sock, watcher)
+
+    def forget(self, sock: SocketType) -> None:
+        """See `Poller.forget`."""
+        self._loop.remove_reader(sock.fileno())
+        self._loop.remove_writer(sock.fileno())
+
+    def _readable(self, sock: SocketType, watcher: Watcher) -> None:
+        watcher.ready(READ)
+        if not watcher.reading and sock.fileno() >= 0:
+            self._loop.remove_reader(sock.fileno())
+
+    def _connected(self, sock: SocketType, watcher: Watcher) -> None:
+        self._loop.remove_writer(sock.fileno())
+        # Whether there was an error is only to be had by taking it, which is for the watcher to do.
+        watcher.ready(WRITE | ERROR)
