@@ -1,7 +1,10 @@
 """Benchmarks: commands that measure the parts beside others of their kind. Never timed tests.
 
-- `cli`: `sidedoor bench ...`, the tables;
-- `relay`: relay throughput: workloads, interleaved rounds, medians and ratios;
-- `peers`: the proxies that are compared, how they are started, what CPU time they use;
-- `generator`: the load, and `load.c` / `load.py`, which make it.
+- `cli`: `sidedoor bench ...`;
+- `relay`: which workloads with which peers, interleaved rounds;
+- `workloads`: what is measured, one call each; `iperf`: the method that others publish;
+- `peers`: the proxies that are compared, how they are found and started;
+- `generator`: the load, and `load.c` / `load.py`, which make it;
+- `processes`: start and end, CPU time and memory of processes;
+- `results`, `table`, `plot`: medians and ratios, as JSON, for a terminal, as a picture.
 """

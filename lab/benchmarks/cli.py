@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from lab.benchmarks import relay as relay_benchmark
-from lab.benchmarks.generator import BenchError
-from lab.benchmarks.relay import Results
+from lab.benchmarks.peers import DIRECT, OURS, custom
+from lab.benchmarks.processes import BenchError
+from lab.benchmarks.results import Results
+from lab.benchmarks.table import tables
 from sidedoor.settings import UsageError
+
+_ROUNDS, _SECONDS = 5, 0.5
+_QUICK_ROUNDS, _QUICK_SECONDS = 2, 0.3
 
 
 @click.group()
@@ -22,53 +27,94 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--json", "json_path", metavar="FILE", help="Write all figures to FILE as JSON.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="How often to measure each.")
+@click.option("--json", "json_path", metavar="FILE", help="Write all figures of all rounds to FILE as JSON.")
+@click.option("--plot", "plot_path", metavar="FILE.html", help="Draw them, in one file that works offline.")
+@click.option("--quick", is_flag=True, help=f"Some workloads, {_QUICK_ROUNDS} rounds: a minute or two.")
+@click.option("--rounds", type=click.IntRange(1), help=f"How often to measure each.  [default: {_ROUNDS}]")
 @click.option(
-    "--seconds", default=1.0, show_default=True, type=click.FloatRange(0.05, 60), help="How long one measurement takes."
+    "--seconds", type=click.FloatRange(0.05, 60), help=f"How long one measurement takes.  [default: {_SECONDS}]"
 )
 @click.option(
-    "--only", multiple=True, metavar="NAME", help=f"Only this peer or workload: {', '.join(relay_benchmark.NAMES)}."
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help=f"Only this peer, group or workload, may be repeated: {', '.join(relay_benchmark.NAMES)}.",
 )
-def relay(json_path: str | None, rounds: int, seconds: float, only: tuple[str, ...]) -> None:
-    """Relay throughput beside the other proxies that are installed, everything on 127.0.0.1."""
-    messages = Console(stderr=True)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME='COMMAND with {port}'",
+    help="Another SOCKS5 server; must listen on {port} of 127.0.0.1 and stay in the foreground. May be repeated.",
+)
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(2), help="Measure sidedoor with so many, too."
+)
+def relay(
+    json_path: str | None,
+    plot_path: str | None,
+    quick: bool,
+    rounds: int | None,
+    seconds: float | None,
+    only: tuple[str, ...],
+    peers: tuple[str, ...],
+    workers: int,
+) -> None:
+    """The relay beside the other proxies that are installed, everything on 127.0.0.1.
+
+    Programs are looked for in PATH and in the folders or virtual environments of SIDEDOOR_BENCH_PATH. What is measured
+    and how: docs/performance.md.
+    """
+    if sys.platform != "linux":
+        raise UsageError("bench relay needs Linux: it reads CPU time and memory from /proc")
+    messages = Console(stderr=True, highlight=False)
+    for option, path in (("--json", json_path), ("--plot", plot_path)):
+        if path and not Path(path).resolve().parent.is_dir():
+            raise UsageError(f"{option}: {path}: there is no such folder")
+    plan = relay_benchmark.plan(
+        rounds=rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
+        seconds=seconds or (_QUICK_SECONDS if quick else _SECONDS),
+        only=only,
+        quick=quick,
+        peers=[custom(peer) for peer in peers],
+        workers=workers,
+    )
+    for name, reason in plan.skipped.items():
+        messages.print(f"skipped {name}: {reason}")
+    names = ", ".join(contestant.name for contestant in plan.contestants)
+    messages.print(f"{plan.rounds} round(s) of {len(plan.workloads)} workloads with {names}: {_time(plan)}")
     with messages.status("starting") as status:
         try:
-            results = relay_benchmark.run(rounds=rounds, seconds=seconds, only=only, progress=status.update)
+            results = relay_benchmark.run(plan, status.update)
         except BenchError as error:
-            messages.print(f"sidedoor bench: {error}", highlight=False)
+            messages.print(f"sidedoor bench: {error}")
             sys.exit(1)
-    Console().print(table(results))
-    for name, reason in results.skipped.items():
-        messages.print(f"skipped {name}: {reason}", highlight=False)
-    if json_path:
-        try:
-            Path(json_path).write_text(json.dumps(results.to_json(), indent=2) + "\n")
-        except OSError as error:
-            raise UsageError(f"--json: {json_path}: cannot be written: {error.strerror}") from error
+    Console(width=None if sys.stdout.isatty() else 100).print(tables(results))
+    _write(results, json_path, plot_path)
+    sys.exit(_status(results))
 
 
-def table(results: Results) -> Table:
-    """The figures as a person reads them."""
-    title = f"Relays, medians of {results.rounds} x {results.seconds:g} s, {results.generator} load generator"
-    shown = Table(title=title)
-    for column in ("workload", "peer"):
-        shown.add_column(column, no_wrap=True)
-    for column in ("median", "unit", "x direct", "x best other", "CPU s/GB"):
-        shown.add_column(column, justify="left" if column == "unit" else "right", no_wrap=column == "unit")
-    previous = None
-    for figure in results.figures:
-        if previous not in (None, figure.workload):
-            shown.add_section()
-        cells = (results.ratio_to_direct(figure), results.ratio_to_best_other(figure), figure.median_cpu)
-        shown.add_row(
-            figure.workload if figure.workload != previous else "",
-            figure.peer,
-            f"{figure.median:,.0f}",
-            figure.unit,
-            *("" if cell is None else f"{cell:.2f}" for cell in cells),
-            style="bold" if figure.peer == "sidedoor" else None,
-        )
-        previous = figure.workload
-    return shown
+def _time(plan: relay_benchmark.Plan) -> str:
+    minutes, seconds = divmod(round(plan.estimated_seconds), 60)
+    return f"about {minutes} min {seconds} s" if minutes else f"about {seconds} s"
+
+
+def _write(results: Results, json_path: str | None, plot_path: str | None) -> None:
+    from lab.benchmarks import plot
+
+    wanted: list[tuple[str, str | None, Callable[[], str]]] = [
+        ("--json", json_path, lambda: json.dumps(results.to_json(), indent=1) + "\n"),
+        ("--plot", plot_path, lambda: plot.html(results)),
+    ]
+    for option, path, text in wanted:
+        if path:
+            try:
+                Path(path).write_text(text(), encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"{option}: {path}: cannot be written: {error.strerror}") from error
+
+
+def _status(results: Results) -> int:
+    """1 if a measurement without a proxy or of this project's failed."""
+    ours = {DIRECT, OURS, *(peer.name for peer in results.peers if peer.own)}
+    return int(any(sample.peer in ours for sample in results.failures))

@@ -1,35 +1,114 @@
-"""The load generator: `load.c` compiled on demand, `load.py` where there is no compiler."""
+"""The load generator: `load.c` compiled on demand, `load.py` where there is no compiler.
+
+Both are the target and the clients, speak the same command line and print the same lines (`load.c` says which).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
+import os
+import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from lab.benchmarks.processes import BenchError, running
+
 SOURCE = Path(__file__).with_name("load.c")
+PYTHON_SOURCE = Path(__file__).with_name("load.py")
 COMPILERS = ("cc", "gcc", "clang")
 COMPILE_SECONDS = 60.0
-
-
-class BenchError(Exception):
-    """A measurement that could not be made; says what was tried and what came back."""
+_PATIENCE_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """What the clients counted in `seconds`, and the CPU time that `cpu_seconds()` went up by meanwhile."""
+class Load:
+    """What the clients of one call do; `mode` and the rest as `load.c` has them.
+
+    `interval_seconds` 0: each next message follows the answer to the one before.
+    """
+
+    mode: str
+    connections: int
+    message_bytes: int = 64
+    interval_seconds: float = 0.0
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The clients' last line: what they counted in `seconds`. `standing`: connections at the end."""
 
     seconds: float
     bytes: int
     messages: int
     connects: int
     failures: int
-    cpu_seconds: float
+    standing: int
+    p50_seconds: float
+    p99_seconds: float
+    longest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running target."""
+
+    port: int
+    pid: int
+
+
+class Clients:
+    """A running load."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._seen = b""
+        self.pid = process.pid
+
+    def started(self) -> None:
+        """Return once all connections stand and the clients count. Raises BenchError."""
+        self._line(_PATIENCE_SECONDS)
+
+    def ended(self, seconds: float) -> Counted:
+        """What they counted, at most some seconds after `seconds`. Raises BenchError."""
+        return parse(self._line(seconds + _PATIENCE_SECONDS))
+
+    def stop(self) -> Counted:
+        """End a load that was to go on until stopped, and give what it counted. Raises BenchError."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        return self.ended(0)
+
+    def _line(self, seconds: float) -> bytes:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._seen:
+            wait = deadline - time.monotonic()
+            if wait <= 0 or not select.select([self._process.stdout], [], [], wait)[0]:
+                raise BenchError(f"the clients said nothing for {seconds:.0f} s")
+            data = os.read(self._process.stdout.fileno(), 65536)
+            if not data:
+                assert self._process.stderr is not None
+                said = self._process.stderr.read().decode(errors="replace").strip()
+                raise BenchError(said or "the clients gave up without a reason")
+            self._seen += data
+        line, _, self._seen = self._seen.partition(b"\n")
+        return line
+
+
+def parse(line: bytes) -> Counted:
+    """The clients' last line. Raises BenchError."""
+    try:
+        return msgspec.json.decode(line, type=Counted)
+    except msgspec.DecodeError as error:
+        raise BenchError(f"the clients' last line cannot be read: {error}") from error
 
 
 class Generator:
@@ -40,69 +119,56 @@ class Generator:
         self.kind = kind
 
     @contextlib.contextmanager
-    def target(self) -> Iterator[int]:
-        """A running target; gives its port."""
-        with running([*self._command, "target"], stdout=subprocess.PIPE) as process:
+    def target(self) -> Iterator[Target]:
+        """A running target. Raises BenchError."""
+        command = [*self._command, "target"]
+        with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
-                raise BenchError(f"the target did not start: {' '.join(self._command)} target")
-            yield int(line)
+                raise BenchError(f"the target did not start: {' '.join(command)}")
+            yield Target(int(line), process.pid)
 
-    def load(
-        self,
-        mode: str,
-        *,
-        proxy_port: int,
-        target_port: int,
-        connections: int,
-        seconds: float,
-        cpu_seconds: Callable[[], float],
-    ) -> Measurement:
-        """Run the clients once. `proxy_port` 0 is without a proxy. Raises BenchError."""
-        numbers = map(str, (proxy_port, target_port, connections, seconds))
-        with running([*self._command, mode, *numbers], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            started = process.stdout.readline()
-            before = cpu_seconds()
-            ended = process.stdout.readline()
-            after = cpu_seconds()
-            if not (started and ended):
-                said = process.stderr.read().decode(errors="replace").strip()
-                raise BenchError(f"the clients gave up: {said or 'no reason given'}")
-        counted = json.loads(ended)
-        del counted["event"]
-        return Measurement(**counted, cpu_seconds=after - before)
+    @contextlib.contextmanager
+    def clients(self, load: Load, *, proxy_port: int, target_port: int, seconds: float) -> Iterator[Clients]:
+        """Clients that have begun to connect. `proxy_port` 0: without a proxy; `seconds` 0: until `stop()`."""
+        numbers = (proxy_port, target_port, load.connections, seconds, load.message_bytes, load.interval_seconds)
+        command = [*self._command, load.mode, *map(str, numbers)]
+        with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            yield Clients(process)
 
 
 def make(folder: Path) -> Generator:
-    """The best generator this machine can have; a compiled one lies in `folder`."""
+    """The best generator this machine can have. A compiled one is kept in the user's cache, else lies in `folder`."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is not None:
-        program = folder / "load"
-        made = subprocess.run(
-            [compiler, "-O2", "-o", str(program), str(SOURCE)],
-            capture_output=True,
-            timeout=COMPILE_SECONDS,
-            check=False,
-        )
-        if made.returncode == 0:
-            return Generator([str(program)], "C")
-    return Generator([sys.executable, "-m", "lab.benchmarks.load"], "Python")
+    if compiler is not None and (program := _compiled(compiler, folder)):
+        return Generator([str(program)], "C")
+    return Generator([sys.executable, str(PYTHON_SOURCE)], "Python")
 
 
-@contextlib.contextmanager
-def running(
-    command: list[str], *, stdout: int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for as long as the context lasts."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
+def cache_folder() -> Path:
+    """Where a compiled generator is kept (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "sidedoor"
+
+
+def _compiled(compiler: str, folder: Path) -> Path | None:
+    name = "load-" + hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    try:
+        places = [cache_folder(), folder]
+    except RuntimeError:  # no home
+        places = [folder]
+    for place in places:
+        if os.access(place / name, os.X_OK):
+            return place / name
+    for place in places:
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place) as scratch:
+                made = Path(scratch) / name
+                call = [compiler, "-O2", "-o", str(made), str(SOURCE)]
+                if subprocess.run(call, capture_output=True, timeout=COMPILE_SECONDS, check=False).returncode:
+                    return None
+                os.replace(made, place / name)
+                return place / name
+    return None

@@ -1,189 +1,211 @@
-"""`sidedoor bench relay`: relay throughput beside the other proxies on this machine, and no proxy at all.
+"""`sidedoor bench relay`: the relay beside the other proxies on this machine, and no proxy at all.
 
-Rounds are interleaved: each measures every workload with every peer once before the next begins, so that a change in
-the machine's mood hits all of them. What is compared are medians over the rounds.
+Rounds are interleaved: each measures every workload with every peer once before the next begins, another peer first
+each time, so that a change in the machine's mood hits all of them. What is compared are medians over the rounds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import platform
-import statistics
 import tempfile
-from collections.abc import Callable, Collection
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.benchmarks import generator
-from lab.benchmarks.generator import BenchError, Generator, Measurement
-from lab.benchmarks.peers import DIRECT, OURS, PEERS, Running, start
+from lab.benchmarks import generator, iperf
+from lab.benchmarks.peers import DIRECT, PEERS, Peer, Running, choose, start
+from lab.benchmarks.processes import BenchError, raise_descriptor_limit
+from lab.benchmarks.results import Contestant, Results, Sample
+from lab.benchmarks.workloads import QUICK, WORKLOADS, Metrics, Stage, Workload, idle_flows
 from sidedoor.settings import UsageError
 
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What the clients do, and what the figure is."""
-
-    name: str
-    mode: str
-    connections: int
-    unit: str
-    value: Callable[[Measurement], float]
-
-
-WORKLOADS = (
-    Workload("bulk-down-1", "d", 1, "MB/s", lambda m: m.bytes / m.seconds / 1e6),
-    Workload("bulk-down-8", "d", 8, "MB/s", lambda m: m.bytes / m.seconds / 1e6),
-    Workload("bulk-up-1", "u", 1, "MB/s", lambda m: m.bytes / m.seconds / 1e6),
-    Workload("ping-64", "p", 64, "messages/s", lambda m: m.messages / m.seconds),
-    Workload("connects-32", "c", 32, "connects/s", lambda m: m.connects / m.seconds),
-)
-NAMES = (DIRECT, *(peer.name for peer in PEERS), *(workload.name for workload in WORKLOADS))
+MOST_FAILURES = 2
+"""A peer that fails so often in one workload is not tried in it again: that takes too long."""
+GROUPS = tuple(dict.fromkeys(workload.group for workload in WORKLOADS))
+NAMES = (DIRECT, *(peer.name for peer in PEERS), *GROUPS, *(workload.name for workload in WORKLOADS))
+_START_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One peer on one workload: the value of each round, and for bulk the proxy's CPU seconds per GB."""
+class Plan:
+    """What is to be measured, and what cannot be. `direct`: without a proxy, too."""
 
-    peer: str
-    workload: str
-    unit: str
-    values: list[float]
-    cpu_seconds_per_gb: list[float]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def median_cpu(self) -> float | None:
-        return statistics.median(self.cpu_seconds_per_gb) if self.cpu_seconds_per_gb else None
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A whole run. `skipped`: peer, or "peer in workload" -> why. Another proxy's failure does not end a run."""
-
-    figures: list[Figure]
+    direct: bool
+    peers: Sequence[Peer]
+    workloads: Sequence[Workload]
     skipped: dict[str, str]
-    generator: str
     rounds: int
     seconds: float
 
-    def figure(self, peer: str, workload: str) -> Figure | None:
-        return next((f for f in self.figures if (f.peer, f.workload) == (peer, workload)), None)
+    @property
+    def contestants(self) -> list[Contestant]:
+        direct = [Contestant(DIRECT, socks=False)] if self.direct else []
+        return direct + [Contestant(peer.name, peer.socks, peer.own) for peer in self.peers]
 
-    def ratio_to_direct(self, figure: Figure) -> float | None:
-        """The figure's median over that without a proxy."""
-        direct = self.figure(DIRECT, figure.workload)
-        return figure.median / direct.median if direct and direct.median else None
-
-    def ratio_to_best_other(self, figure: Figure) -> float | None:
-        """The figure's median over the best of the other proxies."""
-        if figure.peer == DIRECT:
-            return None
-        others = (f for f in self.figures if f.workload == figure.workload and f.peer not in (DIRECT, figure.peer))
-        best = max((other.median for other in others), default=0.0)
-        return figure.median / best if best else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as `--json` writes it."""
-        return {
-            "schema_version": 1,
-            "benchmark": "relay",
-            "machine": {
-                "system": platform.system(),
-                "release": platform.release(),
-                "processor": platform.machine(),
-                "cpus": os.cpu_count(),
-                "python": platform.python_version(),
-            },
-            "generator": self.generator,
-            "rounds": self.rounds,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
-            "figures": [
-                {
-                    "peer": figure.peer,
-                    "workload": figure.workload,
-                    "unit": figure.unit,
-                    "values": figure.values,
-                    "median": figure.median,
-                    "ratio_to_direct": self.ratio_to_direct(figure),
-                    "ratio_to_best_other": self.ratio_to_best_other(figure),
-                    "cpu_seconds_per_gb": figure.median_cpu,
-                }
-                for figure in self.figures
-            ],
-        }
+    @property
+    def estimated_seconds(self) -> float:
+        """How long it will take, if no peer hangs."""
+        one_round = sum(
+            workload.estimate(self.seconds) * sum(_fits(workload, contestant) for contestant in self.contestants)
+            for workload in self.workloads
+        )
+        return self.rounds * one_round + len(self.peers) * _START_SECONDS + 1
 
 
-def select(only: Collection[str]) -> tuple[set[str], set[Workload]]:
-    """The peers and the workloads that `only` names; where it names none of a kind, all of them. Raises UsageError."""
+def plan(
+    *,
+    rounds: int,
+    seconds: float,
+    only: Collection[str] = (),
+    quick: bool = False,
+    peers: Sequence[Peer] = (),
+    workers: int = 2,
+) -> Plan:
+    """Choose. `only` names peers, groups or workloads; where it names none of a kind, all of them (of the quick ones
+    with `quick`) are taken. `peers`: those of --peer. Raises UsageError.
+    """
+    everybody = choose(peers, workers)
+    workloads = _workloads(only, quick)
+    names = {DIRECT, *(peer.name for peer in everybody)}
+    known = names | {*GROUPS, *(workload.name for workload in WORKLOADS)}
     for name in only:
-        if name not in NAMES:
+        if name not in known:
             raise UsageError(f"--only: no peer or workload is called {name!r}; there are {', '.join(NAMES)}")
-    peers = {name for name in (DIRECT, *(peer.name for peer in PEERS)) if name in only}
-    workloads = {workload for workload in WORKLOADS if workload.name in only}
-    return peers or {DIRECT, *(peer.name for peer in PEERS)}, workloads or set(WORKLOADS)
+    wanted = names.intersection(only) or names
+    reasons = {peer.name: peer.missing() for peer in everybody if peer.name in wanted}
+    skipped = {name: f"{reason}" for name, reason in reasons.items() if reason}
+    if (reason := iperf.missing()) and any(workload.group == "iperf3" for workload in workloads):
+        skipped["iperf3"] = reason
+        workloads = [workload for workload in workloads if workload.group != "iperf3"]
+    chosen = [peer for peer in everybody if peer.name in wanted and peer.name not in skipped]
+    return Plan(DIRECT in wanted, chosen, workloads, skipped, rounds, seconds)
 
 
-def run(
-    *, rounds: int, seconds: float, only: Collection[str] = (), progress: Callable[[str], object] = lambda text: None
-) -> Results:
-    """Measure. `seconds` is the length of one measurement. Raises BenchError, UsageError."""
-    names, workloads = select(only)
-    skipped: dict[str, str] = {}
+def _workloads(only: Collection[str], quick: bool) -> list[Workload]:
+    named = [workload for workload in WORKLOADS if workload.name in only or workload.group in only]
+    return named or [workload for workload in WORKLOADS if not quick or workload.name in QUICK]
+
+
+def _fits(workload: Workload, contestant: Contestant) -> bool:
+    return workload.fixed or contestant.socks or contestant.name == DIRECT
+
+
+class Fleet:
+    """The running peers; one that died is started anew."""
+
+    def __init__(self, peers: Sequence[Peer], target_port: int, folder: Path) -> None:
+        self._peers = {peer.name: peer for peer in peers}
+        self._target_port, self._folder = target_port, folder
+        self._running: dict[str, tuple[Running, contextlib.ExitStack]] = {}
+
+    def server(self, name: str) -> Running:
+        """The running peer of that name. Raises BenchError."""
+        if name == DIRECT:
+            return Running(0)
+        if name in self._running:
+            server, stack = self._running[name]
+            if server.alive:
+                return server
+            del self._running[name]
+            stack.close()
+        stack = contextlib.ExitStack()
+        server = stack.enter_context(start(self._peers[name], self._target_port, self._folder))
+        self._running[name] = server, stack
+        return server
+
+    @contextlib.contextmanager
+    def fresh(self, name: str) -> Iterator[Running]:
+        """Another instance of the peer. Raises BenchError."""
+        if name == DIRECT:
+            yield Running(0)
+        else:
+            with start(self._peers[name], self._target_port, self._folder) as server:
+                yield server
+
+    def close(self) -> None:
+        """End them all."""
+        for _, stack in self._running.values():
+            stack.close()
+        self._running.clear()
+
+
+def run(chosen: Plan, progress: Callable[[str], object] = lambda text: None) -> Results:
+    """Measure. Another proxy's failure is part of the results. Raises BenchError when the load generator fails."""
+    limit = raise_descriptor_limit()
+    load_averages = os.getloadavg()
+    samples: list[Sample] = []
+    started = time.time()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidedoor-bench-")))
         load = generator.make(folder)
-        target_port = stack.enter_context(load.target())
-        running = {DIRECT: Running(0, 0)} if DIRECT in names else {}
-        for peer in PEERS:
-            if peer.name not in names:
-                continue
-            if peer.find() is None:
-                skipped[peer.name] = f"{peer.program} is not installed (apt-get install {peer.package})"
-                continue
+        target, chat_target = stack.enter_context(load.target()), stack.enter_context(load.target())
+        fleet = Fleet(chosen.peers, target.port, folder)
+        stack.callback(fleet.close)
+        contestants, skipped = [], dict(chosen.skipped)
+        for contestant in chosen.contestants:
+            progress(f"starting {contestant.name}")
             try:
-                running[peer.name] = stack.enter_context(start(peer, folder))
+                fleet.server(contestant.name)
+                contestants.append(contestant)
             except BenchError as error:
-                skipped[peer.name] = str(error)
-        figures = {
-            (name, w.name): Figure(name, w.name, w.unit, [], [])
-            for w in WORKLOADS
-            if w in workloads
-            for name in running
-        }
-        for round_ in range(rounds):
-            for workload in WORKLOADS:
-                if workload not in workloads:
-                    continue
-                for name, server in running.items():
-                    progress(f"round {round_ + 1} of {rounds}: {workload.name}, {name}")
-                    figure = figures[name, workload.name]
-                    try:
-                        _measure(load, workload, server, target_port, seconds, figure)
-                    except BenchError as error:
-                        if name in (DIRECT, OURS):
-                            raise
-                        skipped[f"{name} in {workload.name}"] = str(error)
-    return Results([figure for figure in figures.values() if figure.values], skipped, load.kind, rounds, seconds)
+                skipped[contestant.name] = str(error)
+        failures: Counter[tuple[str, str]] = Counter()
+        for number, workload, name in _order(chosen, contestants):
+            if failures[name, workload.name] >= MOST_FAILURES:
+                continue
+            progress(f"round {number + 1} of {chosen.rounds}: {workload.name}, {name}")
+            fresh = _fresh(fleet, name)
+            stage = Stage(load, target, chat_target, chosen.seconds, idle_flows(limit), folder, fresh)
+            sample = _measure(stage, fleet, workload, name, number)
+            samples.append(sample)
+            failures[name, workload.name] += sample.failure is not None
+    workloads = [workload.name for workload in chosen.workloads]
+    machine = _machine(limit) | {
+        "load_averages_before": load_averages,
+        "started_unix_seconds": round(started),
+        "took_seconds": round(time.time() - started),
+    }
+    return Results(contestants, workloads, samples, skipped, load.kind, chosen.rounds, chosen.seconds, machine)
 
 
-def _measure(
-    load: Generator, workload: Workload, server: Running, target_port: int, seconds: float, figure: Figure
-) -> None:
-    measurement = load.load(
-        workload.mode,
-        proxy_port=server.port,
-        target_port=target_port,
-        connections=workload.connections,
-        seconds=seconds,
-        cpu_seconds=server.cpu_seconds,
-    )
-    figure.values.append(workload.value(measurement))
-    if workload.unit == "MB/s" and server.pid and measurement.bytes:
-        figure.cpu_seconds_per_gb.append(measurement.cpu_seconds / (measurement.bytes / 1e9))
+def _fresh(fleet: Fleet, name: str) -> Callable[[], contextlib.AbstractContextManager[Running]]:
+    return lambda: fleet.fresh(name)
+
+
+def _order(chosen: Plan, contestants: Sequence[Contestant]) -> Iterator[tuple[int, Workload, str]]:
+    for number in range(chosen.rounds):
+        for workload in chosen.workloads:
+            fitting = [contestant.name for contestant in contestants if _fits(workload, contestant)]
+            first = number % max(1, len(fitting))
+            for name in fitting[first:] + fitting[:first]:
+                yield number, workload, name
+
+
+def _measure(stage: Stage, fleet: Fleet, workload: Workload, name: str, number: int) -> Sample:
+    metrics: Metrics = {}
+    failure = None
+    load_average = os.getloadavg()[0]
+    try:
+        metrics = workload.measure(stage, fleet.server(name))
+    except BenchError as error:
+        failure = str(error)
+    return Sample(number + 1, name, workload.name, metrics, failure, round(load_average, 2))
+
+
+def _machine(descriptor_limit: int) -> dict[str, Any]:
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "user": getpass.getuser(),
+        "root": os.geteuid() == 0,
+        "descriptor_limit": descriptor_limit,
+    }

@@ -3,60 +3,92 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lab.benchmarks import generator, peers, relay
+from lab.benchmarks import generator, relay
+from lab.benchmarks.peers import Peer, Place, Step
+from lab.benchmarks.processes import tree
+from lab.benchmarks.results import Results
+from lab.benchmarks.workloads import WORKLOADS
 
 SECONDS = 60.0
+SOME = ("direct", "sidedoor", "microsocks", "bulk-down-1", "bulk-both-8", "ping-1KB-64", "connects", "mixed")
 
 
 def test_the_command(tmp_path: Path) -> None:
-    out = tmp_path / "relay.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "sidedoor", "bench", "relay", "--rounds", "1", "--seconds", "0.1", "--json", str(out)],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "bulk-down-1" in done.stdout
+    out, plot = tmp_path / "relay.json", tmp_path / "relay.html"
+    command = [sys.executable, "-m", "sidedoor", "bench", "relay", "--rounds", "1", "--seconds", "0.1"]
+    command += ["--json", str(out), "--plot", str(plot), *(word for name in SOME for word in ("--only", name))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 round(s) of 5 workloads" in done.stderr
+    assert "sidedoor/direct" in done.stdout
+    assert plot.stat().st_size > 100_000
     run = json.loads(out.read_text())
-    measured = {(figure["peer"], figure["workload"]) for figure in run["figures"]}
-    assert measured >= {(peer, w.name) for peer in ("direct", "sidedoor") for w in relay.WORKLOADS}
-    assert all(figure["median"] > 0 for figure in run["figures"])
-    for peer in ("microsocks", "danted"):
-        assert (peer in run["skipped"]) == ((peer, "ping-64") not in measured)
+    measured = {(sample["peer"], sample["workload"]) for sample in run["samples"] if not sample["failure"]}
+    peers = {"direct", "sidedoor", *({"microsocks"} - set(run["skipped"]))}
+    assert measured == {(peer, workload) for peer in peers for workload in SOME[3:]}
+    if "microsocks" in peers:
+        best = next(m for m in run["medians"] if (m["peer"], m["workload"]) == ("sidedoor", "connects"))
+        assert best["ratios_to_best"]["connects_per_second"] > 0
 
 
-def test_the_python_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator, "COMPILERS", ())
-    results = relay.run(rounds=1, seconds=0.2, only=["direct", "sidedoor"])
-    assert results.generator == "Python"
-    assert all(figure.median > 0 for figure in results.figures)
+def measure(*only: str, seconds: float = 0.1, rounds: int = 1) -> Results:
+    return relay.run(relay.plan(rounds=rounds, seconds=seconds, only=only))
 
 
-def test_a_peer_that_is_not_installed_is_skipped_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name, path=None: None if "danted" in name else name)
-    monkeypatch.setattr(generator, "COMPILERS", ())
-    results = relay.run(rounds=1, seconds=0.1, only=["danted", "ping-64"])
-    assert results.skipped == {"danted": "danted is not installed (apt-get install dante-server)"}
-    assert results.figures == []
+@pytest.mark.parametrize("compilers", [generator.COMPILERS, ()], ids=["C", "Python"])
+def test_each_generator_does_every_workload(compilers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "COMPILERS", compilers)
+    monkeypatch.setattr("lab.benchmarks.workloads.IDLE_FLOWS", 200)
+    groups = [workload.name for workload in WORKLOADS if workload.group != "iperf3"]
+    results = measure("direct", *groups)
+    assert not results.failures
+    assert {sample.workload for sample in results.samples} == set(groups)
+    for workload, metric in (
+        ("bulk-both-64", "megabytes_per_second"),
+        ("ping-64B-512", "messages_per_second"),
+        ("ping-64B-1", "p99_microseconds"),
+        ("connects", "connects_per_second"),
+        ("mixed", "beside_p99_microseconds"),
+    ):
+        assert (results.median("direct", workload, metric) or 0) > 0
+
+
+def test_idle_flows_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.benchmarks.workloads.IDLE_FLOWS", 200)
+    results = measure("sidedoor", "idle")
+    assert not results.failures
+    assert results.median("sidedoor", "idle", "flows") == 200
+    assert (results.median("sidedoor", "idle", "descriptors_per_flow") or 0) >= 2
+
+
+def fails(place: Place, code: str) -> list[Step]:
+    return [Step([place.programs[0], "-c", code, str(place.port)], place.port)]
 
 
 def test_a_peer_that_fails_in_mid_run_is_reported_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that hangs up on everybody: the clients give up on it."""
-    code = "import socket, sys\ns = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
-    code += "while True: s.accept()[0].close()"
-    mute = peers.Peer("mute", sys.executable, "mute", lambda program, port, _: [program, "-c", code, str(port)])
-    monkeypatch.setattr(relay, "PEERS", (mute,))
-    monkeypatch.setattr(relay, "NAMES", ("mute", "ping-64"))
-    monkeypatch.setattr(generator, "COMPILERS", ())
-    results = relay.run(rounds=1, seconds=0.1, only=["mute", "ping-64"])
-    assert list(results.skipped) == ["mute in ping-64"]
-    assert results.figures == []
+    """One that hangs up on everybody, one that dies with its first client, one that never starts."""
+    serve = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+    mute = Peer("mute", (sys.executable,), "", lambda place: fails(place, f"{serve}while True: s.accept()[0].close()"))
+    dying = Peer("dying", (sys.executable,), "", lambda place: fails(place, f"{serve}s.accept(); s.accept()"))
+    broken = Peer("broken", (sys.executable,), "", lambda place: fails(place, "raise SystemExit('no settings')"))
+    before = set(tree(os.getpid()))
+    results = relay.run(
+        relay.plan(
+            rounds=3,
+            seconds=0.1,
+            peers=[mute, dying, broken],
+            only=["mute", "dying", "broken", "direct", "ping-64B-64"],
+        )
+    )
+    assert results.skipped == {"broken": "broken ended with status 1 when it was started: no settings"}
+    failed = [sample.peer for sample in results.failures]
+    assert (failed.count("mute"), failed.count("dying")) == (relay.MOST_FAILURES, relay.MOST_FAILURES)
+    assert len(results.values("direct", "ping-64B-64", "messages_per_second")) == 3
+    assert set(tree(os.getpid())) <= before

