@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from proxy.wire import (
     Address,
@@ -65,7 +65,7 @@ class Refused:
 Event = CredentialsPresented | ConnectRequested | Refused
 
 
-class State(Enum):
+class State(StrEnum):
     """What the handshake waits for; named after the message or the driver's call."""
 
     GREETING = "greeting"
@@ -76,7 +76,7 @@ class State(Enum):
     DONE = "done"
 
 
-class Step(Enum):
+class Step(StrEnum):
     """What moves the handshake on."""
 
     NO_AUTH_CHOSEN = "no-auth chosen"

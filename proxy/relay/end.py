@@ -28,6 +28,9 @@ LARGE_BYTES = 16 * 1024
 """A read of so many bytes counts towards going over to splice, or towards staying with it."""
 UPGRADE_READS = 3
 TURN_READS = 4
+TURN_SPLICES = 4
+TURN_BYTES = 1 << 22
+"""The share of a bulk direction. Smaller ones cost more CPU (its bytes are in the cache), larger ones make chat wait."""
 
 _READABLE = READ | READ_HANGUP | HANGUP | ERROR
 # After these a short read does not mean that the socket is empty: an end, an error or an urgent mark is behind it.
@@ -194,7 +197,7 @@ class End:
             if self.bucket is not None:
                 self._measured(self.bucket)
             elif self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
-                self._splice(pipe, pipe.size_bytes)
+                self._splice(pipe, TURN_BYTES)
             else:
                 self._copy(TURN_READS, BUFFER_BYTES)
         except OSError:
@@ -270,22 +273,27 @@ class End:
     def _splice(self, pipe: Pipe, limit: int) -> None:
         """At most `limit` bytes, through the empty `pipe`, which goes back to the pool unless the sink is full."""
         self.pipe = pipe
-        try:
-            size = os.splice(self.sock.fileno(), pipe.write_fd, limit, flags=_SPLICE_FLAGS)
-        except BlockingIOError:
-            self.readable = self.read_on = False
-            self._release(pipe)
-            return
-        if not size:
-            self._release(pipe)
-            self._pass_eof()
-            return
-        self.piped = size
-        if size < LARGE_BYTES and size < limit:
-            self.large_reads = 0
-        if self._flush_pipe(pipe):
-            self._release(pipe)
-            self._queue()
+        for _ in range(TURN_SPLICES):
+            try:
+                size = os.splice(self.sock.fileno(), pipe.write_fd, limit, flags=_SPLICE_FLAGS)
+            except BlockingIOError:
+                self.readable = self.read_on = False
+                self._release(pipe)
+                return
+            if not size:
+                self._release(pipe)
+                self._pass_eof()
+                return
+            self.piped = size
+            if size < LARGE_BYTES and size < limit:
+                self.large_reads = 0
+            if not self._flush_pipe(pipe):
+                return
+            limit -= size
+            if limit <= 0:
+                break
+        self._release(pipe)
+        self._queue()
 
     def _flush_pipe(self, pipe: Pipe) -> bool:
         """Deliver what is in the pipe; False when the sink is full (the pipe stays here) or gone."""
