@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 
 from lab.benchmarks import relay as relay_benchmark
+from lab.benchmarks.goals import outcomes
 from lab.benchmarks.peers import DIRECT, OURS, custom
 from lab.benchmarks.processes import BenchError
 from lab.benchmarks.results import Results
@@ -83,6 +87,7 @@ def relay(
         messages.print(f"skipped {name}: {reason}")
     names = ", ".join(contestant.name for contestant in plan.contestants)
     messages.print(f"{plan.rounds} round(s) of {len(plan.workloads)} workloads with {names}: {_time(plan)}")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the peers are ended on the way out
     with messages.status("starting") as status:
         try:
             results = relay_benchmark.run(plan, status.update)
@@ -103,7 +108,7 @@ def _write(results: Results, json_path: str | None, plot_path: str | None) -> No
     from lab.benchmarks import plot
 
     wanted: list[tuple[str, str | None, Callable[[], str]]] = [
-        ("--json", json_path, lambda: json.dumps(results.to_json(), indent=1) + "\n"),
+        ("--json", json_path, lambda: json.dumps(_json(results), indent=1) + "\n"),
         ("--plot", plot_path, lambda: plot.html(results)),
     ]
     for option, path, text in wanted:
@@ -112,6 +117,14 @@ def _write(results: Results, json_path: str | None, plot_path: str | None) -> No
                 Path(path).write_text(text(), encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"{option}: {path}: cannot be written: {error.strerror}") from error
+
+
+def _json(results: Results) -> dict[str, Any]:
+    found = outcomes(results)
+    goals = [
+        msgspec.to_builtins(outcome.goal) | {"measured": outcome.measured, "held": outcome.held} for outcome in found
+    ]
+    return results.to_json() | {"goals": goals}
 
 
 def _status(results: Results) -> int:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lab.benchmarks.goals import outcomes
 from lab.benchmarks.peers import DIRECT, OURS
 from lab.benchmarks.results import Results, is_cost, own_names
 
@@ -60,6 +61,8 @@ class Section:
     columns: tuple[Column, ...]
 
 
+_GENERATOR_TITLE = "The load generator: what it reaches without a proxy, over the fastest proxy; how busy each end is"
+_GOALS_TITLE = "What is asked of sidedoor (best: the best SOCKS5 server of somebody else)"
 _NAME_WIDTH = 8
 """Characters of the best peer's name: ten columns have to fit."""
 _SIZES = (("64B", "64 B"), ("1KB", "1 KB"))
@@ -125,8 +128,10 @@ SECTIONS = (
 def tables(results: Results) -> RenderableType:
     """All that was measured, for a terminal of 100 columns."""
     parts: list[RenderableType] = [Text(headline(results), style="bold")]
-    parts += [_table(section, results) for section in SECTIONS if _measured(section, results)]
-    parts += [_generator(results), *(Text(line) for line in _sentences(results))]
+    titled = [(section.title, _table(section, results)) for section in SECTIONS if _measured(section, results)]
+    titled += [(_GENERATOR_TITLE, _generator(results)), (_GOALS_TITLE, _goals(results))]
+    parts += [part for title, table in titled for part in (Text(f"\n{title}", style="bold"), table)]
+    parts += [*(Text(line) for line in _sentences(results))]
     return Group(*parts)
 
 
@@ -146,7 +151,7 @@ def headline(results: Results) -> str:
 
 def _table(section: Section, results: Results) -> Table:
     columns = [column for column in section.columns if column.workload in results.workloads]
-    table = _empty(section.title, [column.heading for column in columns])
+    table = _empty([column.heading for column in columns])
     for peer in results.peers:
         medians = [results.median(peer.name, column.workload, column.metric) for column in columns]
         if any(value is not None for value in medians):
@@ -179,8 +184,8 @@ def _to_best(results: Results, name: str, column: Column) -> float | None:
     return results.ratio_to_best(name, column.workload, column.metric, lower_is_better=cost)
 
 
-def _empty(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, title_style="bold", title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+def _empty(headings: Sequence[str]) -> Table:
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     table.padding = (0, 0)
     for heading in headings:
@@ -191,7 +196,6 @@ def _empty(title: str, headings: Sequence[str]) -> Table:
 def _generator(results: Results) -> Table:
     """Whether the load generator could do more than the proxies let it: what it does without one, its own CPU."""
     table = _empty(
-        "The load generator: what it reaches without a proxy, over the fastest of all proxies; how busy each end is",
         [
             "direct /\nfastest",
             "direct:\nclients",
@@ -220,6 +224,23 @@ def _generator_row(results: Results, workload: str, metric: str) -> Iterator[str
     ):
         value = results.median(name, workload, share)
         yield "" if value is None else f"{value:.0%}"
+
+
+def _goals(results: Results) -> Table:
+    table = _empty(["what", "asked", "measured", ""])
+    table.columns[1].justify = "left"
+    for outcome in outcomes(results):
+        goal = outcome.goal
+        what = goal.metric.replace("_", " ") + (f" / {goal.over}" if goal.over else "")
+        what += "" if goal.who == OURS else ", several workers"
+        sign = "<=" if is_cost(goal.metric) else ">="
+        digits = 2 if goal.asked < 100 else 0
+        measured = "not measured" if outcome.measured is None else f"{outcome.measured:,.{digits}f}"
+        word, style = {True: ("held", "green"), False: ("not held", "red"), None: ("", "dim")}[outcome.held]
+        table.add_row(
+            goal.workload, f" {what}", f" {sign} {goal.asked:,.{digits}f}", f" {measured}", f" {word}", style=style
+        )
+    return table
 
 
 def _sentences(results: Results) -> Iterator[str]:

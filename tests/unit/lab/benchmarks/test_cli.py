@@ -42,6 +42,7 @@ def test_the_estimate_comes_first_and_the_files_are_written(plans: list[Plan], t
     assert "5 round(s) of 9 workloads with direct: about 32 s" in done.stderr
     assert "0.75" in done.stdout
     assert '"schema_version": 2' in json.read_text()
+    assert '"held": true' in json.read_text()
     assert "bokeh" in plot.read_text()
 
 

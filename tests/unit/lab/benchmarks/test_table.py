@@ -1,4 +1,5 @@
 import io
+import re
 
 from rich.console import Console
 
@@ -22,6 +23,7 @@ def test_figures_ratios_and_failures_are_shown() -> None:
         assert words in shown
     assert "failed: danted in bulk-down-1, 1 of 3 rounds: hung up" in shown
     assert "skipped: pproxy: pproxy not found" in shown
+    assert re.search(r"bulk-down-1 +megabytes per second / best +>= 1\.20 +2\.00 +held", shown)
     assert "1.1 x" in shown, "direct over the fastest proxy"
     assert "Ping-pong" not in shown, "nothing of it was measured"
 
