@@ -130,7 +130,7 @@ def tables(results: Results) -> RenderableType:
     parts: list[RenderableType] = [Text(headline(results), style="bold")]
     titled = [(section.title, _table(section, results)) for section in SECTIONS if _measured(section, results)]
     titled += [(_GENERATOR_TITLE, _generator(results)), (_GOALS_TITLE, _goals(results))]
-    parts += [part for title, table in titled for part in (Text(f"\n{title}", style="bold"), table)]
+    parts += [part for title, table in titled for part in (Text(title, style="bold"), table)]
     parts += [*(Text(line) for line in _sentences(results))]
     return Group(*parts)
 

@@ -130,7 +130,8 @@ def _idle_flows(stage: Stage, flows: int) -> Metrics:
 def _mixed(stage: Stage, server: Running) -> Metrics:
     """Chats alone, then beside bulk flows; the ends of the chats and of the bulk flows are processes of their own."""
     chat = Load("p", CHATS, interval_seconds=CHAT_INTERVAL_SECONDS)
-    alone, shares, cpu = _run(stage, server, chat, target=stage.chat_target)
+    seconds = _chat_seconds(stage.seconds)
+    alone, shares, cpu = _run(stage, server, chat, seconds, target=stage.chat_target)
     metrics = shares | _latencies(alone, "alone_")
     if server.pids and alone.messages:
         metrics["cpu_seconds_per_100k_messages"] = cpu / alone.messages * 1e5
@@ -139,7 +140,7 @@ def _mixed(stage: Stage, server: Running) -> Metrics:
     with stage.generator.clients(load, proxy_port=proxy_port, target_port=target_port, seconds=0) as clients:
         clients.started()
         cpu = server.cpu_seconds()
-        beside, _, _ = _run(stage, server, chat, target=stage.chat_target)
+        beside, _, _ = _run(stage, server, chat, seconds, target=stage.chat_target)
         cpu = server.cpu_seconds() - cpu
         moved = clients.stop()
     if not (alone.messages and beside.messages):
@@ -170,6 +171,11 @@ def idle_flows(descriptor_limit: int) -> int:
     return max(1, min(IDLE_FLOWS, (descriptor_limit - _SPARE_DESCRIPTORS) // 2))
 
 
+def _chat_seconds(seconds: float) -> float:
+    """Chats are few: a second of them has twenty messages beyond the 99th percentile."""
+    return max(1.0, seconds)
+
+
 def _plainly(seconds: float) -> float:
     return seconds * 1.1 + _SETUP_SECONDS
 
@@ -179,7 +185,7 @@ WORKLOADS = (
     *(ping(size, connections) for size in (64, 1024) for connections in (1, 64, 512)),
     Workload("connects", "connects", _connects, _plainly),
     Workload("idle", "idle", _idle, lambda seconds: 4.5),
-    Workload("mixed", "mixed", _mixed, lambda seconds: 2 * _plainly(seconds) + 0.4, fixed=False),
+    Workload("mixed", "mixed", _mixed, lambda seconds: 2 * _plainly(_chat_seconds(seconds)) + 0.4, fixed=False),
     _iperf(reverse=False),
     _iperf(reverse=True),
 )
