@@ -6,5 +6,6 @@
 - `auth`: user and password; `resolver`: names; `dial`: connecting, and the table errno -> REP;
 - `relay/`: the hot path, from there until both connections are closed;
 - `server`: puts these together: `serve(settings, emit)` runs until it is cancelled;
+- `workers`: several such processes on one port, and the supervisor that starts one again when it dies;
 - `log`: its log lines; `settings`: what can be set; `cli`: the command `sidedoor proxy`.
 """

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import resource
 import signal
+import socket
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 import msgspec
 
 from proxy import log
-from proxy.server import serve
+from proxy.listeners import name_of
+from proxy.server import serve, serve_on
 from proxy.settings import DEFAULT_LISTEN, ProxySettings
+from proxy.workers import bind_all, supervise
 from sidedoor import settings
 from sidedoor.events import Emit, EventWriter, discard
 from sidedoor.settings import UsageError
+
+FLOWS_PER_WORKER = 10**9
+"""The numbers of a worker's flows: those of the third one begin at 3,000,000,001."""
 
 
 @click.command()
@@ -35,6 +44,9 @@ from sidedoor.settings import UsageError
     help="A user, and the file whose first line is the password (a password has no place on a command line).",
 )
 @click.option("--open", "open_", is_flag=True, help="Serve a non-loopback address without users.")
+@click.option(
+    "--workers", metavar="N", type=click.IntRange(1), help="Processes that share the connections (Linux). Default: 1."
+)
 @click.option("--events", metavar="FILE", help="Write events as JSON lines to FILE (docs/events.md).")
 @click.option("--verbose", is_flag=True, help="Log what happens to single clients, too.")
 def proxy(
@@ -42,6 +54,7 @@ def proxy(
     config: str | None,
     users: tuple[str, ...],
     open_: bool,
+    workers: int | None,
     events: str | None,
     verbose: bool,
 ) -> None:
@@ -56,21 +69,62 @@ def proxy(
         chosen = msgspec.structs.replace(chosen, users=chosen.users | dict(map(_read_user, users)))
     if open_:
         chosen = msgspec.structs.replace(chosen, open=True)
+    if workers:
+        chosen = msgspec.structs.replace(chosen, workers=workers)
     log.configure(verbose=verbose)
+    _take_descriptors()
+    _tame_the_garbage_collector()
     with contextlib.ExitStack() as stack:
         emit = EventWriter("proxy", stack.enter_context(_open_events(events))) if events else discard
-        asyncio.run(_serve_until_signal(chosen, emit))
+        if chosen.workers > 1:
+            _run_workers(chosen, emit)
+        else:
+            asyncio.run(_until_signal(serve(chosen, emit, ready=_announce)))
 
 
-async def _serve_until_signal(chosen: ProxySettings, emit: Emit) -> None:
+def _run_workers(chosen: ProxySettings, emit: Emit) -> None:
+    """Listen, and let workers serve until a signal comes."""
+    chosen.check()
+    sets = bind_all(chosen.listen, chosen.workers)
+    addresses = [name_of(sock.getsockname()) for sock in sets[0]]
+    emit("proxy_listening", addresses=addresses)
+    _announce(addresses)
+
+    def work(listeners: Sequence[socket.socket], number: int, alive: int) -> None:
+        served = serve_on(listeners, chosen, emit, first_flow=number * FLOWS_PER_WORKER + 1)
+        asyncio.run(_until_signal(served, alive))
+
+    supervise(sets, work)
+
+
+async def _until_signal(served: Coroutine[Any, Any, None], alive: int | None = None) -> None:
+    """Run `served` until SIGINT or SIGTERM, or until the other end of the pipe `alive` is closed."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
+    if alive is not None:
+        loop.add_reader(alive, task.cancel)
     try:
-        await serve(chosen, emit, ready=_announce)
+        await served
     except asyncio.CancelledError:
         task.uncancel()
+
+
+def _take_descriptors() -> None:
+    """Raise the soft limit to the hard one: two descriptors a flow, and nothing here uses select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass  # a system that has no number for "unlimited": what there is will do
+
+
+def _tame_the_garbage_collector() -> None:
+    """Flows leave no cycles, and what is loaded by now stays: looking for garbage all the time finds none."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _announce(addresses: list[str]) -> None:

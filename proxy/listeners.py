@@ -20,12 +20,15 @@ BACK_OFF_SECONDS = 0.1
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-def bind(addresses: Iterable[str]) -> list[socket.socket]:
-    """Listening, non-blocking sockets on all of `addresses`, or on none of them. Raises UsageError."""
+def bind(addresses: Iterable[str], *, shared: bool = False) -> list[socket.socket]:
+    """Listening, non-blocking sockets on all of `addresses`, or on none of them. Raises UsageError.
+
+    `shared` ones (SO_REUSEPORT) can be bound again and again by the same user, and share the connections.
+    """
     sockets: list[socket.socket] = []
     try:
         for address in addresses:
-            sockets += _bind(address, sockets)
+            sockets += _bind(address, shared)
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -33,7 +36,7 @@ def bind(addresses: Iterable[str]) -> list[socket.socket]:
     return sockets
 
 
-def _bind(address: str, sockets: list[socket.socket]) -> list[socket.socket]:
+def _bind(address: str, shared: bool) -> list[socket.socket]:
     host, port = parse_listen(address)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -48,6 +51,8 @@ def _bind(address: str, sockets: list[socket.socket]) -> list[socket.socket]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             prepare(sock)  # accepted sockets inherit it
             sock.bind(sockaddr)
             sock.listen(BACKLOG)

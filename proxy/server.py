@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from itertools import count
 from socket import SocketType
 
@@ -30,17 +31,35 @@ async def serve(
     settings.check()
     listeners = bind(settings.listen)
     addresses = [name_of(listener.getsockname()) for listener in listeners]
+
+    def listening() -> None:
+        emit("proxy_listening", addresses=addresses)
+        if ready is not None:
+            ready(addresses)
+
+    await serve_on(listeners, settings, emit, ready=listening)
+
+
+async def serve_on(
+    listeners: Sequence[socket.socket],
+    settings: ProxySettings,
+    emit: Emit,
+    *,
+    ready: Callable[[], object] | None = None,
+    first_flow: int = 1,
+) -> None:
+    """The same on sockets that listen already, and which are closed at the end. Flows are numbered from
+    `first_flow` on."""
     resolver = Resolver()
     limits = Limits(settings.idle_seconds, settings.half_close_seconds, settings.rate_bytes_per_second)
     try:
         # The group is the inner one: no name may be left that could hand a flow to a relay that is closed.
         async with open_relay(limits) as relay, asyncio.TaskGroup() as names:
-            server = Server(settings, emit, relay, resolver, names)
+            server = Server(settings, emit, relay, resolver, names, first_flow)
             acceptors = [Acceptor(listener, server.accepted, server.exhausted) for listener in listeners]
             try:
-                emit("proxy_listening", addresses=addresses)
                 if ready is not None:
-                    ready(addresses)
+                    ready()
                 await asyncio.get_running_loop().create_future()
             finally:
                 for acceptor in acceptors:
@@ -56,14 +75,20 @@ class Server:
     """What the sessions share, and which of them are there. (`Services`, for the sessions.)"""
 
     def __init__(
-        self, settings: ProxySettings, emit: Emit, relay: Relay, resolver: Resolver, names: asyncio.TaskGroup
+        self,
+        settings: ProxySettings,
+        emit: Emit,
+        relay: Relay,
+        resolver: Resolver,
+        names: asyncio.TaskGroup,
+        first_flow: int,
     ) -> None:
         self.settings = settings
         self.emit = None if emit is discard else emit
         self.relay = relay
         self.resolver = resolver
         self.users = Users(settings.users)
-        self.flow_numbers = count(1)
+        self.flow_numbers = count(first_flow)
         self.names = names
         shortest = min(settings.handshake_seconds, settings.connect_seconds, LINGER_SECONDS)
         self.deadlines: Deadlines[Session] = Deadlines(shortest / 8, Session.expired)

@@ -33,6 +33,8 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The same for a flow of which one direction has ended."""
     rate_bytes_per_second: float = 0.0
     """The most that each direction of a flow carries; 0: as much as it can."""
+    workers: int = 1
+    """Processes that share the connections. More than one needs Linux."""
     max_handshakes: int = 1024
     """Open handshakes; one more and the oldest is dropped."""
 
@@ -40,7 +42,14 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """Raise SettingsError for values that fit their types and make no sense."""
         if not self.listen:
             raise SettingsError("listen: is empty; name at least one HOST:PORT")
-        for name in ("handshake_seconds", "connect_seconds", "idle_seconds", "half_close_seconds", "max_handshakes"):
+        for name in (
+            "handshake_seconds",
+            "connect_seconds",
+            "idle_seconds",
+            "half_close_seconds",
+            "max_handshakes",
+            "workers",
+        ):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name}: is {getattr(self, name)}; give a number above 0")
         if not 0 <= self.rate_bytes_per_second < float("inf"):

@@ -30,7 +30,7 @@ UPGRADE_READS = 3
 TURN_READS = 4
 TURN_SPLICES = 4
 TURN_BYTES = 1 << 22
-"""The share of a bulk direction. Smaller ones cost more CPU (its bytes are in the cache), larger ones make chat wait."""
+"""The share of a bulk direction. Smaller ones cost more CPU, for its bytes are in the cache; larger make chat wait."""
 
 _READABLE = READ | READ_HANGUP | HANGUP | ERROR
 # After these a short read does not mean that the socket is empty: an end, an error or an urgent mark is behind it.
@@ -50,7 +50,7 @@ class Carrier(Protocol):
     def half_closed(self, flow: Flow) -> None:
         """The first direction of `flow` has ended."""
 
-    def over(self, flow: Flow, ended: Ended) -> None:
+    def over(self, flow: Flow) -> None:
         """Both sockets of `flow` are closed."""
 
     def pause(self, source: End, seconds: float) -> None:
@@ -91,7 +91,11 @@ class Flow:
             if end.pipe is not None:
                 (relay.pipes.discard if end.piped else relay.pipes.give_back)(end.pipe)
                 end.pipe = None
-        relay.over(self, Ended(self.client.moved, self.target.moved, reason))
+        ended = Ended(self.client.moved, self.target.moved, reason)
+        relay.over(self)
+        # No cycle is left for the garbage collector, which looks at all flows there are.
+        del self.client.other, self.target.other, self.client, self.target
+        self.ended(ended)
 
 
 class End:
@@ -150,7 +154,14 @@ class End:
             if mask & _READ_ON:
                 self.read_on = True
             if not self.blocked:
-                self._go_on()
+                # A direction that is not blocked keeps no bytes: what is small goes straight through.
+                if self.large_reads < UPGRADE_READS and self.bucket is None and not (self.queued or self.sent_eof):
+                    try:
+                        self._copy(TURN_READS, BUFFER_BYTES)
+                    except OSError:
+                        self._fail()
+                else:
+                    self._go_on()
             if mask & ERROR and self.sent_eof and not flow.closed:
                 self._fail()  # nothing is left to read: nobody else would find out
 
@@ -335,4 +346,5 @@ class End:
     def _fail(self) -> None:
         """This end's connection was reset (or timed out): pass that on."""
         flow = self.flow
-        flow.end(Reason.CLIENT_RESET if self is flow.client else Reason.TARGET_RESET)
+        if not flow.closed:
+            flow.end(Reason.CLIENT_RESET if self is flow.client else Reason.TARGET_RESET)

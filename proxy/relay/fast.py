@@ -66,13 +66,12 @@ class FastRelay:
         """See `Carrier.half_closed`."""
         self._idle.set(flow, self.poller.now + self._limits.half_close_seconds)
 
-    def over(self, flow: Flow, ended: Ended) -> None:
+    def over(self, flow: Flow) -> None:
         """See `Carrier.over`."""
         self._flows.discard(flow)
         self._idle.clear(flow)
         for end in (flow.client, flow.target):
             self._pauses.clear(end)
-        flow.ended(ended)
 
     def pause(self, source: End, seconds: float) -> None:
         """See `Carrier.pause`."""

@@ -21,6 +21,8 @@ EDGES = 1 << 31
 DRAIN_SECONDS = 0.002
 """How long the poller keeps the loop to itself."""
 POLL_EVENTS = 256
+FEW_EVENTS = 1
+"""After so many the next look is the loop's: most likely there is nothing yet, and it looks again anyway."""
 
 
 class Watcher(Protocol):
@@ -119,7 +121,7 @@ class EpollPoller:
                     watcher.ready(mask)
             if turns:
                 turns.popleft().turn()
-            elif not events:
+            elif len(events) <= FEW_EVENTS:
                 break
             now = self.now = monotonic()
         self._draining = False

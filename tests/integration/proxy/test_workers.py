@@ -1,0 +1,137 @@
+"""`sidedoor proxy --workers N`: one dies, the others go on, another takes its place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy import workers
+from tests.integration.proxy.test_cli import SECONDS, refused, started
+
+pytestmark = pytest.mark.skipif(not workers.SUPPORTED, reason="no signal.sigtimedwait or SO_REUSEPORT here")
+
+
+def children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def connected(port: int, target_port: int) -> socket.socket:
+    """A flow through the proxy, established."""
+    sock = socket.create_connection(("127.0.0.1", port), SECONDS)
+    sock.sendall(b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01" + target_port.to_bytes(2, "big"))
+    answer = b""
+    while len(answer) < 12 and (chunk := sock.recv(12 - len(answer))):
+        answer += chunk
+    assert answer[:4] == b"\x05\x00\x05\x00"
+    return sock
+
+
+def worker_of(sock: socket.socket, pids: set[int]) -> int:
+    """Which of the workers has the other end of `sock`."""
+    near, far = sock.getsockname()[1], sock.getpeername()[1]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    [inode] = [row[9] for row in rows if row[1].endswith(f":{far:04X}") and row[2].endswith(f":{near:04X}")]
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.readlink(entry) == f"socket:[{inode}]":
+                    return pid
+    raise AssertionError("no worker has it")
+
+
+@pytest.fixture
+def target() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        listener.settimeout(SECONDS)
+        yield listener
+
+
+def test_a_killed_worker_takes_its_flows_with_it_and_is_replaced(target: socket.socket) -> None:
+    with contextlib.ExitStack() as stack:
+        process, port = stack.enter_context(started("--workers", "2"))
+        while len(before := children(process.pid)) < 2:
+            pass
+        flows = []
+        for _ in range(16):
+            sock = stack.enter_context(connected(port, target.getsockname()[1]))
+            flows.append((sock, stack.enter_context(target.accept()[0]), worker_of(sock, before)))
+        victim = flows[0][2]
+        assert {worker for _, _, worker in flows} == before, "the kernel shares connections out"
+
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        for sock, far, worker in flows:
+            for end in (sock, far):
+                end.settimeout(1.0)
+                if worker == victim:
+                    with pytest.raises(ConnectionResetError):
+                        end.recv(1)
+            if worker != victim:
+                sock.sendall(b"ping")
+                assert far.recv(4) == b"ping"
+        while len(after := children(process.pid) - {victim}) < 2:
+            assert time.monotonic() < killed + 1
+        assert len(after & before) == 1
+        # A connection on either worker's queue is served: by the new one, too.
+        for _ in range(8):
+            connected(port, target.getsockname()[1]).close()
+        assert time.monotonic() < killed + 1
+        process.terminate()
+        _, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0
+        assert "worker_died" in err
+        for pid in after:
+            assert not Path(f"/proc/{pid}").exists()
+
+
+def test_workers_end_with_their_supervisor(target: socket.socket) -> None:
+    with started("--workers", "2") as (process, port):
+        while len(pids := children(process.pid)) < 2:
+            pass
+        with connected(port, target.getsockname()[1]) as sock:
+            process.kill()
+            process.wait(SECONDS)
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+        deadline = time.monotonic() + SECONDS
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            assert time.monotonic() < deadline
+
+
+def test_somebody_elses_port_is_not_shared() -> None:
+    with socket.socket() as busy:
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        assert "already in use" in refused("--listen", address, "--workers", "2")
+
+
+def test_a_worker_that_dies_at_once_is_not_started_all_the_time() -> None:
+    """In a process of its own: it forks and blocks signals."""
+    script = (
+        "import os, signal, time\n"
+        "from proxy.workers import bind_all, supervise\n"
+        "def work(listeners, number, alive):\n"
+        "    print('worker', number, flush=True)\n"
+        "    if number == 3: os.kill(os.getppid(), signal.SIGTERM)\n"
+        "    os._exit(3)\n"
+        "supervise(bind_all(['127.0.0.1:0'], 1), work)\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert time.monotonic() - began >= 2 * workers.PAUSE_SECONDS
+    assert [line for line in done.stdout.splitlines() if line.startswith("worker")] == [
+        "worker 1",
+        "worker 2",
+        "worker 3",
+    ]
