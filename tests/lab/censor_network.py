@@ -32,6 +32,7 @@ from cryptography.x509.oid import NameOID
 
 from censor.censor import Censor, CensorSettings
 from censor.rules import parse_rules
+from lab.machine import search_path
 
 CLIENT = {4: "192.0.2.10", 6: "2001:db8:1::10"}
 SERVER = {4: "203.0.113.10", 6: "2001:db8:2::10"}
@@ -117,6 +118,14 @@ class Network:
             opened = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, kind)
         opened.setblocking(False)
         return opened
+
+    async def kernel(self, *command: str) -> str:
+        """What a command of the kernel's tools prints on the router; they are not in every user's PATH."""
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=tools_environment())
+        async with asyncio.timeout(20):
+            output, _ = await process.communicate()
+        assert process.returncode == 0, command
+        return output.decode()
 
     async def run(self, host: str, *command: str) -> tuple[int, str]:
         """Exit status and output (both streams) of a command on `host`."""
@@ -244,6 +253,11 @@ def make_certificate(folder: Path) -> None:
     )
 
 
+def tools_environment() -> dict[str, str]:
+    """The environment for the tests' own calls of `nft` and `iptables`; the censor itself runs with the user's."""
+    return os.environ | {"PATH": search_path()}
+
+
 def rules(*tables: str, fail: str = "open") -> Any:
     """A rule set out of the bodies of its [[rule]] tables."""
     return parse_rules(f'[censor]\nfail = "{fail}"\n' + "".join(f"[[rule]]\n{table}\n" for table in tables))
@@ -272,6 +286,6 @@ async def _main(module: str, name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    subprocess.run(["sh", "-c", _SETUP], check=True, timeout=20)
+    subprocess.run(["sh", "-c", _SETUP], env=tools_environment(), check=True, timeout=20)
     with tempfile.TemporaryDirectory(dir="/run") as temporary:
         asyncio.run(_main(sys.argv[1], sys.argv[2], Path(temporary)))

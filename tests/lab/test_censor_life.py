@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.censor_network import Network, echo, in_network
+from tests.lab.censor_network import Network, echo, in_network, tools_environment
 
 SIDEDOOR = (sys.executable, "-m", "sidedoor")
 RULES = """[censor]
@@ -76,7 +76,10 @@ async def running(network: Network, *, fail: str = "open", domain: str = "messen
 
 def kernel_state() -> str:
     commands = (["nft", "list", "tables"], ["iptables-save"], ["ip6tables-save"])
-    return "".join(subprocess.run(one, capture_output=True, text=True, check=True).stdout for one in commands)
+    environment = tools_environment()
+    return "".join(
+        subprocess.run(one, env=environment, capture_output=True, text=True, check=True).stdout for one in commands
+    )
 
 
 @in_network

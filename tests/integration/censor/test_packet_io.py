@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from censor.packet_io.nflog import NfLog
 from censor.packet_io.nfqueue import CopyMode, NfQueue, QueueSettings, Verdict
+from lab.machine import search_path
 from sidedoor.settings import UsageError
 
 _UNSHARE = ("unshare", "-Urnmpf", "--map-root-user", "--kill-child", "--mount-proc")
@@ -121,6 +123,7 @@ def test_in_a_namespace(body: object) -> None:
     name = getattr(body, "__name__", "")
     done = subprocess.run(
         [*_UNSHARE, "sh", "-c", f"{_SETUP}\nexec {sys.executable} -m {__name__} {name}"],
+        env=os.environ | {"PATH": search_path()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
