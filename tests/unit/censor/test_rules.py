@@ -104,10 +104,19 @@ def test_existing_action() -> None:
         ('action = "sni_rst"\ndomains = ["x"]\naddresses = ["192.0.2.1"]', "exactly one"),
         ('action = "drop"\ndomains = ["x"]', "the action drop needs `addresses`; with `domains`: dns_nxdomain"),
         ('action = "sni_rst"\naddresses = ["192.0.2.1"]', "needs `domains`; with `addresses`: drop, reject"),
-        ('action = "dorp"\naddresses = ["192.0.2.1"]', "key `rule[0].action`"),
-        ('action = "drop"\naddress = ["192.0.2.1"]', "key `rule[0].address` is unknown; did you mean `addresses`?"),
+        (
+            'action = "dorp"\naddresses = ["192.0.2.1"]',
+            "(rule 'x'): expected one of dns_nxdomain, dns_forge, sni_drop, sni_rst, drop, reject; found 'dorp'; did",
+        ),
+        (
+            'action = "drop"\naddress = ["192.0.2.1"]',
+            "key `rule[0].address` (rule 'x') is unknown; did you mean `addresses`?",
+        ),
         ('action = "drop"\naddresses = ["192.0.2"]', "'192.0.2' does not appear to be"),
-        ('action = "drop"\naddresses = ["192.0.2.1"]\nports = [0]', "key `rule[0].ports[0]`"),
+        (
+            'action = "drop"\naddresses = ["192.0.2.1"]\nports = [0]',
+            "key `rule[0].ports[0]` (rule 'x'): Expected `int` >= 1; found 0",
+        ),
         ('action = "drop"\naddresses = ["192.0.2.1"]\nexisting_flows = "ignore"', "acts on all packets"),
         ('action = "drop"\naddresses = ["192.0.2.1"]\nforged = ["192.0.2.1"]', "`forged` goes with"),
         ('action = "dns_nxdomain"\ndomains = ["x"]\nttl_seconds = 1', "`ttl_seconds` goes with"),

@@ -23,7 +23,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "message"),
     [
         (["receive", *END, "--ca-file", "/nowhere/ca.pem"], "ca_file /nowhere/ca.pem: cannot be used: No such file"),
-        (["receive", "--name", "bob"], "missing required field"),
+        (["receive", "--name", "bob"], "key `origin` is missing"),
         (["receive", *END, "--ca-file", "x", "--resolve", "a"], "expected NAME=ADDRESS"),
         (["receive", "--config", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
         (["send", "--origin", "localhost:x"], "expected HOST:PORT"),

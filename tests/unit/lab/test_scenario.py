@@ -65,7 +65,7 @@ MISTAKES = {
     "unknown key in a block": (HEAD + BLOCK + "rule = 1\n", "is unknown; did you mean `rules`?"),
     "unknown key of the policy": (HEAD + '[policy]\nstandbye = "cold"\n', "key `policy.standbye` is unknown"),
     "unknown expectation": (HEAD + "[expect]\nloss = 0\n", "key `expect.loss` is unknown; did you mean `lost`?"),
-    "missing key": (HEAD + '[[block]]\nname = "all"\n', "missing required field `rules`"),
+    "missing key": (HEAD + '[[block]]\nname = "all"\n', "key `block[0].rules` (block 'all') is missing"),
     "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: Expected `int`, got `str`; found 'three'"),
     "wrong type deep down": (HEAD + "[link]\ndelay_seconds = true\n", "key `link.delay_seconds`"),
     "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found 0"),
