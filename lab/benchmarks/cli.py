@@ -84,9 +84,11 @@ def relay(
         workers=workers,
     )
     for name, reason in plan.skipped.items():
-        messages.print(f"skipped {name}: {reason}")
+        messages.print(f"skipped {name}: {reason}", soft_wrap=True)
     names = ", ".join(contestant.name for contestant in plan.contestants)
-    messages.print(f"{plan.rounds} round(s) of {len(plan.workloads)} workloads with {names}: {_time(plan)}")
+    messages.print(
+        f"{plan.rounds} round(s) of {len(plan.workloads)} workloads with {names}: {_time(plan)}", soft_wrap=True
+    )
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the peers are ended on the way out
     with messages.status("starting") as status:
         try:

@@ -60,9 +60,11 @@ def test_each_generator_does_every_workload(compilers: tuple[str, ...], monkeypa
         assert (results.median("direct", workload, metric) or 0) > 0
 
 
-def test_idle_flows_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compilers", [generator.COMPILERS, ()], ids=["C", "Python"])
+def test_each_generator_through_the_proxy(compilers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "COMPILERS", compilers)
     monkeypatch.setattr("lab.benchmarks.workloads.IDLE_FLOWS", 200)
-    results = measure("sidedoor", "idle")
+    results = measure("sidedoor", "idle", "bulk-both-8", "ping-1KB-64", "connects")
     assert not results.failures
     assert results.median("sidedoor", "idle", "flows") == 200
     assert (results.median("sidedoor", "idle", "descriptors_per_flow") or 0) >= 2
