@@ -289,16 +289,27 @@ def _print_table(diagnosis: Diagnosis) -> None:
     from rich.text import Text
 
     styles: dict[Status, str] = {"ok": "green", "limited": "yellow", "missing": "red"}
-    table = Table("check", "status", "found", "what follows, and what mends it", box=box.SIMPLE_HEAD)
+    table = Table("check", "status", "found", "what follows", box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        column.overflow = "fold"  # nothing is cut off, however narrow the terminal is
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for check in diagnosis.checks:
         status = Text(check.status, styles[check.status])
         # Text: what programs say may hold what rich would take for markup.
-        follows = Text(check.consequence)
-        if check.remedy:
-            follows.append(f"\n{check.remedy}", "bold")
-        table.add_row(check.name, status, Text(check.found), follows)
+        table.add_row(check.name, status, Text(check.found), Text(check.consequence))
     console = Console()
     console.print(table)
+    _print_remedies(diagnosis)
     for name, runs in (("netns (default)", diagnosis.runtimes.netns), ("docker", diagnosis.runtimes.docker)):
         console.print(f"runtime {name}: {'can run' if runs else 'cannot run'}", highlight=False)
+
+
+def _print_remedies(diagnosis: Diagnosis) -> None:
+    """One line each, never wrapped or styled: they are there to be copied."""
+    remedies = {check.name: check.remedy for check in diagnosis.checks if check.remedy}
+    if remedies:
+        click.echo("Remedies:")
+    for name, remedy in remedies.items():
+        click.echo(f"  {name:<{max(map(len, remedies))}}  {remedy}")
+    if remedies:
+        click.echo()

@@ -138,6 +138,25 @@ def test_problems_are_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.netns_problems() == ["programs: not installed: nft; sudo apt-get install nftables"]
 
 
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_remedies_are_whole_lines_below_the_table(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Error: Could-not-process-a-rule-of-a-name-that-no-column-can-hold-in-one-line"
+    facts = msgspec.structs.replace(
+        USER,
+        unshare=said,
+        userns_sysctls={"kernel.apparmor_restrict_unprivileged_userns": 1},
+        docker=Docker("permission denied while connecting"),
+    )
+    monkeypatch.setattr(doctor, "_facts", lambda: facts)
+    shown = CliRunner().invoke(doctor.doctor, [], env={"COLUMNS": columns}).stdout
+    table, _, remedies = shown.partition("Remedies:\n")
+    wanted = [f"  {check.name:<13}  {check.remedy}" for check in diagnose(facts).checks if check.remedy]
+    assert remedies.splitlines()[: len(wanted) + 1] == [*wanted, ""]
+    assert "sudo" not in table
+    assert "…" not in shown
+    assert "no lab in containers" in " ".join(table.split()) or columns == "40"
+
+
 @pytest.mark.parametrize(("facts", "code"), [(GOOD, 0), (msgspec.structs.replace(GOOD, python=(3, 9, 0)), 1)])
 def test_the_command(facts: Facts, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_facts", lambda: facts)
@@ -150,3 +169,4 @@ def test_the_command(facts: Facts, code: int, monkeypatch: pytest.MonkeyPatch) -
     table = CliRunner().invoke(doctor.doctor, [])
     assert table.exit_code == code
     assert "iptables NFQUEUE" in table.stdout
+    assert ("Remedies" in table.stdout) is (code == 1)
