@@ -79,7 +79,9 @@ def _open(events: str, stack: ExitStack) -> BinaryIO:
 def check(path: str) -> None:
     """Read a rules file and print what it says."""
     rules = load_rules(path)
-    table = Table("rule", "matches", "action", "existing flows")
+    table = Table("rule", "matches", "action", "existing flows", box=None, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
     for rule in rules.rules:
         table.add_row(rule.name, _matcher(rule), _action(rule), _existing(rule))
     console = Console()

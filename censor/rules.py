@@ -98,11 +98,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         if self.existing_flows == "ignore" or self.existing_action:
             raise ValueError("an address rule acts on all packets, those of existing flows too")
         for text in self.addresses:
-            ipaddress.ip_network(text, strict=False)
+            _check_network(text)
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        return tuple(ipaddress.ip_network(text, strict=False) for text in self.addresses)
+        return tuple(ipaddress.ip_network(text) for text in self.addresses)
 
     @property
     def kills(self) -> bool:
@@ -159,6 +159,16 @@ class NameIndex:
                 found.append(self._positions[name])
             name = name.partition(".")[2]
         return self._rules[min(found)] if found else None
+
+
+def _check_network(text: str) -> None:
+    """Raises ValueError for what is neither an address nor a block; a block has no bits set behind its prefix."""
+    network = ipaddress.ip_network(text, strict=False)  # its ValueError says which one and why
+    address, slash, _ = text.partition("/")
+    if slash and ipaddress.ip_address(address) != network.network_address:
+        raise ValueError(
+            f"{text!r} is an address inside a block; did you mean {network} (all of it) or {address} (that one)?"
+        )
 
 
 def normalize(domain: str) -> str:

@@ -28,6 +28,7 @@ def test_check_prints_the_rules(tmp_path: Path) -> None:
         "censor is dead: stop",
     ):
         assert text in result.output
+    assert not set("┃│━─") & set(result.output)
 
 
 def test_check_names_the_mistake(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ existing_flows = "kill"
 [[rule]]
 name = "addresses"
 action = "reject"
-addresses = ["203.0.113.10", "203.0.113.5/24", "2001:db8:2::/64"]
+addresses = ["203.0.113.10", "203.0.113.0/24", "2001:db8:2::/64"]
 ports = [443]
 protocol = "tcp"
 """
@@ -112,6 +112,11 @@ def test_existing_action() -> None:
             'action = "drop"\naddress = ["192.0.2.1"]',
             "key `rule[0].address` (rule 'x') is unknown; did you mean `addresses`?",
         ),
+        (
+            'action = "drop"\naddresses = ["203.0.113.10/24"]',
+            "'203.0.113.10/24' is an address inside a block; did you mean 203.0.113.0/24 (all of it) or 203.0.113.10 (",
+        ),
+        ('action = "drop"\naddresses = ["2001:db8::1/64"]', "did you mean 2001:db8::/64 (all of it) or 2001:db8::1 ("),
         ('action = "drop"\naddresses = ["192.0.2"]', "'192.0.2' does not appear to be"),
         (
             'action = "drop"\naddresses = ["192.0.2.1"]\nports = [0]',
