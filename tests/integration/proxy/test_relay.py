@@ -328,5 +328,31 @@ async def test_many_flows_at_once(make: Make) -> None:
             world.close()
 
 
+@relays
+@pytest.mark.parametrize("rate", [1e5, 8e6], ids=["copied", "spliced"])
+async def test_a_rate_limit_holds_in_each_direction_and_loses_nothing(make: Make, rate: float) -> None:
+    up, down = BULK[: int(rate / 2)], BULK[: int(rate / 4)]
+    async with flow(make, Limits(60, 60, rate_bytes_per_second=rate), early_data=b"early") as world:
+        began = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send(world.client, up)).add_done_callback(lambda _: world.client.shutdown(1))
+            group.create_task(send(world.target, down)).add_done_callback(lambda _: world.target.shutdown(1))
+            at_client = group.create_task(receive_all(world.client))
+            assert await receive_all(world.target) == b"early" + up
+        assert at_client.result() == down
+        # The burst, a tenth of a second's worth, goes at once.
+        assert asyncio.get_running_loop().time() - began > 0.5 - 0.1
+        assert await world.ended() == Ended(len(up) + 5, len(down), Reason.EOF)
+
+
+@relays
+async def test_a_limited_flow_that_is_reset_while_it_waits(make: Make) -> None:
+    async with flow(make, Limits(60, 60, rate_bytes_per_second=1e5)) as world:
+        await fill(world.client)
+        assert len(await receive(world.target, 1000)) == 1000
+        reset(world.client)
+        assert (await world.ended()).reason is Reason.CLIENT_RESET
+
+
 def test_open_relay_takes_the_fastest() -> None:
     assert isinstance(open_relay(LONG), FastRelay if fast.SUPPORTED else PortableRelay)

@@ -1,0 +1,18 @@
+"""The short version of the soak (`soak`), as an ordinary user where this runs as root."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from proxy.relay import fast
+
+
+@pytest.mark.skipif(not fast.SUPPORTED, reason="no epoll or no os.splice here")
+def test_ten_seconds() -> None:
+    command = [sys.executable, "-m", "tests.integration.proxy.soak", "--seconds", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("held\n")
