@@ -68,6 +68,11 @@ class Censor:
         """Packets that came through Python."""
 
     @property
+    def ipv6_missing(self) -> str:
+        """Why names are censored on IPv4 only, on this host; empty: they are on IPv6, too."""
+        return self._kernel.ipv6_missing
+
+    @property
     def rules(self) -> RuleSet:
         """The rules in force."""
         return self._core.rules

@@ -54,6 +54,8 @@ async def _run(rules: RuleSet, rules_path: str | None, settings: CensorSettings,
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     async with Censor(settings, emit) as running:
+        if running.ipv6_missing:
+            _log.warning("IPv4 only: names in IPv6 traffic are not censored", reason=running.ipv6_missing)
         await running.apply(rules)
         while await signals.get() == signal.SIGHUP:
             if rules_path is None:

@@ -6,6 +6,7 @@ clash with it (see censor/kernel.py, chain SIDEDOOR-OUTPUT).
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from censor.marks import INJECTED_MARK
@@ -15,7 +16,8 @@ _SO_MARK = 36
 
 
 class Injector:
-    """Raw sockets for both families. Raises UsageError without NET_RAW and NET_ADMIN.
+    """Raw sockets for both families, for IPv4 alone on a host without IPv6. Raises UsageError without NET_RAW and
+    NET_ADMIN.
 
     failed: packets that the kernel refused (no route to the destination, say); injection is best effort.
     """
@@ -24,17 +26,24 @@ class Injector:
         self.failed = 0
         self._sockets: dict[int, socket.socket] = {}
         try:
-            for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
-                # IPPROTO_RAW: the packet brings its own IP header, on both families.
-                self._sockets[version] = raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-                raw.setblocking(False)
-                raw.setsockopt(socket.SOL_SOCKET, _SO_MARK, INJECTED_MARK)
+            self._open(4, socket.AF_INET)
+            try:
+                self._open(6, socket.AF_INET6)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
         except PermissionError as error:
             self.close()
             raise UsageError("opening raw sockets: not permitted; NET_RAW and NET_ADMIN are needed") from error
         except BaseException:
             self.close()
             raise
+
+    def _open(self, version: int, family: socket.AddressFamily) -> None:
+        # IPPROTO_RAW: the packet brings its own IP header, on both families.
+        self._sockets[version] = raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        raw.setblocking(False)
+        raw.setsockopt(socket.SOL_SOCKET, _SO_MARK, INJECTED_MARK)
 
     def send(self, packet: bytes) -> None:
         """Send one packet that starts with its IP header."""

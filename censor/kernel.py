@@ -1,12 +1,15 @@
 """Puts the censor's rules into the kernel of this network namespace, and removes them.
 
-It runs `nft` and `iptables-restore` with the scripts of censor/kernel_rules.py.
+It runs `nft` and `iptables-restore` with the scripts of censor/kernel_rules.py. On a host without IPv6, or whose kernel
+has no ip6tables, it does IPv4 alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
+import socket
 import subprocess
 
 from censor import kernel_rules
@@ -15,9 +18,7 @@ from censor.rules import Rule
 from sidedoor.settings import UsageError
 
 _SECONDS = 20.0
-_FAMILIES = ("", "6")  # iptables, ip6tables
-_TOOLS = ("nft", *(f"ip{family}tables-{verb}" for family in _FAMILIES for verb in ("restore", "save")))
-_RESTORE = tuple((f"ip{family}tables-restore", "--noflush", "-w") for family in _FAMILIES)
+_IPV4, _IPV6 = "", "6"  # iptables, ip6tables
 _NFT = ("nft", "-f", "-")
 # Where the programs are, and where an ordinary user's PATH on Debian does not look.
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -33,6 +34,9 @@ class Kernel:
     def __init__(self, log_group: int) -> None:
         self._log_group = log_group
         self._serial = 0
+        self._families: tuple[str, ...] = (_IPV4, _IPV6)
+        self.ipv6_missing = ""
+        """Why names are censored on IPv4 only; empty: they are on IPv6, too. Known after `install`."""
         self._current: dict[int, Rule] = {}
         self._previous: dict[int, Rule] = {}
 
@@ -44,15 +48,17 @@ class Kernel:
         check_tools()
         cleanup()
         _run(_NFT, kernel_rules.table_script())
-        for command in _RESTORE:
-            _run(command, kernel_rules.head_script(head) + kernel_rules.base_script())
+        script = kernel_rules.head_script(head) + kernel_rules.base_script()
+        _run(_restore(_IPV4), script)
+        self.ipv6_missing = _ipv6_missing() or _refused_ipv6(script)
+        self._families = (_IPV4,) if self.ipv6_missing else (_IPV4, _IPV6)
 
     async def set_head(self, head: HeadRules) -> None:
-        """Replace the rules of the head-of-flow queueing, both families at the same time. Raises KernelError."""
+        """Replace the rules of the head-of-flow queueing, all families at the same time. Raises KernelError."""
         script = kernel_rules.head_script(head)
         try:
             async with asyncio.TaskGroup() as group:
-                for command in _RESTORE:
+                for command in map(_restore, self._families):
                     group.create_task(_run_async(command, script), name=command[0])
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -81,9 +87,42 @@ class Kernel:
 
 def check_tools() -> None:
     """Raises UsageError when a program that the censor needs is not there."""
-    missing = [tool for tool in _TOOLS if _located(tool) is None]
-    if missing:
+    if missing := _missing("nft", *_programs(_IPV4)):
         raise UsageError(f"not found: {', '.join(missing)}; install the packages nftables and iptables")
+
+
+def _programs(family: str) -> tuple[str, ...]:
+    return f"ip{family}tables-restore", f"ip{family}tables-save"
+
+
+def _restore(family: str) -> tuple[str, ...]:
+    return f"ip{family}tables-restore", "--noflush", "-w"
+
+
+def _missing(*tools: str) -> list[str]:
+    return [tool for tool in tools if _located(tool) is None]
+
+
+def _ipv6_missing() -> str:
+    """What this host lacks for IPv6; empty: nothing."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:  # the answer of a kernel that was booted with ipv6.disable=1
+            raise
+        return f"this host has no IPv6 ({error.strerror})"
+    missing = _missing(*_programs(_IPV6))
+    return f"not found: {', '.join(missing)}" if missing else ""
+
+
+def _refused_ipv6(script: str) -> str:
+    """Run ip6tables-restore with `script`; why the kernel refused it (and nothing is left of it), empty: it did not."""
+    command = _restore(_IPV6)
+    done = _execute(command, script)
+    if not done.returncode:
+        return ""
+    _remove_chains(_IPV6)  # one table may have taken them before another refused
+    return f"{command[0]}: {_said(done.stderr)}"
 
 
 def cleanup() -> bool:
@@ -98,13 +137,15 @@ def cleanup() -> bool:
 
 def remove_chains() -> bool:
     """Remove the iptables chains, so that no packet is queued any more; True: there were some."""
-    found = False
-    for family, restore in zip(_FAMILIES, _RESTORE, strict=True):
-        script = kernel_rules.removal_script(_run((f"ip{family}tables-save",), ""))
-        if script:
-            found = True
-            _run(restore, script)
-    return found
+    families = (_IPV4,) if _ipv6_missing() else (_IPV4, _IPV6)
+    return any([_remove_chains(family) for family in families])
+
+
+def _remove_chains(family: str) -> bool:
+    script = kernel_rules.removal_script(_run((f"ip{family}tables-save",), ""))
+    if script:
+        _run(_restore(family), script)
+    return bool(script)
 
 
 def remove_table() -> bool:
@@ -129,14 +170,18 @@ def _located_command(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _run(command: tuple[str, ...], script: str) -> str:
+    done = _execute(command, script)
+    _check(command, done.returncode, done.stderr)
+    return done.stdout.decode(errors="replace")
+
+
+def _execute(command: tuple[str, ...], script: str) -> subprocess.CompletedProcess[bytes]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             _located_command(command), input=script.encode(), capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise KernelError(f"{command[0]}: no answer within {_SECONDS:.0f} s") from error
-    _check(command, done.returncode, done.stderr)
-    return done.stdout.decode(errors="replace")
 
 
 async def _run_async(command: tuple[str, ...], script: str) -> None:
@@ -160,7 +205,11 @@ async def _run_async(command: tuple[str, ...], script: str) -> None:
 def _check(command: tuple[str, ...], status: int, stderr: bytes) -> None:
     if not status:
         return
-    text = " ".join(stderr.decode(errors="replace").split())
+    text = _said(stderr)
     if "not permitted" in text or "ermission denied" in text or "must be root" in text:
         raise UsageError(f"{command[0]}: not permitted; run as root, in a user namespace, or with NET_ADMIN")
     raise KernelError(f"{' '.join(command)} failed (exit {status}): {text}")
+
+
+def _said(stderr: bytes) -> str:
+    return " ".join(stderr.decode(errors="replace").split())

@@ -16,6 +16,19 @@ import pytest
 from tests.lab.censor_network import Network, echo, in_network, tools_environment
 
 SIDEDOOR = (sys.executable, "-m", "sidedoor")
+# As a kernel that was booted with ipv6.disable=1 answers.
+_REFUSE_IPV6 = """
+import errno, os, socket, sys
+class Socket(socket.socket):
+    def __init__(self, family=-1, *arguments, **options):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        super().__init__(family, *arguments, **options)
+socket.socket = Socket
+from sidedoor.cli import main
+main()
+"""
+WITHOUT_IPV6 = (sys.executable, "-c", _REFUSE_IPV6)
 RULES = """[censor]
 fail = "{fail}"
 [[rule]]
@@ -57,11 +70,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(network: Network, *, fail: str = "open", domain: str = "messenger.example") -> AsyncIterator[Running]:
+async def running(
+    network: Network, *, fail: str = "open", domain: str = "messenger.example", command: tuple[str, ...] = SIDEDOOR
+) -> AsyncIterator[Running]:
     path = network.folder / "rules.toml"
     path.write_text(RULES.format(fail=fail, domain=domain))
     process = await asyncio.create_subprocess_exec(
-        *SIDEDOOR, "censor", "run", "--rules", str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *command, "censor", "run", "--rules", str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         censor = Running(process)
@@ -158,6 +173,21 @@ async def test_a_successor_takes_over(network: Network) -> None:
             await network.fetch("messenger.example")
         flow[1].close()
         assert await censor.end(signal.SIGTERM) == 0
+    assert "sidedoor" not in kernel_state().lower()
+
+
+@in_network
+async def test_a_host_without_ipv6_is_censored_on_ipv4(network: Network) -> None:
+    async with running(network, command=WITHOUT_IPV6) as censor:
+        line = (await censor.stderr.readline()).decode()
+        assert "IPv4 only" in line
+        assert "this host has no IPv6" in line
+        assert "SIDEDOOR" not in await network.kernel("ip6tables-save")
+        with pytest.raises(ConnectionResetError):
+            await network.fetch("messenger.example")
+        assert await network.fetch("innocent.example") == b"hello\n"
+        assert await censor.end(signal.SIGTERM) == 0
+        assert await censor.stderr.read() == b""
     assert "sidedoor" not in kernel_state().lower()
 
 

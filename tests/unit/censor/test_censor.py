@@ -99,6 +99,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     class FakeKernel:
         def __init__(self, log_group: int) -> None:
             self._rules: tuple[Rule, ...] = ()
+            self.ipv6_missing = "not found: ip6tables"
 
         def install(self, head: HeadRules) -> None:
             if world.refuse:
@@ -154,7 +155,8 @@ def packet(id_: int, payload: bytes = HELLO) -> QueuedPacket:
 
 
 async def test_life(world: World) -> None:
-    async with censor(world):
+    async with censor(world) as running:
+        assert running.ipv6_missing == "not found: ip6tables"
         assert world.names() == [("censor_ready", None)]
         world.queued = [packet(id_) for id_ in range(1, 101)]
     # What waits when nothing is queued any more is answered before the kernel drops it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Any
 
@@ -16,9 +17,12 @@ class FakeRawSocket:
 
     made: dict[int, FakeRawSocket]
     refuse: type[OSError] | None = None
+    families: tuple[int, ...] = (socket.AF_INET, socket.AF_INET6)
 
     def __init__(self, family: int, kind: int, protocol: int) -> None:
         assert (kind, protocol) == (socket.SOCK_RAW, socket.IPPROTO_RAW)
+        if family not in FakeRawSocket.families:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         self.sent: list[tuple[bytes, Any]] = []
         self.options: list[tuple[int, int, int]] = []
         self.closed = False
@@ -44,6 +48,7 @@ class FakeRawSocket:
 @pytest.fixture(autouse=True)
 def raw_sockets(monkeypatch: pytest.MonkeyPatch) -> type[FakeRawSocket]:
     FakeRawSocket.made, FakeRawSocket.refuse = {}, None
+    FakeRawSocket.families = (socket.AF_INET, socket.AF_INET6)
     monkeypatch.setattr("censor.injection.socket.socket", FakeRawSocket)
     return FakeRawSocket
 
@@ -65,6 +70,16 @@ def test_refused_packets_are_counted() -> None:
     injector = Injector()
     injector.send(b"\x45" + bytes(19) + b"refused")
     assert injector.failed == 1
+
+
+def test_a_host_without_ipv6(raw_sockets: type[FakeRawSocket]) -> None:
+    raw_sockets.families = (socket.AF_INET,)
+    injector = Injector()
+    injector.send(b"\x45" + bytes(19))
+    assert (list(raw_sockets.made), injector.failed) == ([socket.AF_INET], 0)
+    raw_sockets.families = ()
+    with pytest.raises(OSError, match="family"):
+        Injector()
 
 
 @pytest.mark.parametrize(("refusal", "raised"), [(PermissionError, UsageError), (OSError, OSError)])

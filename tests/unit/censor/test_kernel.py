@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,42 @@ def test_install_removes_a_predecessors_rules(tools: Tools) -> None:
     said = tools.said()
     assert said.index("-X SIDEDOOR-OUTPUT") < said.index("delete table") < said.index("-A SIDEDOOR-FORWARD")
     assert said.count("-I FORWARD -j SIDEDOOR-FORWARD") == 2
+
+
+async def test_a_host_without_ipv6(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    subject = Kernel(9)
+    subject.install(HEAD)
+    assert subject.ipv6_missing == ""
+    monkeypatch.setattr(socket, "socket", refuse)
+    tools.said()
+    subject.install(HEAD)
+    await subject.set_head(HEAD)
+    assert subject.ipv6_missing == "this host has no IPv6 (Address family not supported by protocol)"
+    said = tools.said()
+    assert said.count("# iptables-restore") == 2
+    assert "ip6tables" not in said
+
+
+async def test_a_host_without_the_programs_for_ipv6(tools: Tools) -> None:
+    (tools.folder / "ip6tables-save").unlink()
+    subject = Kernel(9)
+    subject.install(HEAD)
+    assert subject.ipv6_missing == "not found: ip6tables-save"
+    assert not kernel.cleanup()
+    assert "ip6tables" not in tools.said()
+
+
+async def test_a_kernel_without_ip6tables(tools: Tools) -> None:
+    tools.make("ip6tables-restore", "echo \"can't initialize table 'mangle'\" >&2; exit 3")
+    subject = Kernel(9)
+    subject.install(HEAD)
+    assert subject.ipv6_missing == "ip6tables-restore: can't initialize table 'mangle'"
+    assert tools.said().splitlines()[-1] == "# ip6tables-save "  # whether a part of it was taken
+    await subject.set_head(HEAD)
+    assert "ip6tables" not in tools.said()
 
 
 def test_cleanup_says_whether_there_was_anything(tools: Tools) -> None:
