@@ -13,14 +13,19 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.doctor import docker_problems, netns_problems
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRED = frozenset(filter(None, os.environ.get("SIDEDOOR_REQUIRE", "").replace(" ", "").split(",")))
 
+# No property is timed: on a busy machine an example may take longer than the 200 ms that are the default limit.
+settings.register_profile("untimed", deadline=None)
+
 
 def pytest_configure() -> None:
+    settings.load_profile("untimed")
     if unknown := REQUIRED - _PROBLEMS.keys():
         raise pytest.UsageError(f"SIDEDOOR_REQUIRE: unknown: {', '.join(sorted(unknown))}; known: netns, docker")
 
