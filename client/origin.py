@@ -23,7 +23,7 @@ HEARTBEAT_SECONDS = 30.0
 """WebSocket pings to each end, which find connections whose other end has gone without a word."""
 USER_TIMEOUT_MILLISECONDS = 10_000
 """TCP_USER_TIMEOUT (RFC 5482): how long unacknowledged data may hang before the connection is given up.
-Short, since nothing is lost by it, and since a client that went on by another path answers late segments with RSTs."""
+Short, since nothing is lost by it: a client that went on by another path does not answer on the old one any more."""
 GREETING = "This is the messenger's origin. It is up.\n"
 
 

@@ -39,6 +39,7 @@ from client.policies.sidedoor import Sidedoor
 from client.routes import Attempt, DialError
 from client.routes.catalogue import make_routes
 from client.routes.connection import Connection
+from client.routes.quiet import QuietPorts
 from client.settings import SenderSettings
 from sidedoor.events import Emit
 
@@ -67,6 +68,7 @@ class Sender:
         self._settings = settings
         self._emit = emit
         self._routes = make_routes(settings, settings.routes)
+        self._quiet = QuietPorts()
         self._policy = Sidedoor(list(self._routes), settings.policy)
         self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
         self._session = secrets.randbits(63)
@@ -124,6 +126,7 @@ class Sender:
                 self._stopping = True
                 if self._timer is not None:
                     self._timer.cancel()
+                self._quiet.close()
 
     # -- between policy and lines
 
@@ -182,11 +185,18 @@ class Sender:
         self._control(line, Hello(self._settings.name))
 
     def _abort(self, line: _Line) -> None:
+        self._keep_quiet(line)
         if line.connection is not None:
             line.connection.abort()
         assert line.task is not None
         line.task.cancel()
         self._forget(line)
+
+    def _keep_quiet(self, line: _Line) -> None:
+        """Nothing that still arrives for the line's sockets is to be answered."""
+        if not self._stopping:
+            for local in line.attempt.locals:
+                self._quiet.hold(local)
 
     def _forget(self, line: _Line) -> None:
         """The line is of no more use: its messages without an ack go out again by the line in use."""
@@ -211,6 +221,7 @@ class Sender:
         try:
             connection = await self._routes[line.route].dial(line.attempt)
         except DialError as error:
+            self._keep_quiet(line)
             self._emit("route_failed", route=line.route, stage=error.stage, failure=error.failure)
             self._end(line, DialFailed(line.number, error.stage, error.failure))
             return

@@ -78,6 +78,7 @@ async def _connect(address: str, port: int, attempt: Attempt) -> socket.socket |
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _take_port(sock)
         # The first call gives the socket its port, which is worth knowing even if no SYN is ever answered; the second,
         # in sock_connect, finds the connection in progress and waits for it (connect(2), EALREADY).
         if sock.connect_ex((address, port)) in (0, errno.EINPROGRESS):
@@ -91,6 +92,14 @@ async def _connect(address: str, port: int, attempt: Attempt) -> socket.socket |
         sock.close()
         raise
     return sock
+
+
+def _take_port(sock: socket.socket) -> None:
+    """A port that no other socket shares, and that a listener may have beside this one (`client.routes.quiet`)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("", 0))
 
 
 def _note(sock: socket.socket, attempt: Attempt) -> None:
