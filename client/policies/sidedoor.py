@@ -50,13 +50,14 @@ GRACES = 3
 
 @dataclass(slots=True)
 class Link:
-    """One connection. `evidence` is None until it is established."""
+    """One connection. `evidence` is None until it is established; `announced`: a candidate reported as a probe."""
 
     number: int
     route: str
     role: Role
     dialed_at: float
     evidence: Evidence | None = None
+    announced: bool = False
 
 
 class Sidedoor:
@@ -133,6 +134,7 @@ class Sidedoor:
 
     def _established(self, link: Link, now: float) -> None:
         link.evidence = Evidence(self._rtt[link.route], heard_at=now)
+        self._report_end(link, None)
         if link.role == "candidate" or (link.role == "spare" and self._candidates is not None):
             self._carry(link, now)
             return
@@ -164,6 +166,7 @@ class Sidedoor:
     def _gone(self, link: Link, reason: str, failure: str, now: float) -> None:
         """A connection or a dial has ended by itself, or was given up because it answers no more."""
         self._links.pop(link.number, None)
+        self._report_end(link, failure)
         if link.role == "carrier":
             self._path_failed(reason, now)
         elif link.role == "candidate":
@@ -180,6 +183,7 @@ class Sidedoor:
             self._out.append(ProbeEnded(link.number, link.route, failure))
 
     def _drop(self, link: Link, command: Abort | Close) -> None:
+        self._report_end(link, "interrupted")
         del self._links[link.number]
         self._out.append(command)
 
@@ -248,12 +252,24 @@ class Sidedoor:
                     spare.role = "candidate"  # Its dial has begun already.
                     break
             else:
-                self._dial(route, "candidate", now)
+                self._announce(self._dial(route, "candidate", now))
             self._dial_at = now + self._settings.stagger_seconds
         elif not self._with_role("candidate"):
             self._candidates.extend(self._allowed(self._routes))
             self._dial_at = now + self._backoff
             self._backoff = min(2 * self._backoff, self._settings.most_backoff_seconds)
+
+    def _announce(self, link: Link) -> None:
+        """The direct path as the last resort, though it is known to be bad: a deliberate attempt, reported as such."""
+        if link.route == DIRECT and self._proxies and (self._path != DIRECT or self._path_bad):
+            link.announced = True
+            self._out.append(ProbeStarted(link.number, DIRECT))
+
+    def _report_end(self, link: Link, failure: str | None) -> None:
+        """The end of an announced attempt, once: it stands (None), has failed, or is given up."""
+        if link.announced:
+            link.announced = False
+            self._out.append(ProbeEnded(link.number, link.route, failure))
 
     def _allowed(self, routes: Sequence[str]) -> list[str]:
         burnt = self._settings.probe_direct == "never" and (self._path != DIRECT or self._path_bad)

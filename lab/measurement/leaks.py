@@ -15,12 +15,14 @@ from typing import NamedTuple
 import msgspec
 
 from lab.measurement.episodes import Event
-from lab.measurement.packets import SYN, UDP, Endpoint, Packet
+from lab.measurement.packets import ACK, FIN, PSH, RST, SYN, UDP, Endpoint, Packet
 
 GRACE_SECONDS = 1.0
 EXAMPLES = 5
 # A probe is announced by its own process: a packet may be seen this much before or after the announcement.
 _SLACK_SECONDS = 0.05
+
+_FLAG_NAMES = {"SYN": SYN, "FIN": FIN, "RST": RST, "PSH": PSH, "ACK": ACK}
 
 Flow = tuple[Endpoint, Endpoint]
 
@@ -154,6 +156,8 @@ def _text(endpoint: Endpoint) -> str:
 
 
 def _describe(packet: Packet) -> str:
-    kind = "udp" if packet.protocol == UDP else "tcp"
-    flow = f"{kind} {_text(packet.source)} > {_text(packet.destination)}"
-    return f"{packet.t:.3f} s: {flow}, {packet.wire_bytes} bytes, flags {packet.flags:#04x}"
+    flow = f"{_text(packet.source)} > {_text(packet.destination)}"
+    if packet.protocol == UDP:
+        return f"{packet.t:.3f} s: udp {flow}, {packet.wire_bytes} bytes"
+    flags = ", ".join(name for name, bit in _FLAG_NAMES.items() if packet.flags & bit) or "no flag"
+    return f"{packet.t:.3f} s: tcp {flow}, {packet.wire_bytes} bytes, {flags}"

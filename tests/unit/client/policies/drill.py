@@ -106,6 +106,10 @@ class Drill:
     def last(self, kind: type[Command]) -> Command:
         return next(found for _, found in reversed(self.log) if isinstance(found, kind))
 
+    def last_dialed(self, route: str) -> int:
+        """The number of the newest connection dialed by this route."""
+        return max(found.connection for _, found in self.log if isinstance(found, Dial) and found.route == route)
+
     @property
     def route(self) -> str | None:
         return None if self.in_use is None else self.lines[self.in_use].route

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from client.policies import Abort, Close, Dial, PathBad, Ping, ProbeEnded, ProbeStarted, Use
@@ -153,6 +153,47 @@ def test_without_a_proxy_the_direct_path_is_dialed_again() -> None:
     assert not made.times(ProbeStarted)
 
 
+def last_resort() -> Drill:
+    """Everything is blocked, and the direct path has been dialed again."""
+    made = healthy(SidedoorSettings(standby="cold", probe_direct="periodic"))
+    for path in made.paths.values():
+        path.blocked = "refuse"
+    made.reset()
+    while not made.times(ProbeStarted):
+        made.run(0.01)
+    return made
+
+
+def test_the_direct_path_as_the_last_resort_is_an_announced_attempt() -> None:
+    made = last_resort()
+    made.run(20)
+    assert len(made.times(Dial, "direct")) - 1 == len(made.times(ProbeStarted)) == len(made.times(ProbeEnded, "direct"))
+    assert made.last(ProbeEnded) == ProbeEnded(made.last_dialed("direct"), "direct", "connection_refused")
+
+
+def test_a_last_resort_that_stands_is_announced_as_a_success_before_it_is_used() -> None:
+    made = last_resort()
+    made.paths["direct"].blocked = ""
+    made.run(20)
+    assert made.route == "direct"
+    number = made.in_use
+    assert number is not None
+    commands = [command for _, command in made.log]
+    assert commands.index(ProbeEnded(number, "direct", None)) + 1 == commands.index(Use(number, "direct"))
+
+
+def test_a_last_resort_that_is_given_up_is_announced_as_interrupted() -> None:
+    made = last_resort()
+    made.paths["direct"].blocked = "drop"
+    made.paths["proxy1"].blocked = ""
+    made.run(10)
+    assert made.route == "proxy1"
+    used = made.times(Use, "proxy1")[0]
+    at_the_switch = [command for time, command in made.log if time == used]
+    number = max(command.connection for command in at_the_switch if isinstance(command, ProbeEnded))
+    assert at_the_switch[-2:] == [ProbeEnded(number, "direct", "interrupted"), Abort(number)]
+
+
 # -- the start
 
 
@@ -243,6 +284,7 @@ def test_a_machine_that_is_always_late_still_gets_its_verdict() -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=0, rtt=0.1875, jitter=0.046875, standby=COLD)
 @given(
     seed=st.integers(0, 2**32),
     rtt=st.floats(0.005, 0.2),

@@ -42,7 +42,12 @@ def test_only_the_time_on_the_proxy_counts_after_a_grace_of_a_second() -> None:
     found = leaks(frames)
     assert found.packets == 2
     assert found.capture_dropped == 0
-    assert found.examples[0] == "11.100 s: tcp 192.0.2.10:40000 > 203.0.113.10:443, 41 bytes, flags 0x18"
+    assert found.examples[0] == "11.100 s: tcp 192.0.2.10:40000 > 203.0.113.10:443, 41 bytes, PSH, ACK"
+
+
+def test_a_bare_header_says_so() -> None:
+    silent = tcp((CLIENT, 40000), (MESSENGER, 443), "", 1, 1)
+    assert leaks([(12.0, silent)]).examples == ["12.000 s: tcp 192.0.2.10:40000 > 203.0.113.10:443, 40 bytes, no flag"]
 
 
 def test_without_a_way_back_the_rest_of_the_run_counts() -> None:
