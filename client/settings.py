@@ -57,11 +57,14 @@ class ResolverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """How names become addresses on the client's side.
 
     `nameservers`: "ADDRESS" or "ADDRESS:PORT" (IPv6 then in brackets); empty: those of the host's resolv.conf.
-    `hosts`: names that need no query, as in /etc/hosts. `try_seconds` for each try, `total_seconds` for all of them.
+    `hosts`: names that need no query; `hosts_file`: a table of more of them (hosts(5)), None: no table. `localhost` and
+    names below it are the loopback addresses without any query (RFC 6761 section 6.3). `try_seconds` for each try,
+    `total_seconds` for all of them.
     """
 
     nameservers: tuple[str, ...] = ()
     hosts: dict[str, tuple[str, ...]] = {}
+    hosts_file: str | None = "/etc/hosts"
     try_seconds: float = 2.0
     total_seconds: float = 4.0
 

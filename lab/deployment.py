@@ -110,7 +110,9 @@ class Deployment:
         """The receiver, the sender and the bystander of run `number`."""
         ca_file = self._path(self.ca_file)
         origin = {"host": ORIGIN_NAME, "port": ORIGIN_PORT}
-        receiver = {"name": "receiver", "origin": origin, "ca_file": ca_file}
+        # On namespaces /etc/hosts is this machine's, which has no say in the lab: its DNS is asked for every name.
+        resolver = {"hosts_file": None}
+        receiver = {"name": "receiver", "origin": origin, "ca_file": ca_file, "resolver": resolver}
         sender = {
             "traffic": msgspec.to_builtins(scenario.traffic),
             "sender": {
@@ -118,6 +120,7 @@ class Deployment:
                 "peer": "receiver",
                 "origin": origin,
                 "ca_file": ca_file,
+                "resolver": resolver,
                 "routes": self._routes(),
                 "policy": msgspec.to_builtins(scenario.policy),
                 "keylog_file": self._path(self._output / "capture" / f"run{number}-tls.keylog"),

@@ -10,6 +10,7 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
+from client.routes.hosts import LOOPBACK, is_localhost, read_hosts
 from client.settings import ResolverSettings
 from sidedoor.settings import SettingsError
 
@@ -18,11 +19,13 @@ RESOLUTION_DELAY_SECONDS = 0.05
 
 
 class Resolver:
-    """Resolves A and AAAA side by side. Without `nameservers` it reads the host's resolv.conf anew for each name."""
+    """Resolves A and AAAA side by side. The table of hosts is read at the start, `resolv.conf`, where no `nameservers`
+    are given, anew for each name."""
 
     def __init__(self, settings: ResolverSettings) -> None:
         self._settings = settings
         self._nameservers = [_nameserver(text) for text in settings.nameservers]
+        self._hosts = read_hosts(settings.hosts_file)
 
     async def resolve(self, name: str) -> list[str]:
         """Addresses of `name`, families interleaved, IPv6 first (RFC 8305 section 4); an address literal as it is.
@@ -31,8 +34,8 @@ class Resolver:
         """
         if _is_address(name):
             return [name]
-        if name in self._settings.hosts:
-            return list(self._settings.hosts[name])
+        if known := self._known(name):
+            return known
         resolver = self._resolver()
         async with asyncio.TaskGroup() as group:
             queries = [
@@ -49,6 +52,15 @@ class Resolver:
         if not families:
             raise _worst([answer for answer in answers if isinstance(answer, dns.exception.DNSException)])
         return _interleave(*families)
+
+    def _known(self, name: str) -> list[str]:
+        """The addresses that need no query; none for names that do."""
+        if name in self._settings.hosts:
+            return list(self._settings.hosts[name])
+        if is_localhost(name):
+            return list(LOOPBACK)
+        addresses = self._hosts.get(name.lower().removesuffix("."), [])
+        return sorted(addresses, key=lambda address: ":" not in address)
 
     def _resolver(self) -> dns.asyncresolver.Resolver:
         resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)

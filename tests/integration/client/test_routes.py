@@ -329,6 +329,14 @@ async def test_names_that_lead_nowhere(answer: Answer, failure: str) -> None:
     assert caught.value.failure == failure
 
 
+async def test_localhost_and_the_hosts_own_table_come_before_dns(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("192.0.2.7 named.example\n2001:db8::7 named.example\n127.0.0.9 localhost\n")
+    nobody = ResolverSettings(nameservers=("127.0.0.1:9",), hosts_file=str(tmp_path / "hosts"))
+    resolver = Resolver(nobody)
+    assert await resolver.resolve("localhost") == await resolver.resolve("a.LOCALHOST.") == ["::1", "127.0.0.1"]
+    assert await resolver.resolve("Named.example") == ["2001:db8::7", "192.0.2.7"]
+
+
 @pytest.mark.parametrize("text", ["messenger.example", "127.0.0.1:x", "[::1]:", ""])
 def test_a_nameserver_that_is_no_address(text: str) -> None:
     with pytest.raises(SettingsError, match="expected ADDRESS"):
