@@ -14,11 +14,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.runtimes import attended, netns
+from lab.runtimes import attended, netns, netns_visit
 from sidedoor.api import Lab, state_folder, state_root
 from sidedoor.settings import UsageError
 
@@ -161,19 +161,22 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
         launcher.wait()
 
 
-def enter(lab: Lab, runtime: str, host: str, ca_file: str) -> tuple[list[str], dict[str, str]]:
-    """What to put in front of a command to run it on `host`, and its environment. Raises UsageError."""
+def execute(lab: Lab, runtime: str, host: str, command: Sequence[str], ca_file: str) -> int:
+    """Run `command` on `host`, with this process's terminal; its exit status, 128 + N for signal N. Raises UsageError.
+
+    Signals that reach this process reach the command; should this process be killed, so is the command.
+    """
     if runtime == "attended":
         raise UsageError(f"{host} was made by somebody else, who has the way in: docker compose exec {host} COMMAND")
     if runtime == "docker":
         from lab.runtimes import docker
 
-        return docker.enter_command(lab.name, host), dict(os.environ)
+        os.execvp("docker", [*docker.enter_command(lab.name, host), *command])
     pid = _alive(lab.folder)
     if pid is None:
         raise UsageError(f"lab {lab.name} is not up any more; sidedoor lab clean removes what it left")
     trust = {name: ca_file for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
-    return netns.enter_command(pid, host), os.environ | {"PATH": netns.search_path()} | trust
+    return netns_visit.execute(pid, host, command, os.environ | {"PATH": netns.search_path()} | trust)
 
 
 def stop(lab: Lab) -> None:
@@ -194,6 +197,11 @@ def stop(lab: Lab) -> None:
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_name(f"{folder.name}.log").unlink(missing_ok=True)
+
+
+def up() -> list[str]:
+    """The names of all labs of this user that are up, runs among them."""
+    return [folder.name for folder in sorted(state_root().glob("*/")) if _alive(folder) is not None]
 
 
 def clean() -> Iterator[str]:

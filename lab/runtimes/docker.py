@@ -300,7 +300,8 @@ def enter_command(lab: str, host: str) -> list[str]:
     terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
     ca_file = STATE_IN_HOSTS / "ca.pem"
     trust = [f"--env={name}={ca_file}" for name in TRUST_VARIABLES]
-    return ["docker", "exec", *terminal, *trust, f"sidedoor-{lab}-{host}"]
+    found = f'command -v "$0" >/dev/null || {{ echo "sidedoor: host {host} has no program \'$0\'" >&2; exit 127; }}'
+    return ["docker", "exec", *terminal, *trust, f"sidedoor-{lab}-{host}", "sh", "-c", f'{found}; exec "$0" "$@"']
 
 
 def remove(client: docker.DockerClient, lab: str) -> None:

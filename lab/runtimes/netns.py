@@ -3,7 +3,7 @@
 - `launch` (outside) re-executes the lab under `unshare`: its own network, mount and PID namespaces, plus a user
   namespace for an ordinary user. Killing that process, even by SIGKILL, leaves nothing behind.
 - `NetnsRuntime` (inside, in the supervisor) asks the lab's init to fork roles into hosts.
-- `host_process` (outside again) finds a host's process, so that `nsenter` can put any program there.
+- `host_process` (outside again) finds a host's process, so that `lab.runtimes.netns_visit` can put any program there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.runtimes.linux import die_with_parent
 from lab.topology import Topology
 from sidedoor.settings import UsageError
 
-_NEEDED = ("unshare", "nsenter", "nft", "iptables", "ip6tables")
+_NEEDED = ("unshare", "nft", "iptables", "ip6tables")
 
 
 def search_path() -> str:
@@ -179,16 +179,6 @@ def host_process(launcher: int, host: str) -> int:
                 if _name(child) == f"sd@{host}"[:15]:
                     return child
     raise UsageError(f"the lab has no host {host} (any more)")
-
-
-def enter_command(launcher: int, host: str) -> list[str]:
-    """What to put in front of a command line to run it on `host`, from outside the lab. Raises UsageError."""
-    pid = host_process(launcher, host)
-    user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-    nsenter = shutil.which("nsenter", path=search_path()) or "nsenter"
-    command = [nsenter, "--target", str(pid), *user, "--net", "--uts", "--mount", "--pid", "--"]
-    # nsenter starts in the root folder of the namespace; go back to where the user is.
-    return [*command, "/bin/sh", "-c", 'cd "$0" && exec "$@"', os.getcwd()]
 
 
 def _children(pid: int) -> list[int]:

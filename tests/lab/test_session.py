@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +116,36 @@ def test_exec_passes_the_status_on_and_names_the_hosts(lab: Lab) -> None:
     unknown = sidedoor("lab", "exec", "--name", NAME, "nowhere", "--", "true")
     assert unknown.returncode == 2
     assert "client" in unknown.stderr
+
+
+def test_a_program_that_is_not_there(lab: Lab) -> None:
+    done = sidedoor("lab", "exec", "--name", NAME, "client", "--", "nosuchprog")
+    assert (done.returncode, done.stdout) == (127, "")
+    assert done.stderr == "sidedoor: host client has no program 'nosuchprog'\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_program_ends_with_the_command_that_ran_it(lab: Lab, number: signal.Signals) -> None:
+    if lab.status()["runtime"] == "docker":
+        pytest.skip("docker exec: the engine leaves a program running whose terminal has gone")
+    command = [sys.executable, "-m", "sidedoor", "lab", "exec", "--name", NAME, "client", "--"]
+    process = subprocess.Popen([*command, "sh", "-c", "echo here; exec sleep 83831"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"here\n"
+        process.send_signal(number)
+        assert process.wait(20) in (-number, 128 + number)
+    deadline = time.monotonic() + 10
+    while sidedoor("lab", "exec", "--name", NAME, "client", "--", "pgrep", "-f", "sleep 8383[1]").returncode == 0:
+        assert time.monotonic() < deadline
+
+
+def test_hints_are_for_this_lab(lab: Lab) -> None:
+    assert f"sidedoor lab exec --name {NAME} client -- curl" in sidedoor("lab", "status", "--name", NAME).stdout
+    other = sidedoor("lab", "down", "--name", "other")
+    assert other.returncode == 2
+    assert NAME in other.stderr
+    assert NAME in sidedoor("lab", "status", "--all").stdout
 
 
 def test_status_for_programs(lab: Lab) -> None:

@@ -40,6 +40,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "lab/roles/web.py": "tests/lab/test_quickstart.py",
     "lab/runtimes/netns_host.py": "tests/lab/test_quickstart.py",
     "lab/runtimes/netns_init.py": "tests/lab/test_quickstart.py",
+    "lab/runtimes/netns_visit.py": "tests/integration/lab/test_netns_visit.py",
     "lab/session.py": "tests/lab/test_session.py",
     "lab/supervisor.py": "tests/integration/lab/test_supervisor.py",
     "proxy/cli.py": "tests/integration/proxy/test_cli.py",

@@ -139,6 +139,13 @@ def test_clean_removes_dead_labs_only(root: Path) -> None:
     assert alive.is_dir()
 
 
+def test_labs_that_are_up() -> None:
+    assert instance.up() == []
+    folder_with("dead", {"launcher": DEAD_PID, "started": 5})
+    folder_with("alive", me())
+    assert instance.up() == ["alive"]
+
+
 def test_clean_where_there_never_was_a_lab() -> None:
     assert list(instance.clean()) == []
 
@@ -149,16 +156,27 @@ def test_start_where_one_is_up() -> None:
         instance.start("mine", "netns", {})
 
 
-def test_enter_a_lab_that_has_gone() -> None:
+def test_a_program_in_a_lab_that_has_gone() -> None:
     lab = api.Lab(folder_with("mine", {"launcher": DEAD_PID, "started": 5}))
     with pytest.raises(UsageError, match=r"lab mine is not up any more; sidedoor lab clean removes"):
-        instance.enter(lab, "netns", "client", "/ca.pem")
+        instance.execute(lab, "netns", "client", ["true"], "/ca.pem")
 
 
-def test_enter_hosts_that_somebody_else_made() -> None:
+def test_a_program_on_hosts_that_somebody_else_made() -> None:
     lab = api.Lab(folder_with("mine", me()))
     with pytest.raises(UsageError, match="docker compose exec client COMMAND"):
-        instance.enter(lab, "attended", "client", "/ca.pem")
+        instance.execute(lab, "attended", "client", ["true"], "/ca.pem")
+
+
+def test_a_program_trusts_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(launcher: int, host: str, command: list[str], environment: dict[str, str]) -> int:
+        assert (launcher, host, command) == (os.getpid(), "client", ["curl"])
+        assert environment["CURL_CA_BUNDLE"] == environment["SSL_CERT_FILE"] == "/ca.pem"
+        assert environment["PATH"].endswith(":/usr/sbin:/sbin")
+        return 7
+
+    monkeypatch.setattr("lab.instance.netns_visit.execute", execute)
+    assert instance.execute(api.Lab(folder_with("mine", me())), "netns", "client", ["curl"], "/ca.pem") == 7
 
 
 def test_to_attend_is_to_be_a_lab_in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:

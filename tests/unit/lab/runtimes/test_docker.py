@@ -52,7 +52,7 @@ def test_enter_command(monkeypatch: pytest.MonkeyPatch) -> None:
     command = runtime.enter_command("mine", "client")
     assert command[:3] == ["docker", "exec", "--interactive"]
     assert "--env=SSL_CERT_FILE=/run/sidedoor/ca.pem" in command
-    assert command[-1] == "sidedoor-mine-client"
+    assert command[-4:-1] == ["sidedoor-mine-client", "sh", "-c"]
 
 
 class Engine:

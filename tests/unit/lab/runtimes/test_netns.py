@@ -127,19 +127,14 @@ def test_an_ordinary_user_gets_a_user_namespace(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_lab_that_is_not_there_has_no_hosts() -> None:
     with pytest.raises(UsageError, match="the lab has no host client"):
-        netns.enter_command(os.getpid(), "client")
+        netns.host_process(os.getpid(), "client")
 
 
-def test_the_way_into_a_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hosts_process(monkeypatch: pytest.MonkeyPatch) -> None:
     children = {1: [2], 2: [3], 3: [4, 5]}
     monkeypatch.setattr(netns, "_children", lambda pid: children.get(pid, []))
     monkeypatch.setattr(netns, "_name", lambda pid: {4: "sd@censor", 5: "sd@client"}.get(pid, ""))
-    monkeypatch.setattr("lab.runtimes.netns.os.geteuid", lambda: 1000)
-    monkeypatch.chdir(tmp_path)
     assert netns.host_process(1, "client") == 5
-    command = netns.enter_command(1, "client")
-    assert command[1:5] == ["--target", "5", "--user", "--preserve-credentials"]
-    assert command[-1] == str(tmp_path)
 
 
 def test_processes_that_have_gone_have_neither_name_nor_children() -> None:
