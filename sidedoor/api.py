@@ -30,8 +30,27 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 def state_root() -> Path:
-    """Where the labs of this user keep what they need while they run: one folder a lab."""
-    return Path(tempfile.gettempdir()) / f"sidedoor-{os.getuid()}"
+    """Where the labs of this user keep what they need while they run: one folder a lab.
+
+    In a user namespace (`unshare -r`) a user may be called 0 without being root, whose folder is not theirs: the
+    folder's name then says who they are outside, too.
+    """
+    inside = os.getuid()
+    outside = _outside(inside)
+    name = f"sidedoor-{inside}" if outside == inside else f"sidedoor-{inside}-of-{outside}"
+    return Path(tempfile.gettempdir()) / name
+
+
+def _outside(uid: int) -> int:
+    """What the user namespace around this one calls `uid` (user_namespaces(7)); `uid` itself where nothing says."""
+    try:
+        for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
+            first, first_outside, count = map(int, line.split())
+            if first <= uid < first + count:
+                return first_outside + uid - first
+    except (OSError, ValueError):
+        pass
+    return uid
 
 
 def state_folder(name: str) -> Path:
@@ -60,8 +79,23 @@ class Lab:
             lab.call("status")
         except OSError:
             option = "" if name == DEFAULT_NAME else f" --name {name}"
-            raise UsageError(f"no lab {name!r} is running; start one with: sidedoor lab up{option}") from None
+            others = ", ".join(other.name for other in cls.running())
+            hint = f" (running: {others}; --name chooses)" if others else ""
+            raise UsageError(f"no lab {name!r} is running{hint}; start one with: sidedoor lab up{option}") from None
         return lab
+
+    @classmethod
+    def running(cls) -> list[Lab]:
+        """The interactive labs of this user that answer, by name."""
+        found = []
+        for line in sorted(state_root().glob("*/lab.sock")):
+            lab = cls(line.parent)
+            try:
+                lab.call("status")
+            except (OSError, LabError, ValueError):
+                continue
+            found.append(lab)
+        return found
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:
         """One command, one answer. Raises LabError with the lab's reason, OSError where no lab listens."""

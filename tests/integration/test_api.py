@@ -68,6 +68,14 @@ def test_find_and_apply(lab: list[Answer]) -> None:
     ]
 
 
+def test_the_labs_that_run_are_named(lab: list[Answer], folder: Path) -> None:
+    (folder.parent / "gone").mkdir()
+    (folder.parent / "gone" / "lab.sock").touch()
+    lab.append(lambda call: line(ok=True, runtime="netns"))
+    with pytest.raises(UsageError, match=r"no lab 'default' is running \(running: mine; --name chooses\); start"):
+        Lab.find()
+
+
 def test_a_refusal_is_the_labs_own_words(lab: list[Answer]) -> None:
     lab.append(lambda call: line(ok=False, error="rules.toml: key `rules[0].nam` is unknown"))
     with pytest.raises(LabError, match=r"rules\[0\]\.nam"):

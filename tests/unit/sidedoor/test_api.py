@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidedoor.api import Lab, state_folder, state_root
+from sidedoor.api import Lab, _outside, state_folder, state_root
 from sidedoor.settings import UsageError
 
 
@@ -18,9 +18,30 @@ def _root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path))
 
 
-def test_one_folder_a_lab_in_one_folder_a_user(tmp_path: Path) -> None:
+def test_one_folder_a_lab_in_one_folder_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidedoor.api._outside", lambda uid: uid)
     assert state_root() == tmp_path / f"sidedoor-{os.getuid()}"
     assert state_folder("my-lab-2") == state_root() / "my-lab-2"
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "outside"),
+    [
+        ("         0          0 4294967295\n", 0),
+        ("         0       1001          1\n", 1001),
+        ("1000 0 1\n0 100000 1000\n", 100000),
+        ("1000 0 1\n", 0),
+        ("", 0),
+        ("nonsense\n", 0),
+    ],
+)
+def test_who_a_user_is_outside_of_the_user_namespace(
+    uid_map: str, outside: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: uid_map)
+    assert _outside(0) == outside
+    monkeypatch.setattr("sidedoor.api.os.getuid", lambda: 0)
+    assert state_root().name == ("sidedoor-0" if outside == 0 else f"sidedoor-0-of-{outside}")
 
 
 @pytest.mark.parametrize("name", ["", "-x", "Lab", "..", "a/b", "a" * 32, "a\n", "a b"])
