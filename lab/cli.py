@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from lab import instance, scenario
+from lab import instance, run_folder, scenario
 from lab.plan import ExperimentPlan, SessionPlan
 from lab.roles import ROLE_NAMES
 from sidedoor.api import DEFAULT_NAME, Lab, LabError
@@ -30,9 +28,15 @@ _runtime = click.option(
     help="Where the hosts live.",
 )
 _delay = click.option(
-    "--delay", "delay_seconds", type=click.FloatRange(0, 10), default=0.02, help="Of the wan, one way, in s."
+    "--delay",
+    "delay_seconds",
+    type=click.FloatRange(0, 10),
+    default=0.02,
+    show_default=True,
+    help="Of the wan, one way, in seconds.",
 )
 _name = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab, where several are up.")
+_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,8 +45,16 @@ def lab() -> None:
 
 
 @lab.command("list")
-def list_() -> None:
+@_json
+def list_(as_json: bool) -> None:
     """List the scenarios that come with Sidedoor."""
+    if as_json:
+        listed = [
+            {"name": name, "description": scenario.read_scenario(scenario.SHIPPED / name).description}
+            for name in scenario.shipped()
+        ]
+        click.echo(json.dumps(listed, indent=2))
+        return
     table = Table(box=None, header_style="bold")
     table.add_column("scenario")
     table.add_column("what it does")
@@ -54,7 +66,11 @@ def list_() -> None:
 @lab.command()
 @click.argument("scenario_name", metavar="SCENARIO")
 @_runtime
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/SCENARIO]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The run's folder.  [default: runs/NAME of the scenario's folder]",
+)
 @click.option("--seed", type=int, help="For every random choice; each repeat adds 1.  [default: drawn, and reported]")
 @click.option("--repeat", type=click.IntRange(1, 1000), help="How many runs.  [default: the scenario's]")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds for one run.  [default: the scenario's]")
@@ -70,50 +86,35 @@ def run(
 ) -> None:
     """Run SCENARIO (a name from `sidedoor lab list`, or a folder) and measure it.
 
+    Results that lie in the run's folder already are kept beside it, as FOLDER.previous.
+
     Exits with 0 when all that the scenario expects held, with 1 when something did not, with 2 when it could not be
     run as asked.
     """
     folder = scenario.find(scenario_name)
     loaded = scenario.load(folder, roles=ROLE_NAMES)
-    out = _run_folder(out or Path("runs") / loaded.name)
-    plan = ExperimentPlan(
-        scenario=str(folder),
-        out=str(out),
-        seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
-        repeat=repeat or loaded.repeat,
-        timeout_seconds=timeout,
-        json=as_json,
-    )
-    sys.exit(instance.run("lab.experiment:run", runtime, msgspec.to_builtins(plan), output=out))
-
-
-def _run_folder(path: Path) -> Path:
-    """An empty run folder at `path`; what an earlier run left there goes. Raises UsageError for any other folder."""
-    known = {"summary.json", "events.jsonl", "ooni.jsonl", "report.html", "capture", "logs"}
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        found = {entry.name: entry for entry in path.iterdir()}
-        strange = found.keys() - known
-        if not strange and "events.jsonl" not in found:  # every run that did anything has left its events
-            strange = {name for name, entry in found.items() if not entry.is_dir() or any(entry.iterdir())}
-        if strange:
-            raise UsageError(f"{path}: is not a run's folder ({sorted(strange)[0]} is in it); name another with --out")
-        for entry in found.values():
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        (path / "capture").mkdir()
-        (path / "logs").mkdir()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be made a run's folder: {error.strerror}; name another with --out") from error
-    return path.resolve()
+    with run_folder.opened(out or Path("runs") / folder.name) as into:
+        if into.moved:
+            click.echo(into.moved, err=True)
+        plan = ExperimentPlan(
+            scenario=str(folder),
+            out=str(into.path),
+            seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
+            repeat=repeat or loaded.repeat,
+            timeout_seconds=timeout,
+            json=as_json,
+        )
+        sys.exit(instance.run("lab.experiment:run", runtime, msgspec.to_builtins(plan), output=into.path))
 
 
 @lab.command("report")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--svg", type=click.Path(path_type=Path), help="Also save what is shown as a picture.")
-def report_(folder: Path, svg: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of the table.")
+def report_(folder: Path, svg: Path | None, as_json: bool) -> None:
     """Show the results in a run's FOLDER again."""
     from lab import report
-    from lab.measurement.summary import decode
+    from lab.measurement.summary import decode, encode
 
     file = folder / "summary.json"
     try:
@@ -122,7 +123,10 @@ def report_(folder: Path, svg: Path | None) -> None:
         raise UsageError(f"{file}: cannot be read: {error.strerror}; is {folder} a run's folder?") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"{file}: not a summary of this version: {error}") from error
-    Console().print(report.terminal_table(summary))
+    if as_json:
+        click.echo(encode(summary), nl=False)
+    else:
+        Console().print(report.terminal_table(summary))
     if svg:
         try:
             report.picture(summary, svg)
@@ -134,10 +138,11 @@ def report_(folder: Path, svg: Path | None) -> None:
 @_runtime
 @_name
 @_delay
-def up(runtime: str, name: str, delay_seconds: float) -> None:
+@_json
+def up(runtime: str, name: str, delay_seconds: float, as_json: bool) -> None:
     """Bring an interactive lab up and leave it running in the background."""
     started = instance.start(name, runtime, msgspec.to_builtins(SessionPlan(delay_seconds=delay_seconds)))
-    _show(started)
+    _show(started, as_json=as_json)
 
 
 @lab.command()
@@ -150,31 +155,41 @@ def attend(name: str, delay_seconds: float) -> None:
 
 @lab.command()
 @_name
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(name: str, as_json: bool) -> None:
+@click.option("--all", "all_", is_flag=True, help="Only name the labs that are up.")
+@_json
+def status(name: str, all_: bool, as_json: bool) -> None:
     """Show the hosts, names and rules of a running lab."""
-    running = Lab.find(name)
-    if as_json:
-        click.echo(json.dumps(running.status(), indent=2))
+    if not all_:
+        _show(Lab.find(name), as_json=as_json)
+    elif as_json:
+        click.echo(json.dumps([running.name for running in Lab.running()], indent=2))
     else:
-        _show(running)
+        for running in Lab.running():
+            click.echo(f"{running.name:<15} {running.status()['runtime']}")
 
 
-def _show(running: Lab) -> None:
+def _show(running: Lab, *, as_json: bool) -> None:
+    """A lab for a program, or for a person: short lines, so that no terminal has to break one."""
     state = running.status()
-    console = Console()
-    table = Table(title=f"lab {running.name} ({state['runtime']})", box=None, title_justify="left", header_style="bold")
-    table.add_column("host")
-    table.add_column("addresses")
+    if as_json:
+        click.echo(json.dumps({"name": running.name} | state, indent=2))
+        return
+    click.echo(f"lab {running.name} ({state['runtime']})")
     for host, addresses in state["hosts"].items():
-        table.add_row(host, "  ".join(addresses))
-    console.print(table)
-    console.print(f"origin   {state['origin']}   proxies   {', '.join(state['proxies'])}", highlight=False)
-    console.print(f"rules    {', '.join(state['rules']) or 'none'}", highlight=False)
-    enter = "docker compose exec client" if state["runtime"] == "attended" else "sidedoor lab exec client --"
-    console.print(f"try      {enter} curl https://messenger.example/", highlight=False)
-    if state["dead"]:
-        console.print(f"[red]dead     {', '.join(state['dead'])}[/red]")
+        for ipv4, ipv6 in zip(addresses[::2], addresses[1::2], strict=True):  # of one interface each
+            click.echo(f"  {host:<10} {ipv4:<13} {ipv6}")
+            host = ""
+    click.echo(f"origin   {state['origin']}")
+    for key in ("proxies", "rules", "dead"):
+        for number, item in enumerate(state[key]):
+            click.echo(f"{'' if number else key:<8} {item}")
+    if not state["rules"]:
+        click.echo("rules    none")
+    option = "" if running.name == DEFAULT_NAME else f" --name {running.name}"
+    enter = "docker compose exec client" if state["runtime"] == "attended" else f"sidedoor lab exec{option} client --"
+    click.echo(f"try      {enter} curl https://messenger.example/")
+    if state["runtime"] != "attended":
+        click.echo(f"end      sidedoor lab down{option}")
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -183,6 +198,9 @@ def _show(running: Lab) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
     """Run COMMAND on HOST of a running lab, with this terminal. The exit status is the command's.
+
+    127: HOST has no such program; 128 + N: signal N ended it. Signals are passed on to the command, which ends at the
+    latest when this does.
 
     curl, OpenSSL and Python trust the lab's certificates there.
     """
@@ -194,8 +212,7 @@ def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
     state = running.status()
     if host not in state["hosts"]:
         raise UsageError(f"the lab has no host {host!r}; it has {', '.join(state['hosts'])}")
-    prefix, environment = instance.enter(running, state["runtime"], host, state["ca_file"])
-    os.execvpe(prefix[0], [*prefix, *command], environment)
+    sys.exit(instance.execute(running, state["runtime"], host, command, state["ca_file"]))
 
 
 @contextlib.contextmanager
@@ -248,5 +265,8 @@ def down(name: str) -> None:
 @lab.command()
 def clean() -> None:
     """Remove what labs that were killed have left: their folders, containers and networks."""
-    for line in instance.clean():
+    removed = list(instance.clean())
+    for line in removed or ["nothing to clean"]:
         click.echo(line)
+    if up_ := instance.up():
+        click.echo(f"still up: {', '.join(up_)}")

@@ -6,6 +6,7 @@ beside the `scenario.toml`.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated
 
@@ -92,10 +93,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def find(name: str) -> Path:
-    """The folder of a shipped scenario's name, or of a path. Raises UsageError with the names that there are."""
-    for folder in (SHIPPED / name, Path(name)):
+    """The folder of a shipped scenario's name, or of a path (its scenario.toml's will do).
+
+    Raises UsageError with the nearest name that there is, or with all of them.
+    """
+    path = Path(name)
+    for folder in (SHIPPED / name, path.parent if path.name == "scenario.toml" else path):
         if (folder / "scenario.toml").is_file():
             return folder.resolve()
+    if near := difflib.get_close_matches(name, shipped(), n=1):
+        raise UsageError(f"no scenario {name!r}; did you mean {near[0]}?")
     raise UsageError(f"no scenario {name!r}: neither a folder with a scenario.toml nor one of {', '.join(shipped())}")
 
 

@@ -1,14 +1,16 @@
-"""What `sidedoor lab` does before a lab is started: usage, and the run's folder."""
+"""What `sidedoor lab` does before a lab is started, and what it says of one."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from lab import instance
-from lab.cli import _run_folder, lab
+from lab.cli import lab
+from lab.measurement.summary import Summary, encode
 from lab.scenario import shipped
 from sidedoor import api
 from sidedoor.settings import UsageError
@@ -40,62 +42,6 @@ def test_every_command_has_its_help(command: str) -> None:
     assert "Usage:" in result.output
 
 
-def test_a_new_run_folder(tmp_path: Path) -> None:
-    out = _run_folder(tmp_path / "runs" / "mine")
-    assert {path.name for path in out.iterdir()} == {"capture", "logs"}
-
-
-def test_what_an_earlier_run_left_goes(tmp_path: Path) -> None:
-    out = _run_folder(tmp_path / "mine")
-    for name in ("summary.json", "events.jsonl", "ooni.jsonl", "report.html", "capture/a.pcap", "logs/dns.log"):
-        (out / name).write_text("old")
-    assert _run_folder(out) == out
-    assert sorted(str(path.relative_to(out)) for path in out.rglob("*")) == ["capture", "logs"]
-
-
-def test_a_run_that_never_started_may_be_repeated(tmp_path: Path) -> None:
-    out = _run_folder(tmp_path / "mine")
-    assert _run_folder(out) == out
-
-
-@pytest.mark.parametrize("precious", ["thesis.tex", "logs/mail.log", "report.html"])
-def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, precious: str) -> None:
-    path = tmp_path / precious
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("mine")
-    with pytest.raises(UsageError, match=r"is not a run's folder \(.* is in it\); name another with --out"):
-        _run_folder(tmp_path)
-    assert path.read_text() == "mine"
-
-
-def test_one_strange_file_in_a_runs_folder_protects_all(tmp_path: Path) -> None:
-    out = _run_folder(tmp_path / "mine")
-    (out / "events.jsonl").write_text("old")
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"notes\.txt is in it"):
-        _run_folder(out)
-    assert (out / "events.jsonl").read_text() == "old"
-
-
-def test_where_a_link_leads_is_not_emptied(tmp_path: Path) -> None:
-    out = _run_folder(tmp_path / "mine")
-    (out / "events.jsonl").write_text("old")
-    (out / "logs").rmdir()
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "kept").write_text("mine")
-    (out / "logs").symlink_to(elsewhere)
-    _run_folder(out)
-    assert (elsewhere / "kept").exists()
-    assert not (out / "logs").is_symlink()
-
-
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file: cannot be made a run's folder: File exists; name another with --out"):
-        _run_folder(tmp_path / "file")
-
-
 def test_the_plan_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
@@ -111,8 +57,104 @@ def test_the_plan_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (arguments["seed"], arguments["repeat"], arguments["timeout_seconds"]) == (5, 2, None)
 
 
+def test_the_run_folder_is_called_after_the_scenarios_and_older_results_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(entry: str, runtime: str, arguments: dict[str, object], *, output: Path) -> int:
+        with pytest.raises(UsageError, match="runs/control: another run is writing to it"):
+            lab.main(["run", "control"], standalone_mode=False)
+        (output / "summary.json").touch()
+        (output / "events.jsonl").touch()
+        return 0
+
+    monkeypatch.setattr(instance, "run", run)
+    first, second = (CliRunner().invoke(lab, ["run", "control"]) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stderr == ""
+    assert "that were in runs/control are in runs/control.previous now" in second.stderr
+    assert (tmp_path / "runs/control.previous/summary.json").exists()
+
+
 def test_unknown_scenario() -> None:
     assert "no scenario 'nosuch'" in refusal("run", "nosuch")
+
+
+def test_what_is_listed_is_there_for_programs_too() -> None:
+    listed = json.loads(CliRunner().invoke(lab, ["list", "--json"]).output)
+    assert [each["name"] for each in listed] == shipped()
+    assert all(each["description"] for each in listed)
+
+
+def test_a_report_for_programs(tmp_path: Path) -> None:
+    text = encode(Summary(scenario="mine", runtime="netns", seed=1))
+    (tmp_path / "summary.json").write_bytes(text)
+    assert CliRunner().invoke(lab, ["report", str(tmp_path), "--json"]).output.encode() == text
+
+
+def test_the_delay_is_known() -> None:
+    assert "default: 0.02" in CliRunner().invoke(lab, ["up", "--help"]).output
+
+
+STATE = {
+    "runtime": "netns",
+    "hosts": {"client": ["192.0.2.10", "2001:db8:1::10"], "wan": ["198.18.0.1", "2001:db8::1"] * 4},
+    "origin": "https://messenger.example:443/",
+    "proxies": ["198.51.100.11:1080", "198.51.100.12:1080"],
+    "rules": [],
+    "dead": ["web"],
+}
+
+
+@pytest.fixture
+def up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A lab "two" that is up, on paper."""
+    monkeypatch.setattr(api.Lab, "status", lambda self: STATE)
+    monkeypatch.setattr(api.Lab, "running", lambda: [api.Lab(tmp_path / "two")])
+    monkeypatch.setattr(instance, "start", lambda name, *_: api.Lab(tmp_path / name))
+
+
+@pytest.mark.usefixtures("up")
+def test_up_shows_an_item_a_line_and_how_to_go_on_with_this_lab() -> None:
+    lines = CliRunner().invoke(lab, ["up", "--name", "two"]).output.splitlines()
+    assert lines[0] == "lab two (netns)"
+    assert lines[1].split() == ["client", "192.0.2.10", "2001:db8:1::10"]
+    assert max(map(len, lines)) < 80
+    assert "try      sidedoor lab exec --name two client -- curl https://messenger.example/" in lines
+    assert "end      sidedoor lab down --name two" in lines
+    assert [line.split() for line in lines if "1080" in line or "web" in line] == [
+        ["proxies", "198.51.100.11:1080"],
+        ["198.51.100.12:1080"],
+        ["dead", "web"],
+    ]
+
+
+@pytest.mark.usefixtures("up")
+def test_up_for_programs() -> None:
+    assert json.loads(CliRunner().invoke(lab, ["up", "--name", "two", "--json"]).output) == {"name": "two"} | STATE
+
+
+@pytest.mark.usefixtures("up")
+def test_all_labs() -> None:
+    assert CliRunner().invoke(lab, ["status", "--all"]).output.split() == ["two", "netns"]
+    assert json.loads(CliRunner().invoke(lab, ["status", "--all", "--json"]).output) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("removed", "up_", "said"),
+    [
+        ([], [], ["nothing to clean"]),
+        (["removed /x"], [], ["removed /x"]),
+        ([], ["two", "run-7"], ["nothing to clean", "still up: two, run-7"]),
+    ],
+)
+def test_clean_says_what_it_did(
+    monkeypatch: pytest.MonkeyPatch, removed: list[str], up_: list[str], said: list[str]
+) -> None:
+    monkeypatch.setattr(instance, "clean", lambda: iter(removed))
+    monkeypatch.setattr(instance, "up", lambda: up_)
+    assert CliRunner().invoke(lab, ["clean"]).output.splitlines() == said
 
 
 @pytest.mark.usefixtures("no_lab")

@@ -56,8 +56,15 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_no_such_scenario_names_those_that_are_there() -> None:
-    with pytest.raises(UsageError, match=r"no scenario 'quikstart'.*control.*quickstart"):
+    with pytest.raises(UsageError, match=r"no scenario 'nosuch'.*control.*quickstart"):
+        find("nosuch")
+    with pytest.raises(UsageError, match=r"no scenario 'quikstart'; did you mean quickstart\?"):
         find("quikstart")
+
+
+def test_a_scenarios_file_stands_for_its_folder(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, HEAD)
+    assert find(str(folder / "scenario.toml")) == folder.resolve()
 
 
 MISTAKES = {
