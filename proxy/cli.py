@@ -8,6 +8,7 @@ import gc
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,7 +48,7 @@ FLOWS_PER_WORKER = 10**9
 @click.option(
     "--workers", metavar="N", type=click.IntRange(1), help="Processes that share the connections (Linux). Default: 1."
 )
-@click.option("--events", metavar="FILE", help="Write events as JSON lines to FILE (docs/events.md).")
+@click.option("--events", metavar="FILE", help="Write events as JSON lines to FILE; - is stdout.")
 @click.option("--verbose", is_flag=True, help="Log what happens to single clients, too.")
 def proxy(
     listen: tuple[str, ...],
@@ -144,7 +145,9 @@ def _read_user(option: str) -> tuple[str, str]:
     return name, text.split("\n", 1)[0].removesuffix("\r")
 
 
-def _open_events(path: str) -> BinaryIO:
+def _open_events(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    if path == "-":
+        return contextlib.nullcontext(sys.stdout.buffer)
     try:
         return open(path, "wb")
     except OSError as error:

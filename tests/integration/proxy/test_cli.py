@@ -70,6 +70,15 @@ def test_a_killed_proxy_resets_its_flows() -> None:
                     end.recv(1)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_events_on_stdout(workers: str) -> None:
+    with started("--events", "-", "--workers", workers) as (process, port):
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["addresses"] == [f"127.0.0.1:{port}"]
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
 def test_events_and_users(tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("secret\nnot this line\n")
