@@ -31,6 +31,9 @@ TURN_READS = 4
 TURN_SPLICES = 4
 TURN_BYTES = 1 << 22
 """The share of a bulk direction. Smaller ones cost more CPU, for its bytes are in the cache; larger make chat wait."""
+CHAT_TURN_BYTES = 1 << 17
+CHAT_SECONDS = 0.1
+"""The share, and for how long, once a small message has come through."""
 
 _READABLE = READ | READ_HANGUP | HANGUP | ERROR
 # After these a short read does not mean that the socket is empty: an end, an error or an urgent mark is behind it.
@@ -46,6 +49,8 @@ class Carrier(Protocol):
     pipes: PipePool
     view: memoryview
     """The buffer that all copies go through."""
+    chatted: float
+    """When small bytes were last moved, in the poller's time."""
 
     def half_closed(self, flow: Flow) -> None:
         """The first direction of `flow` has ended."""
@@ -208,7 +213,9 @@ class End:
             if self.bucket is not None:
                 self._measured(self.bucket)
             elif self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
-                self._splice(pipe, TURN_BYTES)
+                relay = self.flow.relay
+                chatty = relay.poller.now - relay.chatted < CHAT_SECONDS
+                self._splice(pipe, CHAT_TURN_BYTES if chatty else TURN_BYTES)
             else:
                 self._copy(TURN_READS, BUFFER_BYTES)
         except OSError:
@@ -245,7 +252,8 @@ class End:
 
     def _copy(self, reads: int, limit: int) -> None:
         """At most `reads` times `limit` bytes, with recv and send."""
-        view = self.flow.relay.view
+        relay = self.flow.relay
+        view = relay.view
         source, sink = self.sock, self.other.sock
         for _ in range(reads):
             try:
@@ -273,6 +281,7 @@ class End:
                     break
             elif size < limit:
                 self.large_reads = 0
+                relay.chatted = self.flow.last_active
             if size < limit and not self.read_on:
                 self.readable = False  # a short read has emptied the socket; the next byte is a new edge
                 return
