@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 LIFETIME = datetime.timedelta(days=30)
 """How long authority and leaves are valid, from a day before now, since clocks differ."""
@@ -45,11 +46,21 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where `write_self_signed` put things: the authority's certificate, the leaf's certificate and key."""
+    """Where the files of one folder are: the authority's certificate, the leaf's certificate and key."""
 
     ca: Path
     certificate: Path
     key: Path
+
+    @classmethod
+    def within(cls, folder: str | Path) -> CertificateFiles:
+        """`ca.pem`, `leaf.pem` and `leaf.key` of the folder, whether they exist or not."""
+        return cls(Path(folder) / "ca.pem", Path(folder) / "leaf.pem", Path(folder) / "leaf.key")
+
+    @property
+    def existing(self) -> list[Path]:
+        """Those that exist."""
+        return [path for path in (self.ca, self.certificate, self.key) if path.exists()]
 
 
 def make_authority(name: str = "Sidedoor lab authority") -> Authority:
@@ -91,18 +102,38 @@ def make_leaf(authority: Authority, names: Sequence[str]) -> Leaf:
 
 
 def write_self_signed(folder: str | Path, names: Sequence[str]) -> CertificateFiles:
-    """Make an authority and one leaf and write `ca.pem`, `leaf.pem` and `leaf.key` (mode 0600). Raises OSError."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make an authority and one leaf and write `ca.pem`, `leaf.pem` and `leaf.key` (mode 0600), over what is there.
+
+    Raises OSError, and ValueError without a name.
+    """
     authority = make_authority()
     leaf = make_leaf(authority, names)
-    files = CertificateFiles(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
+    files = CertificateFiles.within(folder)
+    files.ca.parent.mkdir(parents=True, exist_ok=True)
     files.ca.write_bytes(authority.pem)
     files.certificate.write_bytes(leaf.certificate_pem)
     files.key.unlink(missing_ok=True)
     with open(os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(leaf.key_pem)
     return files
+
+
+def check_self_signed(files: CertificateFiles, names: Sequence[str]) -> None:
+    """Raises ValueError, with the reason, if these files do not serve `names` now; OSError if one cannot be read."""
+    authority = x509.load_pem_x509_certificate(files.ca.read_bytes())
+    leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    if key.public_key() != leaf.public_key():
+        raise ValueError(f"{files.key.name} is not the key of {files.certificate.name}")
+    for certificate, path in ((authority, files.ca), (leaf, files.certificate)):
+        if certificate.not_valid_after_utc <= datetime.datetime.now(datetime.UTC):
+            raise ValueError(f"{path.name} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    builder = PolicyBuilder().store(Store([authority]))
+    for name in names:
+        try:
+            builder.build_server_verifier(_general_name(name)).verify(leaf, [])
+        except VerificationError as error:
+            raise ValueError(f"{files.certificate.name} is not good for {name}: {error}") from error
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
@@ -132,7 +163,7 @@ def _usage(*, digital_signature: bool, key_cert_sign: bool) -> x509.KeyUsage:
     )
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def _general_name(name: str) -> x509.DNSName | x509.IPAddress:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

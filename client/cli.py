@@ -1,32 +1,32 @@
-"""`sidedoor client`: an origin, a receiver, a sender. Messages on stdout, logs and events on stderr or in a file."""
+"""`sidedoor client`: an origin, a receiver, a sender. Messages on stdout, what becomes of the connection on stderr."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
-import msgspec
 
-from client.certificates import write_self_signed
+from client.certificates import CertificateFiles, check_self_signed, write_self_signed
 from client.messages import LIMIT_BYTES, Message
-from client.origin import parse_address, serve_origin
+from client.narration import Narrator
+from client.options import end_options, make_settings, proxy_route
+from client.origin import bind_all, serve_origin
 from client.receiver import run_receiver
 from client.sender import Sender
-from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings, Socks5Route
+from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings
+from client.standard_input import lines
 from sidedoor.events import Emit, EventWriter, discard
-from sidedoor.settings import SettingsError, UsageError, convert, read
+from sidedoor.settings import UsageError
 
 T = TypeVar("T")
 
 _config = click.option("--config", type=click.Path(), help="TOML file with the settings; options go over it.")
-_events = click.option("--events", type=click.Path(), help="Write events as JSON lines to this file, `-`: stderr.")
+_events = click.option("--events", type=click.Path(), help="Write events as JSON lines to this file, `-`: stdout.")
 _name = click.option("--name", help="This end's name.")
 _origin = click.option("--origin", metavar="HOST[:PORT]", help="The origin; the port is 443 if not given.")
 _ca_file = click.option("--ca-file", type=click.Path(), help="PEM of the authority to trust.")
@@ -47,7 +47,12 @@ def client() -> None:
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
 @click.option("--certificate", type=click.Path(), help="PEM file with the certificate chain.")
 @click.option("--key", type=click.Path(), help="PEM file with its key.")
-@click.option("--self-signed", type=click.Path(), metavar="DIR", help="Make authority, certificate and key in DIR.")
+@click.option(
+    "--self-signed",
+    type=click.Path(),
+    metavar="DIR",
+    help="Use ca.pem, leaf.pem and leaf.key in DIR; make them if none of them is there.",
+)
 @click.option("--host-name", multiple=True, help="With --self-signed: a name or address for the certificate.")
 def origin(
     config: str | None,
@@ -59,18 +64,34 @@ def origin(
     host_name: tuple[str, ...],
 ) -> None:
     """Serve the origin until interrupted."""
+    files = None
     if self_signed is not None:
-        certificate, key = _make_certificate(self_signed, host_name or ("localhost", "127.0.0.1", "::1"))
+        files = CertificateFiles.within(self_signed)
+        certificate, key = str(files.certificate), str(files.key)
     elif host_name:
         raise UsageError("--host-name names what --self-signed makes: give both or none")
-    settings = _settings(config, OriginSettings, {"listen": listen or None, "certificate": certificate, "key": key})
-    with _emitting("origin", events) as emit:
-        _run(serve_origin(settings, emit))
+    settings = make_settings(
+        config,
+        OriginSettings,
+        {"listen": listen or None, "certificate": certificate, "key": key},
+        hint="" if files else "; --self-signed DIR makes a certificate and its key",
+    )
+    with contextlib.ExitStack() as stack:
+        # Before any file is made: a busy port leaves everything as it is.
+        listeners = [stack.enter_context(sock) for sock in bind_all(settings.listen)]
+        if files is not None:
+            _have_certificate(files, host_name or ("localhost", "127.0.0.1", "::1"))
+        emit = _announcing(stack.enter_context(_emitting("origin", events)))
+        _run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
 
 
 @client.command()
 @_config
-@_events
+@click.option(
+    "--events",
+    type=click.Path(),
+    help="Write events as JSON lines to this file, `-`: stderr, since the messages are on stdout.",
+)
 @_name
 @_origin
 @_ca_file
@@ -83,9 +104,11 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
         sys.stdout.buffer.write(message.body + b"\n")
         sys.stdout.buffer.flush()
 
-    settings = _settings(config, ReceiverSettings, _end_options(resolve, options))
-    with _emitting("receiver", events) as emit:
-        _run(run_receiver(settings, emit, show=show))
+    settings = make_settings(config, ReceiverSettings, end_options(resolve, options))
+    with _emitting("receiver", events, to=sys.stderr) as emit:
+        narrator = Narrator(settings.origin, emit, _say)
+        receiving = run_receiver(settings, narrator, show=show, connected=narrator.connected)
+        _run(receiving, until_interrupted=True)
 
 
 @client.command()
@@ -114,20 +137,20 @@ def send(
     **options: str | None,
 ) -> None:
     """Send the lines of stdin, or --count messages; exit 0 when each was acknowledged, else 1."""
-    given = _end_options(resolve, options)
+    given = end_options(resolve, options)
     if proxy:
-        given["routes"] = (DirectRoute(), *(_proxy(text) for text in proxy))
-    settings = _settings(config, SenderSettings, given)
+        given["routes"] = (DirectRoute(), *(proxy_route(text) for text in proxy))
+    settings = make_settings(config, SenderSettings, given)
     with _emitting("client", events) as emit:
-        missing = _run(_send(Sender(settings, emit), count, interval, timeout))
+        narrator = Narrator(settings.origin, emit, _say)
+        missing = _run(_send(Sender(settings, narrator), count, interval, timeout))
     if missing is None:
         sys.exit(1)  # Terminated before everything was acknowledged.
     if missing:
-        click.echo(
-            f"sidedoor: {missing} messages to {settings.peer} are not acknowledged after {timeout:g} s; "
-            "is the receiver up, and does any route reach the origin? (--events - tells)",
-            err=True,
-        )
+        messages = "1 message" if missing == 1 else f"{missing} messages"
+        why = "; ".join(narrator.failures) or f"the origin was reached; is {settings.peer} receiving?"
+        are = "is" if missing == 1 else "are"
+        _say(f"{messages} to {settings.peer} {are} not acknowledged after {timeout:g} s: {why}")
         sys.exit(1)
 
 
@@ -136,8 +159,8 @@ async def _send(sender: Sender, count: int | None, interval: float, timeout: flo
     async with asyncio.TaskGroup() as group:
         running = group.create_task(sender.run(), name="sender")
         if count is None:
-            while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-                await _submit(sender, line.rstrip(b"\r\n"))
+            async for line in lines():
+                await _submit(sender, line)
         else:
             for number in range(1, count + 1):
                 await _submit(sender, f"message {number}".encode())
@@ -154,23 +177,37 @@ async def _submit(sender: Sender, body: bytes) -> None:
     sender.submit(body)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T | None:
-    """Run to the end or until SIGTERM (then None); mistakes of the user come out as they are, not in a group."""
+def _run(work: Coroutine[Any, Any, T], *, until_interrupted: bool = False) -> T | None:
+    """Run to the end, or until SIGINT or SIGTERM (then None); mistakes of the user come out alone, not in a group.
+
+    Raises click.Abort after a SIGINT that is not how `work` is meant to end (`until_interrupted`).
+    """
+    came: list[int] = []
 
     async def main() -> T | None:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work, name="client")
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+            def stop(number: int) -> None:
+                came.append(number)
+                task.cancel()
+
+            # SIGINT, too: a shell starts what it puts into the background of a script with SIGINT ignored.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
             await asyncio.wait([task])
         return None if task.cancelled() else task.result()
 
     try:
-        return asyncio.run(main())
+        result = asyncio.run(main())
     except BaseExceptionGroup as group:
         usage, rest = group.split(UsageError)
         if usage is None or rest is not None:
             raise
         raise _first(usage) from None
+    if result is None and signal.SIGINT in came and not until_interrupted:
+        raise click.Abort
+    return result
 
 
 def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
@@ -178,12 +215,26 @@ def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
+def _say(line: str) -> None:
+    click.echo(f"sidedoor: {line}", err=True)
+
+
+def _announcing(emit: Emit) -> Emit:
+    def announce(event: str, /, **fields: Any) -> None:
+        emit(event, **fields)
+        if event == "origin_listening":
+            _say(f"origin: listening on {', '.join(fields['addresses'])}")
+
+    return announce
+
+
 @contextlib.contextmanager
-def _emitting(source: str, path: str | None) -> Iterator[Emit]:
+def _emitting(source: str, path: str | None, *, to: TextIO | None = None) -> Iterator[Emit]:
+    """`-` is stdout, or `to`."""
     if path is None:
         yield discard
     elif path == "-":
-        yield EventWriter(source, sys.stderr.buffer)
+        yield EventWriter(source, (to or sys.stdout).buffer)
     else:
         try:
             stream = open(path, "ab")  # noqa: SIM115 - closed below; only the opening is the user's mistake.
@@ -193,54 +244,21 @@ def _emitting(source: str, path: str | None) -> Iterator[Emit]:
             yield EventWriter(source, stream)
 
 
-def _settings(config: str | None, type_: type[T], options: dict[str, Any]) -> T:
-    """File and options as settings: what an option gives goes over the file."""
-    data: dict[str, Any] = read(config, dict) if config is not None else {}
-    data |= {key: value for key, value in options.items() if value is not None}
-    return convert(msgspec.to_builtins(data), type_, origin=config or "options")
-
-
-def _end_options(resolve: tuple[str, ...], options: dict[str, str | None]) -> dict[str, Any]:
-    given: dict[str, Any] = dict(options)
-    if options["origin"] is not None:
-        given["origin"] = _origin_address(options["origin"])
-    if resolve:
-        given["resolver"] = {"hosts": _hosts(resolve)}
-    return given
-
-
-def _origin_address(text: str) -> dict[str, Any]:
-    host, port = parse_address(text if ":" in text else f"{text}:443")
-    return {"host": host, "port": port}
-
-
-def _hosts(resolve: tuple[str, ...]) -> dict[str, list[str]]:
-    hosts: dict[str, list[str]] = {}
-    for text in resolve:
-        name, separator, address = text.partition("=")
-        if not separator:
-            raise SettingsError(f"--resolve {text!r}: expected NAME=ADDRESS")
-        hosts.setdefault(name, []).append(address)
-    return hosts
-
-
-def _proxy(text: str) -> Socks5Route:
-    name, separator, where = text.partition("=")
-    if not separator:
-        raise SettingsError(f"--proxy {text!r}: expected NAME=HOST:PORT")
-    login, _, address = where.rpartition("@")
-    username, _, password = login.partition(":")
-    host, port = parse_address(address)
-    try:
-        return Socks5Route(name=name, host=host, port=port, username=username or None, password=password or None)
-    except ValueError as error:
-        raise SettingsError(f"--proxy {text!r}: {error}") from error
-
-
-def _make_certificate(folder: str, names: tuple[str, ...]) -> tuple[str, str]:
-    try:
-        files = write_self_signed(Path(folder), names)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--self-signed {folder}: certificates cannot be made: {error}") from error
-    click.echo(json.dumps({"ca_file": str(files.ca), "names": list(names)}))
-    return str(files.certificate), str(files.key)
+def _have_certificate(files: CertificateFiles, names: tuple[str, ...]) -> None:
+    """Use the files if they are there and good for `names`, make them if none is there. Raises UsageError."""
+    folder = files.ca.parent
+    if existing := files.existing:
+        try:
+            check_self_signed(files, names)
+        except (OSError, ValueError) as error:
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise UsageError(
+                f"--self-signed {folder}: cannot use what is there: {reason}; to have new files made, "
+                f"name another folder or remove {', '.join(path.name for path in existing)}"
+            ) from error
+    else:
+        try:
+            write_self_signed(folder, names)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--self-signed {folder}: certificates cannot be made: {error}") from error
+    _say(f"origin: {'using' if existing else 'made'} the certificate for {', '.join(names)}; clients trust {files.ca}")

@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import socket
 import ssl
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -24,14 +25,43 @@ HEARTBEAT_SECONDS = 30.0
 USER_TIMEOUT_MILLISECONDS = 10_000
 """TCP_USER_TIMEOUT (RFC 5482): how long unacknowledged data may hang before the connection is given up.
 Short, since nothing is lost by it: a client that went on by another path does not answer on the old one any more."""
+LISTEN_BACKLOG = 128
+"""Connections that wait to be accepted."""
 GREETING = "This is the messenger's origin. It is up.\n"
 
 
-async def serve_origin(settings: OriginSettings, emit: Emit = discard, *, ready: asyncio.Event | None = None) -> None:
+def bind_all(listen: Sequence[str]) -> list[socket.socket]:
+    """A listening socket for each "HOST:PORT". Raises SettingsError for a bad address, UsageError for a taken one."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(_listening(text)) for text in listen]
+        stack.pop_all()
+        return sockets
+
+
+async def serve_origin(
+    settings: OriginSettings,
+    emit: Emit = discard,
+    *,
+    ready: asyncio.Event | None = None,
+    listeners: Sequence[socket.socket] | None = None,
+) -> None:
     """Serve until cancelled. `ready` is set, and `origin_listening` emitted, once all addresses are bound.
 
-    Raises SettingsError for a bad address, certificate or key, UsageError when an address cannot be bound.
+    `listeners`: what `bind_all` made of `settings.listen` before, this function's from now on. Raises SettingsError for
+    a bad address, certificate or key, UsageError when an address cannot be bound.
     """
+    if listeners is None:
+        listeners = bind_all(settings.listen)
+    try:
+        await _serve(settings, listeners, emit, ready)
+    finally:
+        for sock in listeners:
+            sock.close()
+
+
+async def _serve(
+    settings: OriginSettings, listeners: Sequence[socket.socket], emit: Emit, ready: asyncio.Event | None
+) -> None:
     context = _context(settings)
     origin = _Origin(emit)
     app = web.Application()
@@ -41,8 +71,8 @@ async def serve_origin(settings: OriginSettings, emit: Emit = discard, *, ready:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(origin.close)
-        for listen in settings.listen:
-            await web.SockSite(runner, _listening(listen), ssl_context=context).start()
+        for sock in listeners:
+            await web.SockSite(runner, sock, ssl_context=context).start()
         addresses = [endpoint(address) for address in runner.addresses]
         emit("origin_listening", addresses=addresses)
         if ready is not None:
@@ -152,6 +182,7 @@ def _listening(listen: str) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
+        sock.listen(LISTEN_BACKLOG)  # At once: two sockets can be bound to one port, but only one of them listens.
     except OSError as error:
         sock.close()
         raise UsageError(f"cannot listen on {listen}: {error.strerror}; choose another --listen") from error

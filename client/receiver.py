@@ -20,14 +20,24 @@ SESSION_LIMIT = 256
 Show = Callable[[Message], None]
 
 
-async def run_receiver(settings: ReceiverSettings, emit: Emit, *, show: Show = lambda message: None) -> None:
-    """Receive until cancelled; `show` gets each message once, in order. Raises SettingsError for a bad CA file."""
+async def run_receiver(
+    settings: ReceiverSettings,
+    emit: Emit,
+    *,
+    show: Show = lambda message: None,
+    connected: Callable[[], None] = lambda: None,
+) -> None:
+    """Receive until cancelled; `show` gets each message once, in order; `connected` is called for each connection.
+
+    Raises SettingsError for a bad CA file.
+    """
     (route,) = make_routes(settings, (DirectRoute(),)).values()
     inboxes = _Inboxes(settings.name, emit, show)
     backoff_seconds = settings.backoff_seconds
     while True:
         connection = await _dial(route, emit)
         if connection is not None:
+            connected()
             try:
                 if await _receive(connection, settings, inboxes):
                     backoff_seconds = settings.backoff_seconds

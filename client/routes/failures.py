@@ -25,6 +25,19 @@ _SOCKS_REPLY = {  # RFC 1928 section 6; the names of OONI's older data.
     0x04: "socks_host_unreachable",
     0x06: "socks_ttl_expired",
 }
+_WORDS = {
+    "dns_nxdomain_error": "NXDOMAIN (there is no such name)",
+    "dns_servfail_error": "SERVFAIL (the nameserver could not find out)",
+    "dns_refused_error": "REFUSED (the nameserver does not want to say)",
+    "dns_no_answer": "the name has no address",
+    "generic_timeout_error": "no answer in time",
+    "timed_out": "no answer in time",
+    "eof_error": "the other side closed the connection",
+    "ssl_unknown_authority": "its certificate comes from another authority than --ca-file has",
+    "ssl_invalid_hostname": "its certificate is for other names",
+    "ssl_invalid_certificate": "its certificate is not valid",
+    "ssl_failed_handshake": "the handshake failed; is it TLS?",
+}
 _X509_UNKNOWN_AUTHORITY = (18, 19, 20, 21)  # OpenSSL's X509_V_ERR_*: self-signed, or no issuer found.
 _X509_HOSTNAME_MISMATCH = (62, 64)
 
@@ -50,6 +63,11 @@ def failure_of(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "interrupted"
     return f"unknown_failure: {str(error) or type(error).__name__}"
+
+
+def in_words(failure: str) -> str:
+    """OONI's string for people."""
+    return _WORDS.get(failure) or failure.removeprefix("unknown_failure: ").replace("_", " ")
 
 
 def _of_dns(error: dns.exception.DNSException) -> str:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from client.certificates import write_self_signed
 from tests.integration.client.world import free_port
 
 
 @asynccontextmanager
-async def command(*arguments: str) -> AsyncIterator[Process]:
+async def command(*arguments: str, **options: Any) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sidedoor", "client", *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        sys.executable, "-m", "sidedoor", "client", *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, **options
     )
     try:
         yield process
@@ -26,36 +31,79 @@ async def command(*arguments: str) -> AsyncIterator[Process]:
         await process.communicate()
 
 
-async def first_event(process: Process, name: str) -> None:
-    assert process.stderr is not None
+async def first_line(stream: asyncio.StreamReader | None, *words: str) -> str:
+    """The first line that has all these words."""
+    assert stream is not None
     async with asyncio.timeout(20):
-        while json.loads(await process.stderr.readline())["event"] != name:
-            pass
+        while line := (await stream.readline()).decode():
+            if all(word in line for word in words):
+                return line
+    raise AssertionError(f"no line has {words}")
 
 
 async def test_origin_receiver_and_sender(tmp_path: Path) -> None:
     port = free_port()
-    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem"), "--resolve", "localhost=127.0.0.1"]
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
     async with AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(
-            command("origin", "--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path), "--events", "-")
-        )
-        await first_event(origin, "origin_listening")
+        origin = await stack.enter_async_context(command("origin", *listen, "--events", "-"))
+        assert await first_line(origin.stdout, "origin_listening")
         receiver = await stack.enter_async_context(command("receive", "--name", "bob", *end))
+        assert await first_line(receiver.stderr) == f"sidedoor: connected to origin localhost:{port}\n"
         events = tmp_path / "events.jsonl"
         sender = await stack.enter_async_context(
             command("send", "--name", "alice", "--peer", "bob", *end, "--events", str(events))
         )
-        _, errors = await sender.communicate(b"first\nsecond\n")
+        _, errors = await sender.communicate(b"first\r\nsecond")
         assert (sender.returncode, errors) == (0, b"")
         assert receiver.stdout is not None
         assert [await receiver.stdout.readline() for _ in range(2)] == [b"first\n", b"second\n"]
         assert [json.loads(line)["event"] for line in events.read_text().splitlines()].count("message_acked") == 2
 
 
-async def test_a_sender_without_an_origin_says_so_and_exits_1(tmp_path: Path) -> None:
-    from client.certificates import write_self_signed
+async def test_a_second_origin_uses_the_files_of_the_first(tmp_path: Path) -> None:
+    start = ["origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path)]
+    async with command(*start) as first:
+        assert await first_line(first.stderr, "made the certificate for localhost, 127.0.0.1, ::1")
+        made = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    async with command(*start) as second:
+        assert await first_line(second.stderr, "using the certificate")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == made
 
+
+async def test_the_ends_say_that_they_cannot_reach_the_origin_and_when_they_do(tmp_path: Path) -> None:
+    port = free_port()
+    origin = ["origin", "--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+    async with command(*origin) as earlier:  # For its certificate.
+        await first_line(earlier.stderr, "listening")
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with command("receive", "--name", "bob", *end) as receiver:
+        first = await first_line(receiver.stderr)
+        assert first == f"sidedoor: cannot reach origin localhost:{port}: tcp: connection refused; trying again\n"
+        async with command(*origin):
+            assert await first_line(receiver.stderr) == f"sidedoor: connected to origin localhost:{port}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_signals_end_it_even_if_the_shell_has_them_ignored(tmp_path: Path, number: signal.Signals) -> None:
+    """A script's `command &` starts with SIGINT ignored."""
+    arguments = ["origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path)]
+    async with command(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as origin:
+        await first_line(origin.stderr, "listening")
+        origin.send_signal(number)
+        assert await asyncio.wait_for(origin.wait(), 10) == 0
+
+
+async def test_an_interrupted_sender_waits_for_no_more_input(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    end = ["--origin", f"127.0.0.1:{free_port()}", "--ca-file", str(files.ca)]
+    async with command("send", "--name", "alice", "--peer", "bob", *end) as sender:
+        await first_line(sender.stderr, "cannot reach origin")
+        sender.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(sender.wait(), 10) == 130
+
+
+async def test_a_sender_without_an_origin_says_so_and_exits_1(tmp_path: Path) -> None:
     files = write_self_signed(tmp_path, ["localhost"])
     arguments = ["--name", "alice", "--peer", "bob", "--origin", f"127.0.0.1:{free_port()}"]
     async with command(
@@ -63,4 +111,5 @@ async def test_a_sender_without_an_origin_says_so_and_exits_1(tmp_path: Path) ->
     ) as sender:
         _, errors = await sender.communicate()
     assert sender.returncode == 1
-    assert b"1 messages to bob are not acknowledged after 0.3 s" in errors
+    last = errors.decode().splitlines()[-1]
+    assert last == ("sidedoor: 1 message to bob is not acknowledged after 0.3 s: direct: tcp: connection refused")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import stat
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from client.certificates import make_authority, make_leaf, write_self_signed
+from client import certificates
+from client.certificates import CertificateFiles, check_self_signed, make_authority, make_leaf, write_self_signed
 
 
 @pytest.mark.parametrize("name", ["messenger.example", "203.0.113.10", "2001:db8:2::10"])
@@ -33,3 +35,25 @@ def test_the_files_can_be_made_anew_and_the_key_is_private(tmp_path: Path) -> No
     assert second.key.read_bytes() != before
     assert stat.S_IMODE(second.key.stat().st_mode) == 0o600
     assert b"BEGIN CERTIFICATE" in second.ca.read_bytes()
+
+
+def test_what_was_written_serves_its_names_and_no_others(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost", "127.0.0.1"])
+    assert files == CertificateFiles.within(tmp_path)
+    check_self_signed(files, ["localhost", "127.0.0.1"])
+    with pytest.raises(ValueError, match=r"leaf\.pem is not good for ::1"):
+        check_self_signed(files, ["localhost", "::1"])
+
+
+def test_a_key_of_another_certificate(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    files.key.write_bytes(make_leaf(make_authority(), ["localhost"]).key_pem)
+    with pytest.raises(ValueError, match=r"leaf\.key is not the key of leaf\.pem"):
+        check_self_signed(files, ["localhost"])
+
+
+def test_files_that_have_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "LIFETIME", datetime.timedelta(hours=23))
+    files = write_self_signed(tmp_path, ["localhost"])
+    with pytest.raises(ValueError, match=r"ca\.pem has expired on 20"):
+        check_self_signed(files, ["localhost"])

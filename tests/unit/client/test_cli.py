@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from client.certificates import write_self_signed
+from client.certificates import CertificateFiles, write_self_signed
 from sidedoor.cli import main
 
 END = ["--name", "alice", "--origin", "localhost:1"]
@@ -23,7 +25,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "message"),
     [
         (["receive", *END, "--ca-file", "/nowhere/ca.pem"], "ca_file /nowhere/ca.pem: cannot be used: No such file"),
-        (["receive", "--name", "bob"], "key `origin` is missing"),
+        (["receive", "--name", "bob"], "sidedoor: --origin and --ca-file are required"),
         (["receive", *END, "--ca-file", "x", "--resolve", "a"], "expected NAME=ADDRESS"),
         (["receive", "--config", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
         (["send", "--origin", "localhost:x"], "expected HOST:PORT"),
@@ -31,7 +33,10 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["send", "--proxy", "p=user@localhost:1080"], "go together"),
         (["origin", "--host-name", "a"], "--self-signed"),
         (["origin", "--listen", "127.0.0.1:0", "--certificate", "/nowhere", "--key", "/nowhere"], "cannot be used"),
-        (["origin", "--self-signed", "/proc/nowhere"], "cannot be made"),
+        (["origin", "--listen", "127.0.0.1:0", "--self-signed", "/proc/nowhere"], "cannot be made"),
+        (["origin", "--listen", "127.0.0.1:0"], "--certificate and --key are required"),
+        (["origin", "--self-signed", "x"], "--listen is required"),
+        (["send", "--ca-file", "x"], "--name, --peer and --origin are required"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
@@ -52,3 +57,34 @@ def test_a_bad_listening_address(capsys: pytest.CaptureFixture[str], tmp_path: P
     files = write_self_signed(tmp_path, ["localhost"])
     certificate = ["--certificate", str(files.certificate), "--key", str(files.key)]
     assert "'1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)
+
+
+def test_a_busy_port_leaves_the_folder_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = fails(capsys, "origin", "--listen", listen, "--self-signed", str(tmp_path / "pki"))
+    assert f"cannot listen on {listen}: Address already in use" in line
+    assert not (tmp_path / "pki").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda files: files.ca.write_text("no PEM"), "cannot use what is there"),
+        (lambda files: files.key.unlink(), "leaf.key: No such file"),
+        (lambda files: write_self_signed(files.ca.parent, ["other.example"]), "not good for localhost"),
+    ],
+    ids=["no PEM", "incomplete", "other names"],
+)
+def test_files_that_do_not_fit_are_not_overwritten(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, spoil: Callable[[CertificateFiles], object], reason: str
+) -> None:
+    files = write_self_signed(tmp_path, ["localhost", "127.0.0.1", "::1"])
+    spoil(files)
+    before = {path: path.read_bytes() for path in files.existing}
+    line = fails(capsys, "origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path))
+    assert reason in line
+    assert "name another folder or remove ca.pem" in line
+    assert {path: path.read_bytes() for path in files.existing} == before

@@ -12,7 +12,7 @@ import dns.resolver
 import pytest
 from python_socks import ProxyError
 
-from client.routes.failures import failure_of
+from client.routes.failures import failure_of, in_words
 
 # Their constructors have no annotations.
 RESOLVER: Any = dns.resolver
@@ -70,3 +70,15 @@ def test_failures(error: BaseException, failure: str) -> None:
 def test_an_answer_without_addresses() -> None:
     query = dns.message.make_query("messenger.example", "A")
     assert failure_of(RESOLVER.NoAnswer(response=dns.message.make_response(query))) == "dns_no_answer"
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        ("dns_nxdomain_error", "NXDOMAIN (there is no such name)"),
+        ("connection_refused", "connection refused"),
+        ("unknown_failure: General SOCKS server failure", "General SOCKS server failure"),
+    ],
+)
+def test_words(failure: str, words: str) -> None:
+    assert in_words(failure) == words

@@ -1,0 +1,54 @@
+"""What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
+
+An Emit that listens in on the events `route_failed` and `route_dialed` and passes everything on. It repeats nothing:
+each route has one line until something else happens on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from client.policies import DIRECT
+from client.routes.failures import in_words
+from client.settings import OriginAddress
+from sidedoor.events import Emit
+
+_CONNECTED = ""
+
+
+class Narrator:
+    """`say` gets each line, without a line feed."""
+
+    def __init__(self, origin: OriginAddress, emit: Emit, say: Callable[[str], None]) -> None:
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        self._origin = f"{host}:{origin.port}"
+        self._emit = emit
+        self._say = say
+        self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
+
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        self._emit(event, **fields)
+        if event == "route_failed":
+            self._failed(fields["route"], f"{fields['stage']}: {in_words(fields['failure'])}")
+        elif event == "route_dialed" and self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
+            self.connected(fields["route"])
+
+    def connected(self, route: str = DIRECT) -> None:
+        """The route leads to the origin."""
+        self._state[route] = _CONNECTED
+        self._say(f"connected to origin {self._origin}{_by(route)}")
+
+    @property
+    def failures(self) -> list[str]:
+        """How each route that leads nowhere failed last: "direct: dns: NXDOMAIN"."""
+        return [f"{route}: {failure}" for route, failure in self._state.items() if failure != _CONNECTED]
+
+    def _failed(self, route: str, failure: str) -> None:
+        if self._state.get(route) != failure:
+            self._state[route] = failure
+            self._say(f"cannot reach origin {self._origin}{_by(route)}: {failure}; trying again")
+
+
+def _by(route: str) -> str:
+    return "" if route == DIRECT else f" by {route}"

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+from client.narration import Narrator
+from client.settings import OriginAddress
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.said: list[str] = []
+        self.narrator = Narrator(OriginAddress("localhost", 8443), self.emit, self.said.append)
+
+    def emit(self, event: str, /, **fields: Any) -> None:
+        self.events.append(event)
+
+    def fails(self, failure: str, stage: str = "tcp", route: str = "direct") -> None:
+        self.narrator("route_failed", route=route, stage=stage, failure=failure)
+
+
+def test_the_first_failure_and_each_change_are_said_once() -> None:
+    made = Listener()
+    for failure in ("connection_refused", "connection_refused", "generic_timeout_error", "connection_refused"):
+        made.fails(failure)
+    assert made.said == [
+        "cannot reach origin localhost:8443: tcp: connection refused; trying again",
+        "cannot reach origin localhost:8443: tcp: no answer in time; trying again",
+        "cannot reach origin localhost:8443: tcp: connection refused; trying again",
+    ]
+    assert made.events == ["route_failed"] * 4
+    assert made.narrator.failures == ["direct: tcp: connection refused"]
+
+
+def test_each_route_has_its_own_lines_and_a_connection_ends_them() -> None:
+    made = Listener()
+    made.fails("dns_nxdomain_error", "dns")
+    made.fails("unknown_failure: General SOCKS server failure", "socks", "proxy1")
+    made.narrator("route_dialed", route="proxy1")
+    assert made.said[0].startswith("cannot reach origin localhost:8443: dns: NXDOMAIN")
+    assert made.said[1:] == [
+        "cannot reach origin localhost:8443 by proxy1: socks: General SOCKS server failure; trying again",
+        "connected to origin localhost:8443 by proxy1",
+    ]
+    assert [failure.partition(" (")[0] for failure in made.narrator.failures] == ["direct: dns: NXDOMAIN"]
+
+
+def test_where_nothing_failed_nothing_is_said_but_on_demand() -> None:
+    made = Listener()
+    made.narrator("route_dialed", route="direct")
+    assert not made.said
+    made.narrator.connected()
+    assert made.said == ["connected to origin localhost:8443"]
+
+
+def test_an_ipv6_origin_is_in_brackets() -> None:
+    said: list[str] = []
+    Narrator(OriginAddress("::1", 443), Listener().emit, said.append).connected()
+    assert said == ["connected to origin [::1]:443"]
