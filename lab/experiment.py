@@ -55,7 +55,13 @@ class _Experiment:
         loop = asyncio.get_running_loop()
         running = asyncio.current_task()
         assert running is not None
-        loop.add_reader(stop, lambda: (loop.remove_reader(stop), running.cancel()))
+
+        def interrupt() -> None:
+            loop.remove_reader(stop)
+            self._display.note("interrupted: measuring what there is (once more ends it at once, without results)")
+            running.cancel()
+
+        loop.add_reader(stop, interrupt)
         deployment = Deployment(self._runtime, self._state, self._out)
         interrupted, problem = False, None
         try:
@@ -92,7 +98,7 @@ class _Experiment:
                 try:
                     self._records.append(await self._current.run(supervisor))
                 except asyncio.CancelledError:
-                    self._records.append(self._current.record("interrupted", "interrupted"))
+                    self._records.append(self._current.interrupted())
                     raise
                 self._display.end_run(self._records[-1])
 
@@ -109,6 +115,8 @@ class _Experiment:
         if problem:
             print(f"sidedoor: {problem}", file=sys.stderr)
         if not self._records:
+            if interrupted:
+                print("sidedoor: interrupted before the first run began: no results", file=sys.stderr)
             return INTERRUPTED if interrupted else DID_NOT_HOLD
         self._display.note("measuring")
         runs = [measured(record, self._out, self._runtime.topology) for record in self._records]
@@ -126,8 +134,9 @@ class _Experiment:
         lines = []
         for record, run_ in zip(self._records, runs, strict=True):
             switches = sum(e["event"] in ("route_switched", "failed_back") for e in record.events)
+            what = "did not hold" if run_.outcome == "completed" else "cut short, what is expected was not judged"
             for line in failures(self._scenario.expect, run_, switches=switches):
-                lines.append(f"run {record.number}: {line}")
+                lines.append(f"{what}: run {record.number}: {line}")
         return lines
 
     def _write_ooni(self) -> None:
@@ -145,7 +154,7 @@ class _Experiment:
             console.print(report.terminal_table(summary))
             console.print(f"report: {self._out / 'report.html'}", soft_wrap=True, highlight=False)
         for line in broken:
-            print(f"did not hold: {line}", file=sys.stderr)
+            print(line, file=sys.stderr)
 
 
 def _with_timeout(scenario: Scenario, timeout_seconds: float | None) -> Scenario:
@@ -181,6 +190,7 @@ def measured(record: RunRecord, out: Path, topology: Topology) -> RunSummary:
     result = measure_run(
         record.events, seed=record.seed, clock=record.clock, client_addresses=client_addresses, leaks=found
     )
+    result = msgspec.structs.replace(result, outcome=record.outcome, ended_seconds=record.ended_seconds)
     if record.problem and record.outcome != "role_died":
         result = msgspec.structs.replace(result, problems=[*result.problems, record.problem])
     return result

@@ -16,7 +16,7 @@ import msgspec
 
 from lab.measurement.accounts import count_messages
 from lab.measurement.episodes import Event
-from lab.measurement.summary import Clock
+from lab.measurement.summary import Clock, to_microseconds
 from lab.topology import ORIGIN_NAME, Topology, standard
 from sidedoor import __version__
 
@@ -30,7 +30,7 @@ def measurements(
 ) -> Iterator[bytes]:
     """The lines of `ooni.jsonl` for one run: its events (`t` since run start) as a measurement, line feed included."""
     log = sorted(events, key=lambda event: float(event["t"]))
-    yield msgspec.json.encode(_measurement(log, clock, scenario, topology or standard())) + b"\n"
+    yield msgspec.json.encode(to_microseconds(_measurement(log, clock, scenario, topology or standard()))) + b"\n"
 
 
 def _measurement(log: Sequence[Event], clock: Clock, scenario: str, topology: Topology) -> dict[str, Any]:
@@ -64,8 +64,10 @@ def _test_keys(log: Sequence[Event], topology: Topology) -> dict[str, Any]:
     stood = [event for event in log if event["event"] == "route_dialed"]
     proxied = [event["route"] for event in stood if event["route"] != "direct"]
     messages = count_messages(log)
+    interrupted = any(event["event"] == "run_ended" and event["outcome"] == "interrupted" for event in log)
+    lost = f"unknown_failure: {messages.lost} messages lost" if messages.lost else None
     return {
-        "failure": f"unknown_failure: {messages.lost} messages lost" if messages.lost else None,
+        "failure": "interrupted" if interrupted else lost,
         "bootstrap_time": float(stood[0]["t"]) if stood else 0.0,
         "socksproxy": _address_text(_addresses(topology, proxied[0])[0], _PROXY_PORT) if proxied else None,
         "queries": [entry for dial in dials for entry in dial.queries()],
@@ -145,7 +147,9 @@ class _Dial:
         if entry is None or self.route != "direct":
             return []
         server = _address_text(self._topology.nameserver, 53)
-        answers = [] if entry["failure"] else [_answer(address) for address in self._addresses]
+        # Both types are asked side by side, and the zone answers both; the dial then uses one of the addresses.
+        answers = [] if entry["failure"] else [_answer(address) for address in _addresses(self._topology, self.route)]
+        types = ("A", "AAAA") if entry["failure"] else sorted({answer["answer_type"] for answer in answers})
         return [
             entry
             | {
@@ -155,7 +159,7 @@ class _Dial:
                 "resolver_address": server,
                 "answers": [answer for answer in answers if answer["answer_type"] == query_type] or None,
             }
-            for query_type in ("A", "AAAA")
+            for query_type in types
         ]
 
     def tcp_connect(self) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from lab.control import CommandFailed
 from lab.deployment import CLIENT, Deployment
-from lab.measurement.summary import Clock
+from lab.measurement.summary import Clock, Outcome
 from lab.scenario import Block, Fault, Scenario, rules_text
 from lab.supervisor import RoleFailed, Supervisor
 from lab.watch import Watch
@@ -28,8 +28,6 @@ DRAIN_SECONDS = 10.0
 # Without these a run goes nowhere; the client is to survive the loss of anything else.
 ESSENTIAL = frozenset({"origin", "receiver", "client", "censor", "link", "dns"})
 
-Outcome = Literal["completed", "role_died", "timed_out", "interrupted", "failed"]
-
 
 class Progress(Protocol):
     """What shows a person how far the run is. `t`: seconds since run start."""
@@ -38,7 +36,7 @@ class Progress(Protocol):
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """What a run left: its events (t since run start), its clock, how it ended and why."""
+    """What a run left: its events (t since run start), its clock, how it ended, why, and when (since run start)."""
 
     number: int
     seed: int
@@ -46,6 +44,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     events: list[dict[str, Any]]
     outcome: Outcome
     problem: str | None = None
+    ended_seconds: float | None = None
 
 
 class _EssentialRoleDied(Exception):
@@ -77,6 +76,7 @@ class Run:
         self._clock = Clock(monotonic=time.monotonic(), realtime=time.time())
         self._events: list[dict[str, Any]] = []
         self._killed: set[str] = set()
+        self._ended: float | None = None
         self._watch = Watch(frozenset(deployment.topology.host(CLIENT).addresses()))
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -125,15 +125,21 @@ class Run:
         except (CommandFailed, RoleFailed, UsageError, OSError) as failure:
             outcome, problem = "failed", str(failure)
         finally:
-            self._progress(self.now(), "stopping")
+            self._ended = self.now()
+            self._progress(self._ended, "stopping")
             for together in self._deployment.stop_order(supervisor.roles()):
                 await supervisor.stop(*together)
-        return self.record(outcome, problem)
+        return self._record(outcome, problem)
 
-    def record(self, outcome: Outcome, problem: str | None) -> RunRecord:
-        """What there is of the run, which ended as `outcome`."""
+    def interrupted(self) -> RunRecord:
+        """The record of a run whose `run` was cancelled."""
+        ended = self.now() if self._ended is None else self._ended
+        return self._record("interrupted", f"interrupted at {ended:.1f} s")
+
+    def _record(self, outcome: Outcome, problem: str | None) -> RunRecord:
         self.emit("run_ended", outcome=outcome, problem=problem)
-        return RunRecord(self._number, self._seed, self._clock, self._events, outcome, problem)
+        ended = self.now() if self._ended is None else self._ended
+        return RunRecord(self._number, self._seed, self._clock, self._events, outcome, problem, round(ended, 6))
 
     async def _start(self, supervisor: Supervisor) -> None:
         self._progress(self.now(), "starting the roles")

@@ -9,8 +9,13 @@ from lab.scenario import Expectations
 
 
 def failures(expect: Expectations, run: Run, *, switches: int) -> Iterator[str]:
-    """What did not hold, each as a line for a person. `switches`: how often the sender changed its route."""
+    """What did not hold, each as a line for a person. `switches`: how often the sender changed its route.
+
+    Nothing is expected of a run that was cut short: only its problems are told.
+    """
     yield from run.problems
+    if run.outcome != "completed":
+        return
     for block in run.blocks:
         if expect.recovered and not block.recovered:
             yield f"block {block.name}: not recovered within {_seconds(block.censored_at_seconds)}"

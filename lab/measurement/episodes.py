@@ -43,6 +43,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     failback_seconds: float | None = None
     goodput_bytes_per_second: Goodput = Goodput()
     recovered: bool = False
+    cut_short: bool = False  # the run ended before the episode did: what is missing may just not have come yet
     hits: int = 0
     # From t0 (failback: from the unblocking) to the end of the observation: how long the Nones were waited for.
     censored_at_seconds: float | None = None
@@ -58,6 +59,7 @@ class _Episode(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
     lifted: float | None
     horizon: float
+    cut_short: bool
 
 
 def measure_blocks(
@@ -99,6 +101,7 @@ def _episodes(log: Sequence[Event]) -> list[_Episode]:
                 ended=float(ended[0]) if ended else horizon,
                 lifted=None if moment is None else float(moment),
                 horizon=horizon,
+                cut_short=not ended,
             )
         )
     return episodes
@@ -108,7 +111,8 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
     within = [event for event in log if episode.started <= event["t"] <= episode.ended]
     hits = [event for event in within if event["event"] == "censor_hit" and _is_of(event, addresses)]
     t0 = float(hits[0]["t"]) if hits else None
-    block = Block(name=episode.name, t0_rule=_rule_bracket(within, episode.rules, start), t0=t0, hits=len(hits))
+    bracket = _rule_bracket(within, episode.rules, start)
+    block = Block(name=episode.name, t0_rule=bracket, t0=t0, hits=len(hits), cut_short=episode.cut_short)
     if t0 is None:
         return block
     route = _route_in_use(log, t0)

@@ -8,7 +8,7 @@ Written with `encode`, read with `decode`; `schema_version` counts incompatible 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,9 @@ SCHEMA_VERSION = 1
 METRICS = ("ttd_seconds", "tts_seconds", "ttr_seconds", "outage_seconds", "failback_seconds")
 
 
+Outcome = Literal["completed", "role_died", "timed_out", "interrupted", "failed"]
+
+
 class Clock(msgspec.Struct, frozen=True, kw_only=True):
     """CLOCK_MONOTONIC and CLOCK_REALTIME at the run's start, sampled together, in seconds."""
 
@@ -29,11 +32,25 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True):
     realtime: float
 
 
+class Killed(msgspec.Struct, frozen=True, kw_only=True):
+    """A role that the scenario killed ([[fault]]), and when: seconds since run start."""
+
+    role: str
+    at_seconds: float
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the scenario. `problems`: what went wrong outside of the measurement, e.g. a role that died."""
+    """One run of the scenario. `problems`: what went wrong outside of the measurement, e.g. a role that died.
+
+    `outcome`: anything but "completed" was cut short, at `ended_seconds` since run start; its figures are what there
+    was until then. `lost` messages of such a run were perhaps only under way.
+    """
 
     seed: int
     clock: Clock
+    outcome: Outcome = "completed"
+    ended_seconds: float | None = None
+    faults: list[Killed] = []
     blocks: list[Block] = []
     messages: Messages = Messages()
     cost: Cost = Cost()
@@ -75,6 +92,7 @@ def measure_run(
     return Run(
         seed=seed,
         clock=clock,
+        faults=[Killed(role=e["role"], at_seconds=e["t"]) for e in log if e["event"] == "fault_injected"],
         blocks=measure_blocks(log, client_addresses, monotonic_at_start=clock.monotonic),
         messages=count_messages(log),
         cost=count_cost(log, probe_bytes=leaks.probe_bytes),
@@ -146,8 +164,17 @@ def _sum_leaks(leaks: Sequence[Leaks]) -> Leaks:
 
 
 def encode(summary: Summary) -> bytes:
-    """summary.json, indented for people, with a final line feed."""
-    return msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+    """summary.json, indented for people, times to the microsecond, with a final line feed."""
+    return msgspec.json.format(msgspec.json.encode(to_microseconds(msgspec.to_builtins(summary))), indent=2) + b"\n"
+
+
+def to_microseconds(value: Any) -> Any:
+    """Plain data with every float rounded to six decimals: nothing here is measured more finely."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: to_microseconds(item) for key, item in value.items()}
+    return [to_microseconds(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def decode(data: bytes) -> Summary:

@@ -18,15 +18,19 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from lab.measurement.episodes import Block, Event, blocked_intervals
+from lab.measurement.summary import Killed
+from lab.measurement.words import duration
 
 _DIRECT, _PROXIES = "#2b6cb0", ("#dd6b20", "#2f855a", "#805ad5", "#b83280")
 _BLOCK, _INK, _FAINT = "#e53e3e", "#2d3748", "#a0aec0"
+# In order of time, the earlier the wider: where two fall together, the wider one is seen behind the other.
 _MARKS = (
-    ("first packet hit", "t0", _BLOCK),
-    ("noticed", "ttd_seconds", "#d69e2e"),
-    ("first message on the new path", "tts_seconds", "#805ad5"),
-    ("confirmed again", "ttr_seconds", "#2f855a"),
+    ("first packet hit", "t0", _BLOCK, 2),
+    ("noticed", "ttd_seconds", "#d69e2e", 7),
+    ("first message on the new path", "tts_seconds", "#805ad5", 3),
+    ("confirmed again", "ttr_seconds", "#2f855a", 1.5),
 )
+_LABELS_SHARE = 0.45  # of the messages' height is kept free above them for the marks' labels, a line each
 _LEAD_SECONDS, _SHORTEST_SECONDS = 0.4, 1.0
 
 
@@ -37,10 +41,10 @@ def colours(events: Sequence[Event]) -> dict[str, str]:
     return {"direct": _DIRECT} | {name: _PROXIES[i % len(_PROXIES)] for i, name in enumerate(proxies)}
 
 
-def run_figure(events: Sequence[Event], blocks: Sequence[Block]) -> Any:
-    """The whole run: each message's time from queue to confirmation, the blocks as bands, bystanders below."""
+def run_figure(events: Sequence[Event], blocks: Sequence[Block], faults: Sequence[Killed] = ()) -> Any:
+    """The whole run: each message's time from queue to confirmation, blocks as bands, broken bystanders and faults."""
     plot = _figure(
-        height=320,
+        height=360,
         x_title="seconds since the start of the run",
         y_title="message confirmed after (ms)",
         y_axis_type="log",
@@ -70,18 +74,21 @@ def run_figure(events: Sequence[Event], blocks: Sequence[Block]) -> Any:
     for block in blocks:
         if block.t0 is not None:
             plot.add_layout(Span(location=block.t0, dimension="height", line_color=_BLOCK, line_width=1.5))
+    for fault in faults:
+        plot.add_layout(_fault_span(fault.at_seconds))
+        words = f"{fault.role} killed"
+        plot.add_layout(Label(x=fault.at_seconds, y=top * 1.1, x_offset=5, text=words, text_color=_INK, **_SMALL))
     _finish(plot)
     plot.legend.click_policy = "hide"
-    plot.legend.location = "right"
     return plot
 
 
-def block_figure(events: Sequence[Event], block: Block) -> Any:
+def block_figure(events: Sequence[Event], block: Block, faults: Sequence[Killed] = ()) -> Any:
     """One block from close by: a line for each message, from queued to confirmed, and the moments that are measured."""
     assert block.t0 is not None
     last = max(block.ttd_seconds or 0.0, block.tts_seconds or 0.0, block.ttr_seconds or 0.0, _SHORTEST_SECONDS)
     start, end = block.t0 - _LEAD_SECONDS, block.t0 + last * 1.3
-    plot = _figure(height=420, x_title="seconds since the first packet hit", y_title="message number")
+    plot = _figure(height=460, x_title="seconds since the first packet hit", y_title="message number")
     plot.x_range = Range1d(start - block.t0, end - block.t0)
     queued = {event["id"]: event["t"] for event in events if event["event"] == "message_queued"}
     acked = {event["id"]: event for event in events if event["event"] == "message_acked"}
@@ -98,18 +105,46 @@ def block_figure(events: Sequence[Event], block: Block) -> Any:
         begins = [queued[id_] - block.t0 for id_ in never]
         ends = [end - block.t0] * len(never)
         plot.segment(begins, never, ends, never, color=_FAINT, line_width=2, legend_label="never confirmed")
-    for text, field, colour in _MARKS:
-        value = 0.0 if field == "t0" else getattr(block, field)
-        if value is not None:
-            plot.add_layout(Span(location=value, dimension="height", line_color=colour, line_width=2))
-            words = f"{text}, {value * 1000:.0f} ms" if value else text
-            plot.line([value, value], [0, 0], color=colour, line_width=2, legend_label=words)
-    if shown:
-        plot.y_range = Range1d(max(shown) + 1, min(shown) - 1)
+    marks = [
+        (text if field == "t0" else f"{text}, {duration(value)}", value, colour, width)
+        for text, field, colour, width in _MARKS
+        if (value := 0.0 if field == "t0" else getattr(block, field)) is not None
+    ]
+    for _, value, colour, width in marks:
+        plot.add_layout(Span(location=value, dimension="height", line_color=colour, line_width=width))
+    for fault in faults:
+        if start <= fault.at_seconds <= end:
+            value = fault.at_seconds - block.t0
+            plot.add_layout(_fault_span(value))
+            marks.append((f"{fault.role} killed, as planned", value, _INK, 2))
+    _label(plot, marks, min(shown, default=0), max(shown, default=1), middle=(start + end) / 2 - block.t0)
     _finish(plot)
-    plot.add_layout(plot.legend[0], "below")
-    plot.legend.ncols = 2
     return plot
+
+
+def _label(plot: Any, marks: Sequence[tuple[str, float, str, float]], first: int, last: int, *, middle: float) -> None:
+    """Above the messages `first` to `last`, a line for each of `marks`, so that those of one moment can be read."""
+    line = (last - first + 2) * _LABELS_SHARE / max(1, len(marks))
+    plot.y_range = Range1d(last + 1, first - 1 - line * (len(marks) + 1))
+    for number, (text, value, colour, _) in enumerate(marks):
+        left = value <= middle
+        plot.add_layout(
+            Label(
+                x=value,
+                y=first - 1 - line * (len(marks) - number),
+                x_offset=7 if left else -7,
+                text=text,
+                text_color=colour,
+                text_align="left" if left else "right",
+                background_fill_color="white",
+                background_fill_alpha=0.8,
+                **_SMALL,
+            )
+        )
+
+
+def _fault_span(at: float) -> Span:
+    return Span(location=at, dimension="height", line_color=_INK, line_width=2, line_dash="dotted")
 
 
 _SMALL = {"text_font_size": "12px"}
@@ -161,9 +196,11 @@ def _figure(*, height: int, x_title: str, y_title: str, y_axis_type: str = "line
 
 
 def _finish(plot: Any) -> None:
-    """What can be set only after the last glyph: the legend's looks."""
-    for legend in plot.legend:
+    """What can be set only after the last glyph: the legend's looks, and its place, where it hides nothing."""
+    for legend in list(plot.legend):
+        plot.add_layout(legend, "below")
+        legend.ncols = 2
         legend.label_text_font_size = "12px"
         legend.background_fill_alpha = 0.85
         legend.border_line_color = None
-        legend.padding, legend.spacing = 6, 1
+        legend.padding, legend.spacing = 6, 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lab.measurement.distributions import Distribution
 from lab.measurement.episodes import Block
@@ -27,20 +27,27 @@ def count(number: int, what: str) -> str:
 
 def block_sentence(block: Block) -> str:
     """One episode as a sentence without its full stop."""
+    if block.t0 is None and block.cut_short:
+        return "cut short before the censor touched the messenger's packets"
     if block.t0 is None:
         return "the censor never touched the messenger's packets: no effect"
     parts = [f"blocked at {block.t0:.1f} s"]
-    parts.append("never noticed" if block.ttd_seconds is None else f"noticed {duration(block.ttd_seconds)} later")
+    unnoticed = "not noticed" if block.cut_short else "never noticed"
+    parts.append(unnoticed if block.ttd_seconds is None else f"noticed {duration(block.ttd_seconds)} later")
     if block.tts_seconds is not None:
         parts.append(f"first message through the proxy {duration(block.tts_seconds)} later")
     if block.recovered:
         parts.append(f"messages confirmed again {duration(block.ttr_seconds)} later")
+    elif block.cut_short:
+        parts.append(f"cut short {duration(block.censored_at_seconds)} later, not recovered by then")
     else:
         parts.append(f"NOT RECOVERED within {duration(block.censored_at_seconds)}")
     if block.outage_seconds is not None:
         parts.append(f"longest silence {duration(block.outage_seconds)}")
     if block.failback_seconds is not None:
         parts.append(f"direct again {duration(block.failback_seconds)} after the block was lifted")
+    elif block.failback_censored_at_seconds is not None and block.cut_short:
+        parts.append(f"cut short {duration(block.failback_censored_at_seconds)} after the block was lifted")
     elif block.failback_censored_at_seconds is not None:
         parts.append(f"not direct again within {duration(block.failback_censored_at_seconds)} of the unblocking")
     return ", ".join(parts)
@@ -51,7 +58,7 @@ def run_sentence(run: Run) -> str:
     messages, collateral = run.messages, run.collateral
     parts = [
         f"{count(messages.sent, 'message')} sent",
-        f"{messages.lost} lost",
+        f"{messages.lost} lost" if run.outcome == "completed" else f"{messages.lost} under way when it ended",
         f"{messages.duplicated_application} shown twice",
         f"{collateral.broken} of {count(collateral.tried, 'bystander flow')} broken",
     ]
@@ -64,19 +71,39 @@ def run_sentence(run: Run) -> str:
     return ", ".join(parts)
 
 
+def fault_sentences(run: Run) -> Iterator[str]:
+    """What the scenario broke on purpose, each as a sentence without its full stop."""
+    for fault in run.faults:
+        yield f"{fault.role} was killed at {fault.at_seconds:.1f} s, as planned"
+
+
+def ending(run: Run) -> str | None:
+    """How a run ended that was cut short; None of one that was not."""
+    words = {
+        "interrupted": "interrupted",
+        "timed_out": "timed out",
+        "role_died": "ended early by the death of a role",
+        "failed": "failed",
+    }
+    if run.outcome == "completed":
+        return None
+    return words[run.outcome] + ("" if run.ended_seconds is None else f" at {run.ended_seconds:.1f} s")
+
+
 def median_words(distribution: Distribution) -> str:
     """The median, and of how many runs the value is known from below only."""
     if distribution.p50 is None:
         return NOTHING if not distribution.n_censored else f"not within the time watched ({distribution.n} runs)"
-    never = f", {distribution.n_censored} of {distribution.n} never" if distribution.n_censored else ""
+    never = f", {distribution.n_censored} of {distribution.n} not seen" if distribution.n_censored else ""
     return duration(distribution.p50) + never
 
 
 def interval_words(distribution: Distribution) -> str:
-    """The median's interval, "0.35 s to 0.52 s"; nothing where the data cannot say."""
-    if distribution.ci95 is None:
+    """The median's interval, "95 %: 0.35 s to 0.52 s", else the range of several values; nothing of one or none."""
+    name, interval = ("95 %", distribution.ci95) if distribution.ci95 else ("range", distribution.range)
+    if interval is None or distribution.n < 2:
         return ""
-    return f"{duration(distribution.ci95[0])} to {duration(distribution.ci95[1])}"
+    return f"{name}: {duration(interval[0])} to {duration(interval[1])}"
 
 
 def typical_sentence(metrics: Mapping[str, Distribution]) -> str:
@@ -90,11 +117,23 @@ def typical_sentence(metrics: Mapping[str, Distribution]) -> str:
 
 
 def verdict(summary: Summary) -> str:
-    """The whole in one sentence."""
-    blocks: Sequence[Block] = [block for run in summary.runs for block in run.blocks]
-    lost = sum(run.messages.lost for run in summary.runs)
-    twice = sum(run.messages.duplicated_application for run in summary.runs)
-    runs = count(len(summary.runs), "run")
+    """The whole in one sentence; what was cut short stands first, and counts for nothing else."""
+    cut = [(number, run) for number, run in enumerate(summary.runs, 1) if run.outcome != "completed"]
+    whole = [run for run in summary.runs if run.outcome == "completed"]
+    if not cut:
+        return _verdict(whole)
+    if len(summary.runs) == 1:
+        messages = summary.runs[0].messages
+        return f"{ending(summary.runs[0])}, {messages.delivered} of {count(messages.sent, 'message')} shown until then"
+    endings = ", ".join(f"run {number} {ending(run)}" for number, run in cut)
+    return f"{endings}; {_verdict(whole)}" if whole else endings
+
+
+def _verdict(of: Sequence[Run]) -> str:
+    blocks: Sequence[Block] = [block for run in of for block in run.blocks]
+    lost = sum(run.messages.lost for run in of)
+    twice = sum(run.messages.duplicated_application for run in of)
+    runs = count(len(of), "run")
     if not blocks:
         return f"{runs} without a block: {lost} lost, {twice} shown twice"
     recovered = sum(block.recovered for block in blocks)

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from lab.display import Display
-from lab.measurement.summary import Clock
-from lab.run import Outcome, RunRecord
+from lab.measurement.summary import Clock, Outcome
+from lab.run import RunRecord
 from lab.scenario import Scenario
 
 SCENARIO = Scenario(name="mine", description=f"what it does [/and] {'x' * 100}")

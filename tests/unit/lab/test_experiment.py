@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.experiment import _event_line, _with_timeout, measured
-from lab.measurement.summary import Clock
-from lab.run import Outcome, RunRecord
+from lab.measurement.summary import Clock, Outcome
+from lab.run import RunRecord
 from lab.scenario import Scenario
 from lab.topology import standard
 
@@ -33,6 +33,12 @@ def record(outcome: Outcome, problem: str | None, *events: dict[str, object]) ->
 )
 def test_how_a_run_ended_is_among_its_problems_once(record_: RunRecord, problems: list[str], tmp_path: Path) -> None:
     assert measured(record_, tmp_path, standard()).problems == problems
+
+
+def test_how_and_when_a_run_ended_is_told(tmp_path: Path) -> None:
+    cut = RunRecord(1, 7, CLOCK, [], "interrupted", "interrupted at 7.2 s", 7.2)
+    found = measured(cut, tmp_path, standard())
+    assert (found.outcome, found.ended_seconds, found.problems) == ("interrupted", 7.2, ["interrupted at 7.2 s"])
 
 
 def test_without_a_capture_leaks_are_unknown(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_stages_follow_each_other_up_to_the_event() -> None:
     assert (handshake["address"], handshake["server_name"]) == ("[2001:db8:2::10]:443", "messenger.example")
     assert connect["transaction_id"] == handshake["transaction_id"] == 5
     a, aaaa = found["queries"]
-    assert (a["query_type"], a["answers"]) == ("A", None)
+    assert a["answers"] == [{"answer_type": "A", "ipv4": "203.0.113.10", "ttl": None}]
     assert aaaa["answers"] == [{"answer_type": "AAAA", "ipv6": "2001:db8:2::10", "ttl": None}]
     assert found["network_events"][0]["operation"] == "connect"
 
@@ -98,6 +98,16 @@ def test_a_failed_probe_is_told_once() -> None:
     found = keys(failed, ended, other, good)
     assert [query["transaction_id"] for query in found["queries"]] == [1, 1]
     assert [connect["status"]["failure"] for connect in found["tcp_connect"]] == ["generic_timeout_error"]
+
+
+def test_an_interrupted_run_says_so_and_blames_nobody() -> None:
+    queued = {"t": 1.0, "source": "client", "event": "message_queued", "id": 1, "bytes": 5}
+    assert keys(queued, {"t": 2.0, "event": "run_ended", "outcome": "interrupted"})["failure"] == "interrupted"
+
+
+def test_times_are_told_to_the_microsecond() -> None:
+    (connect,) = keys(dial(1.0, "route_dialed", stages={"tcp": 0.1 + 0.2}, local="192.0.2.10:4000"))["tcp_connect"]
+    assert connect["t0"] == 0.7
 
 
 def test_lost_messages_are_a_failure() -> None:

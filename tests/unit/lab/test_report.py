@@ -52,6 +52,31 @@ def test_it_fits_into_80_columns_without_breaking_a_word() -> None:
         assert word in text.split("domain: blocked")[0]
 
 
+def test_a_narrow_terminal_gets_lists_with_every_word_whole() -> None:
+    text = printed(summary(2), width=50)
+    assert max(len(line) for line in text.splitlines()) <= 50
+    assert "run 2, address" in text
+    assert "median, domain" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("  recovered")]
+    assert rows == [["recovered", "0.52", "s"], ["recovered", "0.82", "s"]] * 2 + [
+        ["recovered", "0.52", "s"],
+        ["recovered", "0.82", "s"],
+    ]
+
+
+def test_a_planned_fault_and_an_interruption_are_told() -> None:
+    fault = {"t": 6.0, "source": "lab", "event": "fault_injected", "role": "proxy1"}
+    found = summary(events=[*run_events(), fault])
+    assert "run 1: proxy1 was killed at 6.0 s, as planned." in words(printed(found))
+    cut = msgspec.structs.replace(found.runs[0], outcome="interrupted", ended_seconds=7.2, problems=["a role died"])
+    cut_summary = msgspec.structs.replace(found, runs=[cut])
+    assert printed(cut_summary).startswith("interrupted at 7.2 s, 779 of 779 messages")
+    page = report.html(cut_summary, [run_events()])
+    assert "<li>proxy1 was killed at 6.0 s, as planned.</li>" in page
+    assert "<p class='verdict problem'>interrupted at 7.2 s" in page
+    assert "<p class=problem>interrupted at 7.2 s</p><p class=problem>a role died</p>" in page
+
+
 def test_several_runs_end_with_their_median() -> None:
     text = printed(summary(3), width=100)
     assert len(re.findall(r"^ +(?:[123]|median)   domain", text, flags=re.MULTILINE)) == 4
@@ -64,7 +89,7 @@ def test_what_did_not_happen_is_said() -> None:
     events.append({"t": 8.4, "source": "lab", "event": "role_died", "role": "proxy1", "status": -9})
     text = words(printed(summary(events=events)))
     assert "> 0.40 s" in text
-    assert "NOT RECOVERED within 0.40 s" in text
+    assert "cut short 0.40 s later, not recovered by then" in text
     assert "PROBLEM: proxy1 was killed by signal 9" in text
     unhit = [event for event in run_events() if event["event"] != "censor_hit"]
     assert "no hit" in printed(summary(events=unhit))

@@ -245,6 +245,9 @@ async def test_an_interrupted_run_stops_its_roles_and_can_be_recorded(tmp_path: 
         await stage.play()
     playing.uncancel()
     assert stage.supervisor.roles() == {}
-    record = stage.run.record("interrupted", "interrupted")
+    record = stage.run.interrupted()
+    assert record.outcome == "interrupted"
+    assert record.ended_seconds is not None
+    assert record.problem == f"interrupted at {record.ended_seconds:.1f} s"
     assert names(record)[-1] == "run_ended"
     assert {task.get_name() for task in asyncio.all_tasks()} == {playing.get_name()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from lab.measurement.accounts import Messages
@@ -33,6 +34,11 @@ def said(expect: Expectations, run_: Run, switches: int = 0) -> list[str]:
 
 def test_nothing_expected_nothing_checked() -> None:
     assert said(Expectations(), run(BAD, leaks=None, lost=7), switches=9) == []
+
+
+def test_nothing_is_expected_of_a_run_that_was_cut_short() -> None:
+    cut = msgspec.structs.replace(run(BAD, lost=7), outcome="interrupted", problems=["interrupted at 7.2 s"])
+    assert said(Expectations(recovered=True, lost=0, messages_at_least=5), cut) == ["interrupted at 7.2 s"]
 
 
 HELD_AND_NOT: dict[str, tuple[Expectations, Run, Run, str]] = {

@@ -16,16 +16,25 @@ def test_percentile_is_a_measured_value(values: list[float], percent: float, exp
 
 
 def test_nothing_is_described_as_nothing() -> None:
-    assert describe([]) == Distribution()
-    assert describe([], [4.0, 5.0]) == Distribution(n=2, n_censored=2)
+    assert describe([]) == Distribution(no_ci95="nothing was observed")
+    assert describe([], [4.0, 5.0]) == Distribution(n=2, n_censored=2, no_ci95="nothing was observed")
 
 
 def test_one_run_has_no_interval() -> None:
-    assert describe([0.4]) == Distribution(n=1, p50=0.4, p95=0.4, p99=0.4)
+    found = describe([0.4])
+    assert (found.n, found.p50, found.p95, found.p99, found.range) == (1, 0.4, 0.4, 0.4, (0.4, 0.4))
+    assert (found.ci95, found.no_ci95) == (None, "fewer than 6 runs")
+
+
+def test_five_runs_have_a_range_and_six_an_interval() -> None:
+    five, six = describe([0.1, 0.2, 0.3, 0.4, 0.5]), describe([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert (five.range, five.ci95, five.no_ci95) == ((0.1, 0.5), None, "fewer than 6 runs")
+    assert six.ci95 is not None
+    assert six.no_ci95 is None
 
 
 def test_equal_values_have_a_point_for_an_interval() -> None:
-    assert describe([0.4] * 3).ci95 == (0.4, 0.4)
+    assert describe([0.4] * 6).ci95 == (0.4, 0.4)
 
 
 def test_a_sample_and_its_interval_are_the_same_each_time() -> None:
@@ -49,4 +58,5 @@ def test_an_early_censored_run_shifts_the_rest_by_kaplan_meier() -> None:
 
 
 def test_an_interval_that_reaches_into_the_censored_is_none() -> None:
-    assert describe([1.0, 2.0], [10.0, 10.0, 10.0]).ci95 is None
+    found = describe([1.0, 2.0, 3.0], [10.0, 10.0, 10.0])
+    assert (found.ci95, found.no_ci95) == (None, "its upper end was not reached in the time watched")

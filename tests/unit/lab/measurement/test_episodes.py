@@ -148,3 +148,10 @@ def test_blocked_intervals_end_with_the_lifting_or_with_the_episode() -> None:
     assert blocked_intervals(run_events()) == [("domain", 7.998, 16.0), ("address", 23.998, 32.0)]
     (only,) = blocked_intervals(before(run_events(), 10.0))
     assert only[2] == pytest.approx(9.975, abs=0.05)
+
+
+def test_an_episode_that_the_end_of_the_run_cut_short() -> None:
+    whole = measure_blocks(run_events(), [CLIENT])
+    assert [block.cut_short for block in whole] == [False, False]
+    cut = measure_blocks([event for event in run_events() if event["t"] < 25.0], [CLIENT])
+    assert [block.cut_short for block in cut] == [False, True]

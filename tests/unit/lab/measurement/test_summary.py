@@ -8,7 +8,18 @@ import pytest
 from lab.measurement.accounts import Collateral, Cost
 from lab.measurement.episodes import Block
 from lab.measurement.leaks import Leaks
-from lab.measurement.summary import METRICS, Clock, Run, Summary, decode, encode, measure_run, summarize
+from lab.measurement.summary import (
+    METRICS,
+    Clock,
+    Killed,
+    Run,
+    Summary,
+    decode,
+    encode,
+    measure_run,
+    summarize,
+    to_microseconds,
+)
 from tests.unit.lab.measurement.story import CLIENT, MONOTONIC, Story, run_events
 
 CLOCK = Clock(monotonic=MONOTONIC, realtime=1_795_000_000.0)
@@ -19,12 +30,23 @@ def test_a_measured_run_goes_through_json_unchanged() -> None:
         run_events(), seed=1, clock=CLOCK, client_addresses=[CLIENT], leaks=Leaks(packets=0, probe_bytes=9)
     )
     summary = summarize([run], scenario="quickstart", runtime="netns", seed=1)
-    assert decode(encode(summary)) == summary
+    assert decode(encode(decode(encode(summary)))) == decode(encode(summary))
     plain = msgspec.json.decode(encode(summary))
     assert plain["schema_version"] == 1
     assert set(plain["metrics"]["domain"]) == set(METRICS)
     assert plain["runs"][0]["blocks"][0]["ttr_seconds"] == pytest.approx(0.518)
     assert plain["runs"][0]["cost"]["probe_bytes"] == 9
+
+
+def test_times_are_written_to_the_microsecond() -> None:
+    assert to_microseconds({"a": [0.1 + 0.2, (1.23456789, 1)], "b": None}) == {"a": [0.3, [1.234568, 1]], "b": None}
+
+
+def test_what_the_scenario_broke_is_in_the_run() -> None:
+    fault = {"t": 6.0, "source": "lab", "event": "fault_injected", "role": "proxy1"}
+    run = measure_run([*run_events(), fault], seed=1, clock=CLOCK, client_addresses=[CLIENT])
+    assert run.faults == [Killed(role="proxy1", at_seconds=6.0)]
+    assert run.outcome == "completed"
 
 
 def test_without_captures_leaks_are_unknown() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from bokeh.models import BoxAnnotation, Legend, Span
+from bokeh.models import BoxAnnotation, Label, Legend, Span
 
 from lab.measurement.episodes import Block, measure_blocks
+from lab.measurement.summary import Killed
 from lab.measurement.timeline import block_figure, colours, run_figure
 from tests.unit.lab.measurement.story import CLIENT, run_events
 
@@ -19,6 +21,10 @@ def blocks() -> list[Block]:
 
 def labels(plot: Any) -> list[str]:
     return [item.label.value for legend in plot.select(Legend) for item in legend.items]  # one legend a plot
+
+
+def notes(plot: Any) -> list[str]:
+    return [label.text for label in plot.select(Label)]
 
 
 def test_direct_and_each_proxy_have_colours_of_their_own() -> None:
@@ -42,24 +48,47 @@ def test_a_run_in_which_nothing_was_confirmed_can_be_drawn() -> None:
 
 
 def test_a_block_from_close_by_names_its_moments(blocks: list[Block]) -> None:
-    found = labels(block_figure(run_events(), blocks[0]))
-    assert found == [
-        "via the direct path",
-        "via proxy1",
+    plot = block_figure(run_events(), blocks[0])
+    assert labels(plot) == ["via the direct path", "via proxy1"]
+    assert sorted(notes(plot)) == [
+        "confirmed again, 0.52 s",
+        "first message on the new path, 0.50 s",
         "first packet hit",
-        "noticed, 448 ms",
-        "first message on the new path, 498 ms",
-        "confirmed again, 518 ms",
+        "noticed, 0.45 s",
     ]
+
+
+def test_moments_that_fall_together_can_all_be_read(blocks: list[Block]) -> None:
+    block = msgspec.structs.replace(blocks[0], ttd_seconds=0.280, tts_seconds=0.281, ttr_seconds=0.282)
+    plot = block_figure(run_events(), block)
+    heights = sorted(label.y for label in plot.select(Label))
+    assert len(set(heights)) == len(heights) == 4
+    assert plot.y_range.end < heights[0], "above the messages, below the edge"
+    widths = [span.line_width for span in sorted(plot.select(Span), key=lambda span: span.location)]
+    assert widths[1:] == sorted(widths[1:], reverse=True), "none hides an earlier one"
+    sides = {label.text_align for label in plot.select(Label)}
+    assert sides == {"left"}
+    late = block_figure(run_events(), msgspec.structs.replace(blocks[0], ttr_seconds=9.0))
+    assert [label.text_align for label in late.select(Label) if label.text.startswith("confirmed")] == ["right"]
+
+
+def test_a_fault_is_marked_where_it_is_seen(blocks: list[Block]) -> None:
+    faults = [Killed(role="proxy1", at_seconds=8.3), Killed(role="web", at_seconds=30.0)]
+    run = run_figure(run_events(), blocks, faults)
+    assert {"proxy1 killed", "web killed"} <= set(notes(run))
+    assert {8.3, 30.0} <= {span.location for span in run.select(Span)}
+    near = notes(block_figure(run_events(), blocks[0], faults))
+    assert "proxy1 killed, as planned" in near
+    assert not any("web" in note for note in near)
 
 
 def test_messages_that_were_never_confirmed_are_shown_as_such() -> None:
     events = [e for e in run_events() if not (e["event"] == "message_acked" and e["t"] > 8.0)]
     block = Block(name="domain", t0=8.002, censored_at_seconds=8.0)
-    found = labels(block_figure(events, block))
-    assert "never confirmed" in found
-    assert "noticed, 448 ms" not in found
+    plot = block_figure(events, block)
+    assert "never confirmed" in labels(plot)
+    assert notes(plot) == ["first packet hit"]
 
 
 def test_a_block_without_messages_can_be_drawn() -> None:
-    assert labels(block_figure([], Block(name="domain", t0=1.0))) == ["first packet hit"]
+    assert notes(block_figure([], Block(name="domain", t0=1.0))) == ["first packet hit"]

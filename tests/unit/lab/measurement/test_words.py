@@ -8,11 +8,13 @@ from lab.measurement.accounts import Collateral, Messages
 from lab.measurement.distributions import Distribution
 from lab.measurement.episodes import Block
 from lab.measurement.leaks import Leaks
-from lab.measurement.summary import METRICS, Clock, Run, Summary
+from lab.measurement.summary import METRICS, Clock, Killed, Outcome, Run, Summary
 from lab.measurement.words import (
     block_sentence,
     count,
     duration,
+    ending,
+    fault_sentences,
     interval_words,
     median_words,
     run_sentence,
@@ -60,6 +62,50 @@ def test_a_block_that_went_badly() -> None:
     assert block_sentence(Block(name="b", t0=8.0, censored_at_seconds=3.0)).endswith("within 3.00 s")
 
 
+def test_a_block_that_was_cut_short() -> None:
+    cut = Block(name="b", t0=8.0, cut_short=True, censored_at_seconds=1.2)
+    assert block_sentence(cut) == "blocked at 8.0 s, not noticed, cut short 1.20 s later, not recovered by then"
+    back = Block(name="b", t0=8.0, cut_short=True, recovered=True, ttr_seconds=0.5, failback_censored_at_seconds=0.3)
+    assert block_sentence(back).endswith("confirmed again 0.50 s later, cut short 0.30 s after the block was lifted")
+    assert block_sentence(Block(name="b", cut_short=True)).startswith("cut short before the censor touched")
+
+
+def test_what_was_broken_on_purpose() -> None:
+    run = Run(seed=1, clock=CLOCK, faults=[Killed(role="proxy1", at_seconds=6.0123)])
+    assert list(fault_sentences(run)) == ["proxy1 was killed at 6.0 s, as planned"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("completed", None),
+        ("interrupted", "interrupted at 7.2 s"),
+        ("timed_out", "timed out at 7.2 s"),
+        ("role_died", "ended early by the death of a role at 7.2 s"),
+        ("failed", "failed at 7.2 s"),
+    ],
+)
+def test_how_a_run_ended(outcome: Outcome, words: str | None) -> None:
+    assert ending(Run(seed=1, clock=CLOCK, outcome=outcome, ended_seconds=7.21)) == words
+
+
+def test_the_verdict_says_first_what_was_cut_short() -> None:
+    whole = Run(seed=1, clock=CLOCK, blocks=[Block(name="b", t0=1.0, recovered=True)])
+    cut = Run(
+        seed=1, clock=CLOCK, outcome="interrupted", ended_seconds=7.2, messages=Messages(sent=9, delivered=7, lost=2)
+    )
+
+    def said(*runs: Run) -> str:
+        return verdict(Summary(scenario="s", runtime="netns", seed=1, runs=list(runs)))
+
+    assert said(cut) == "interrupted at 7.2 s, 7 of 9 messages shown until then"
+    assert said(whole, cut) == (
+        "run 2 interrupted at 7.2 s; 1 run: the messenger got through the block, 0 lost, 0 shown twice"
+    )
+    assert said(cut, cut) == "run 1 interrupted at 7.2 s, run 2 interrupted at 7.2 s"
+    assert "2 under way when it ended" in run_sentence(cut)
+
+
 def test_a_block_without_effect() -> None:
     assert "no effect" in block_sentence(Block(name="domain"))
 
@@ -86,9 +132,11 @@ def test_medians() -> None:
     assert median_words(Distribution()) == "–"
     assert median_words(Distribution(n=3, n_censored=3)) == "not within the time watched (3 runs)"
     assert median_words(Distribution(n=3, p50=0.4)) == "0.40 s"
-    assert median_words(Distribution(n=3, n_censored=1, p50=0.4)) == "0.40 s, 1 of 3 never"
+    assert median_words(Distribution(n=3, n_censored=1, p50=0.4)) == "0.40 s, 1 of 3 not seen"
     assert interval_words(Distribution(n=3, p50=0.4)) == ""
-    assert interval_words(Distribution(n=3, p50=0.4, ci95=(0.3, 0.5))) == "0.30 s to 0.50 s"
+    assert interval_words(Distribution(n=3, p50=0.4, range=(0.3, 0.5))) == "range: 0.30 s to 0.50 s"
+    assert interval_words(Distribution(n=6, p50=0.4, ci95=(0.3, 0.5))) == "95 %: 0.30 s to 0.50 s"
+    assert interval_words(Distribution(n=1, p50=0.4, range=(0.4, 0.4))) == ""
 
 
 def test_the_typical_run() -> None:
