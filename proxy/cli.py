@@ -88,14 +88,16 @@ def _run_workers(chosen: ProxySettings, emit: Emit) -> None:
     chosen.check()
     sets = bind_all(chosen.listen, chosen.workers)
     addresses = [name_of(sock.getsockname()) for sock in sets[0]]
-    emit("proxy_listening", addresses=addresses)
-    _announce(addresses)
+
+    def listening() -> None:
+        emit("proxy_listening", addresses=addresses)
+        _announce(addresses)
 
     def work(listeners: Sequence[socket.socket], number: int, alive: int) -> None:
         served = serve_on(listeners, chosen, emit, first_flow=number * FLOWS_PER_WORKER + 1)
         asyncio.run(_until_signal(served, alive))
 
-    supervise(sets, work)
+    supervise(sets, work, ready=listening)
 
 
 async def _until_signal(served: Coroutine[Any, Any, None], alive: int | None = None) -> None:

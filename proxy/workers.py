@@ -62,12 +62,14 @@ class Place:
     started: float
 
 
-def supervise(sets: Sequence[Listeners], work: Work) -> None:
-    """Run `work` in a process for each of `sets` until SIGTERM or SIGINT; then end them all."""
+def supervise(sets: Sequence[Listeners], work: Work, *, ready: Callable[[], object] = lambda: None) -> None:
+    """Run `work` in a process for each of `sets` until SIGTERM or SIGINT; then end them all. `ready` is called when
+    these signals do so."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     alive, keep = os.pipe()
     supervisor = _Supervisor(sets, work, mask, alive, keep)
     try:
+        ready()
         supervisor.run()
     finally:
         supervisor.stop()
