@@ -148,7 +148,8 @@ def send(
         sys.exit(1)  # Terminated before everything was acknowledged.
     if missing:
         messages = "1 message" if missing == 1 else f"{missing} messages"
-        why = "; ".join(narrator.failures) or f"the origin was reached; is {settings.peer} receiving?"
+        answerless = f"the origin was reached, {settings.peer} did not answer; is it receiving?"
+        why = answerless if narrator.reached else "; ".join(narrator.failures) or "no route was dialed yet"
         are = "is" if missing == 1 else "are"
         _say(f"{messages} to {settings.peer} {are} not acknowledged after {timeout:g} s: {why}")
         sys.exit(1)

@@ -1,7 +1,7 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
-An Emit that listens in on the events `route_failed` and `route_dialed` and passes everything on. It repeats nothing:
-each route has one line until something else happens on it.
+An Emit that listens in on the events `route_failed`, `route_dialed` and `path_bad` and passes everything on. It repeats
+nothing: each route has one line until something else happens on it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from client.settings import OriginAddress
 from sidedoor.events import Emit
 
 _CONNECTED = ""
+_REASONS = {"ack_overdue": "generic_timeout_error", "reset": "connection_reset", "eof": "eof_error"}
+"""Reasons of `path_bad`, but for `dial_failed`, which `route_failed` tells better, in OONI's words."""
 
 
 class Narrator:
@@ -31,8 +33,12 @@ class Narrator:
         self._emit(event, **fields)
         if event == "route_failed":
             self._failed(fields["route"], f"{fields['stage']}: {in_words(fields['failure'])}")
-        elif event == "route_dialed" and self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
-            self.connected(fields["route"])
+        elif event == "route_dialed":
+            if self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
+                self.connected(fields["route"])
+            self._state[fields["route"]] = _CONNECTED
+        elif event == "path_bad" and fields["reason"] in _REASONS:
+            self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
@@ -40,9 +46,18 @@ class Narrator:
         self._say(f"connected to origin {self._origin}{_by(route)}")
 
     @property
+    def reached(self) -> bool:
+        """Whether any route leads to the origin now, as far as is known."""
+        return _CONNECTED in self._state.values()
+
+    @property
     def failures(self) -> list[str]:
         """How each route that leads nowhere failed last: "direct: dns: NXDOMAIN"."""
         return [f"{route}: {failure}" for route, failure in self._state.items() if failure != _CONNECTED]
+
+    def _lost(self, route: str, failure: str) -> None:
+        self._state[route] = failure
+        self._say(f"connection to origin {self._origin}{_by(route)} lost: {failure}; trying again")
 
     def _failed(self, route: str, failure: str) -> None:
         if self._state.get(route) != failure:

@@ -26,6 +26,9 @@ _SOCKS_REPLY = {  # RFC 1928 section 6; the names of OONI's older data.
     0x06: "socks_ttl_expired",
 }
 _WORDS = {
+    "socks_connection_not_allowed": "the proxy does not allow it",
+    "socks_host_unreachable": "the proxy cannot reach that host",
+    "socks_ttl_expired": "the proxy's packets expired on the way",
     "dns_nxdomain_error": "NXDOMAIN (there is no such name)",
     "dns_servfail_error": "SERVFAIL (the nameserver could not find out)",
     "dns_refused_error": "REFUSED (the nameserver does not want to say)",

@@ -113,3 +113,19 @@ async def test_a_sender_without_an_origin_says_so_and_exits_1(tmp_path: Path) ->
     assert sender.returncode == 1
     last = errors.decode().splitlines()[-1]
     assert last == ("sidedoor: 1 message to bob is not acknowledged after 0.3 s: direct: tcp: connection refused")
+
+
+async def test_a_peer_that_is_not_there_is_not_taken_for_a_route_that_fails(tmp_path: Path) -> None:
+    port = free_port()
+    async with command("origin", "--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)) as origin:
+        await first_line(origin.stderr, "listening")
+        end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem"), "--timeout", "0.5"]
+        gone = ["--proxy", f"proxy1=127.0.0.1:{free_port()}"]
+        async with command("send", "--name", "alice", "--peer", "bob", *end, *gone) as sender:
+            _, errors = await sender.communicate(b"a\nb\n")
+    assert sender.returncode == 1
+    last = errors.decode().splitlines()[-1]
+    assert last.endswith(
+        "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; is it receiving?"
+    )
+    assert last.startswith("sidedoor: 2 messages to bob")

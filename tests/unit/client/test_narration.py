@@ -42,7 +42,21 @@ def test_each_route_has_its_own_lines_and_a_connection_ends_them() -> None:
         "cannot reach origin localhost:8443 by proxy1: socks: General SOCKS server failure; trying again",
         "connected to origin localhost:8443 by proxy1",
     ]
+    assert made.narrator.reached
     assert [failure.partition(" (")[0] for failure in made.narrator.failures] == ["direct: dns: NXDOMAIN"]
+
+
+def test_a_connection_that_is_lost() -> None:
+    made = Listener()
+    made.narrator("route_dialed", route="direct")
+    made.narrator("path_bad", route="direct", reason="ack_overdue")
+    made.narrator("path_bad", route="direct", reason="dial_failed")
+    assert not made.narrator.reached
+    made.narrator("route_dialed", route="direct")
+    assert made.said == [
+        "connection to origin localhost:8443 lost: no answer in time; trying again",
+        "connected to origin localhost:8443",
+    ]
 
 
 def test_where_nothing_failed_nothing_is_said_but_on_demand() -> None:
