@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -208,13 +209,18 @@ def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert "not done within 5 s" in stderr
 
 
+def _as_mapped_root(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """The folder of the labs of user 0 may be there and be the real root's: it gets another one."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"TMPDIR": folder}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_no_permission_is_one_line(tmp_path: Path) -> None:
     """In a user namespace that may not have further ones, as under a hardened kernel."""
     command = f"echo 0 > /proc/sys/user/max_net_namespaces && exec {sys.executable} -m sidedoor lab run control"
     unshare = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"]
-    done = subprocess.run(
-        [*unshare, "sh", "-c", f"{command} --out {tmp_path / 'out'}"], capture_output=True, text=True, check=False
-    )
+    done = _as_mapped_root([*unshare, "sh", "-c", f"{command} --out {tmp_path / 'out'}"])
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert "namespaces" in line
@@ -230,12 +236,7 @@ def test_a_missing_tool_is_one_line(tmp_path: Path) -> None:
         f"[ -e $folder/$tool ] && mount --bind {hidden} $folder/$tool; done; done; "
         f"exec {sys.executable} -m sidedoor lab run control --out {tmp_path / 'out'}"
     )
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _as_mapped_root(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script])
     assert done.returncode == 2, done.stderr
     assert "nft" in done.stderr
     assert "apt-get install" in done.stderr
