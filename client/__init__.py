@@ -6,7 +6,9 @@
 - `client.policies`: which path messages take; observations in, commands out (Sans-IO).
 - `client.routes`: how a path is dialed: direct, or through a SOCKS5 proxy.
 - `client.sender`, `client.receiver`: the two ends. `client.settings`: what they are told.
-- `client.certificates`: a CA and leaves for the origin. `client.cli`: `sidedoor client ...`.
+- `client.certificates`: a CA and leaves for the origin.
+- `client.cli`: `sidedoor client ...`; `client.options` its settings, `client.narration` what it says, and
+  `client.standard_input` what it reads.
 
 docs/client.md tells the story.
 """
