@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from client.policies.sidedoor_settings import SidedoorSettings
 from lab.roles import ROLE_NAMES
-from lab.scenario import SHIPPED, Scenario, find, load, read_scenario, rules_text, shipped
+from lab.scenario import (
+    SHIPPED,
+    Block,
+    Expectations,
+    Fault,
+    Link,
+    Scenario,
+    Traffic,
+    find,
+    load,
+    read_scenario,
+    rules_text,
+    shipped,
+)
 from sidedoor.settings import UsageError
 
 HEAD = 'name = "mine"\ndescription = "a scenario"\n'
@@ -110,3 +126,27 @@ def test_a_rule_file_with_a_mistake(tmp_path: Path) -> None:
 def test_a_rule_file_that_is_no_text(tmp_path: Path) -> None:
     message = refusal(folder_with(tmp_path, HEAD + BLOCK, all=b"\xff\xfe"))
     assert message == f"{tmp_path / 'all.toml'}: is not UTF-8 text (byte 0)"
+
+
+@pytest.mark.parametrize("struct", [Scenario, Link, Traffic, Block, Fault, Expectations, SidedoorSettings])
+def test_every_key_is_in_the_manual(struct: type[msgspec.Struct]) -> None:
+    text = (Path(__file__).parents[3] / "docs/lab.md").read_text(encoding="utf-8")
+    heads = {Scenario: "| top level ", Block: "| `[[block]]` ", Fault: "| `[[fault]]` ", Link: "| `[link]` "}
+    heads |= {Traffic: "| `[traffic]` ", Expectations: "| `[expect]` ", SidedoorSettings: "| `[policy]` "}
+    _, _, table = text.partition(f"\n{heads[struct]}")
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    documented = {word.strip("[]") for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    keys = {field.encode_name for field in msgspec.structs.fields(struct)}
+    assert documented - ({"name"} if struct is SidedoorSettings else set()) == keys
+    defaults = {field.encode_name: field.default for field in msgspec.structs.fields(struct)}
+    for row in rows:
+        names = re.findall(r"`([^`]+)`", row.split("|")[1])
+        numbers = [defaults.get(name) for name in names]
+        if all(isinstance(number, int | float) for number in numbers):
+            assert row.split("|")[2].strip() == ", ".join(f"{number:g}" for number in numbers), row
+
+
+def test_every_role_that_can_be_killed_is_in_the_manual() -> None:
+    text = (Path(__file__).parents[3] / "docs/lab.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| `kill` ")]
+    assert set(re.findall(r"`([^`]+)`", row)) - {"kill"} == ROLE_NAMES
