@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from client.certificates import write_self_signed
+from client.certificates import CertificateFiles, write_self_signed
 from tests.integration.client.world import free_port
 
 
@@ -129,3 +131,48 @@ async def test_a_peer_that_is_not_there_is_not_taken_for_a_route_that_fails(tmp_
         "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; is it receiving?"
     )
     assert last.startswith("sidedoor: 2 messages to bob")
+
+
+def refused(*arguments: str) -> str:
+    """The one line on stderr of a command that exits 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sidedoor", "client", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_busy_port_leaves_the_folder_alone(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refused("origin", "--listen", listen, "--self-signed", str(tmp_path / "pki"))
+    assert f"cannot listen on {listen}: Address already in use" in line
+    assert not (tmp_path / "pki").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda files: files.ca.write_text("no PEM"), "cannot use what is there"),
+        (lambda files: files.key.unlink(), "leaf.key: No such file"),
+        (lambda files: write_self_signed(files.ca.parent, ["other.example"]), "not good for localhost"),
+    ],
+    ids=["no PEM", "incomplete", "other names"],
+)
+def test_files_that_do_not_fit_are_not_overwritten(
+    tmp_path: Path, spoil: Callable[[CertificateFiles], object], reason: str
+) -> None:
+    files = write_self_signed(tmp_path, ["localhost", "127.0.0.1", "::1"])
+    spoil(files)
+    before = {path: path.read_bytes() for path in files.existing}
+    line = refused("origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path))
+    assert reason in line
+    assert "name another folder or remove ca.pem" in line
+    assert {path: path.read_bytes() for path in files.existing} == before

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from client.certificates import CertificateFiles, write_self_signed
+from client.certificates import write_self_signed
 from sidedoor.cli import main
 
 END = ["--name", "alice", "--origin", "localhost:1"]
@@ -57,34 +55,3 @@ def test_a_bad_listening_address(capsys: pytest.CaptureFixture[str], tmp_path: P
     files = write_self_signed(tmp_path, ["localhost"])
     certificate = ["--certificate", str(files.certificate), "--key", str(files.key)]
     assert "'1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)
-
-
-def test_a_busy_port_leaves_the_folder_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        line = fails(capsys, "origin", "--listen", listen, "--self-signed", str(tmp_path / "pki"))
-    assert f"cannot listen on {listen}: Address already in use" in line
-    assert not (tmp_path / "pki").exists()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda files: files.ca.write_text("no PEM"), "cannot use what is there"),
-        (lambda files: files.key.unlink(), "leaf.key: No such file"),
-        (lambda files: write_self_signed(files.ca.parent, ["other.example"]), "not good for localhost"),
-    ],
-    ids=["no PEM", "incomplete", "other names"],
-)
-def test_files_that_do_not_fit_are_not_overwritten(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, spoil: Callable[[CertificateFiles], object], reason: str
-) -> None:
-    files = write_self_signed(tmp_path, ["localhost", "127.0.0.1", "::1"])
-    spoil(files)
-    before = {path: path.read_bytes() for path in files.existing}
-    line = fails(capsys, "origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path))
-    assert reason in line
-    assert "name another folder or remove ca.pem" in line
-    assert {path: path.read_bytes() for path in files.existing} == before
