@@ -13,6 +13,10 @@ from typing import Protocol
 
 from lab.topology import Topology
 
+INTERRUPTED = 130
+AT_ONCE = "sidedoor: interrupted again: ended at once, without results"
+"""What is said when a lab is asked a second time to end, and its exit status."""
+
 
 class RoleProcess(Protocol):
     """A spawned role's process, as its runtime sees it."""

@@ -18,6 +18,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ from lab.docker.container import (
     routes,
     sysctls,
 )
+from lab.runtimes import AT_ONCE, INTERRUPTED
 from lab.runtimes.docker_firewall import Firewall
 from lab.topology import Host, Network, Topology, standard
 from sidedoor.settings import UsageError
@@ -71,7 +73,8 @@ def _reason(error: BaseException) -> str:
 def launch(entry: str, state: Path, arguments: dict[str, Any], output: Path) -> int:
     """Run `entry` ("module:function") as the supervisor of a new lab; returns its exit status. Raises UsageError.
 
-    SIGINT, SIGTERM and SIGHUP ask it to end in order. Whatever ends this process, nothing of the lab stays.
+    SIGINT, SIGTERM and SIGHUP ask it to end in order; a second one ends it at once, status 130. Whatever ends
+    this process, nothing of the lab stays.
     """
     client = connect()
     try:
@@ -88,6 +91,13 @@ def launch(entry: str, state: Path, arguments: dict[str, Any], output: Path) -> 
         if not asked:
             asked = True
             os.close(stop_write)
+            return
+        for number in previous:  # what follows takes a moment and has no use for a third one
+            signal.signal(number, signal.SIG_IGN)
+        os.write(2, f"{AT_ONCE}\n".encode())
+        _let_go(reaper)
+        shutil.rmtree(state, ignore_errors=True)
+        os._exit(INTERRUPTED)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     # The reaper sees the end of its standard input when this process ends, however it ends.
@@ -99,13 +109,19 @@ def launch(entry: str, state: Path, arguments: dict[str, Any], output: Path) -> 
     try:
         return function(arguments, DockerRuntime(client, standard(), state, output), state, stop_read)
     finally:
-        assert reaper.stdin is not None
-        reaper.stdin.close()
-        reaper.wait()
+        _let_go(reaper)
         for number, handler in previous.items():
             signal.signal(number, handler)
-        stop()
+        if not asked:
+            os.close(stop_write)
         os.close(stop_read)
+
+
+def _let_go(reaper: subprocess.Popen[bytes]) -> None:
+    """Have the reaper remove what is left, and wait until it has."""
+    assert reaper.stdin is not None
+    reaper.stdin.close()
+    reaper.wait()
 
 
 class ContainerProcess:

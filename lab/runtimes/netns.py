@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from lab.runtimes import AT_ONCE, INTERRUPTED
 from lab.runtimes.linux import die_with_parent
 from lab.topology import Topology
 from sidedoor.settings import UsageError
@@ -55,8 +56,8 @@ def _unshare() -> list[str]:
 def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
     """Run `entry` ("module:function") as the supervisor of a new lab; returns its exit status.
 
-    SIGINT, SIGTERM and SIGHUP ask it to end in order (a second one kills it). If this process is killed, the lab goes
-    with it. Raises UsageError where the machine cannot.
+    SIGINT, SIGTERM and SIGHUP ask it to end in order (a second one kills it: status 130). If this process is killed,
+    the lab goes with it. Raises UsageError where the machine cannot.
     """
     check_tools()
     options_read, options_write = os.pipe()
@@ -65,7 +66,8 @@ def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
     process = subprocess.Popen(
         command,
         pass_fds=(options_read, stop_read),
-        env=os.environ | {"PATH": search_path()},
+        # The name tells one lab's processes from another's (ps e); PID namespaces make it their only mark.
+        env=os.environ | {"PATH": search_path(), "SIDEDOOR_LAB": state.name},
         # A session of its own: a Ctrl-C reaches this process only, which then ends the lab in order.
         start_new_session=True,
         preexec_fn=die_with_parent,
@@ -74,12 +76,15 @@ def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
     os.close(stop_read)
     with open(options_write, "w", encoding="utf-8") as stream:
         json.dump({"entry": entry, "state": str(state), "arguments": arguments}, stream)
-    asked = False
+    asked = killed = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
+        nonlocal asked, killed
         if asked:
             process.kill()
+            if not killed:
+                killed = True
+                os.write(2, f"{AT_ONCE}\n".encode())
         else:
             asked = True
             os.close(stop_write)
@@ -92,6 +97,8 @@ def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
             signal.signal(number, handler)
         if not asked:
             os.close(stop_write)
+    if killed:
+        return INTERRUPTED
     return status if status >= 0 else 128 - status
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +28,46 @@ def snapshot() -> dict[str, set[str]]:
     }
 
 
-def left_behind(before: dict[str, set[str]], *, but: frozenset[str] = frozenset()) -> dict[str, set[str]]:
-    """What there is now and was not `before`, by kind; kinds in `but` are not looked at."""
+def left_behind(
+    before: dict[str, set[str]], *, lab: str | None = None, but: frozenset[str] = frozenset()
+) -> dict[str, set[str]]:
+    """What there is now and was not `before`, by kind; kinds in `but` are not looked at.
+
+    With `lab`, only what carries that lab's name, or no lab's: others may come and go meanwhile.
+    """
     now = snapshot()
-    return {kind: now[kind] - before[kind] for kind in before if kind not in but and now[kind] - before[kind]}
+    new = {kind: now[kind] - before[kind] for kind in before if kind not in but}
+    if lab is not None:
+        new = {kind: {item for item in items if _may_be_of(lab, kind, item)} for kind, items in new.items()}
+    return {kind: items for kind, items in new.items() if items}
+
+
+def _may_be_of(lab: str, kind: str, item: str) -> bool:
+    if kind == "folders":
+        return item in (lab, f"{lab}.log")
+    if kind in ("containers", "networks"):
+        return item.startswith(f"sidedoor-{lab}-") or not item.startswith("sidedoor-")
+    if kind == "processes":
+        return _lab_of(int(item.split()[0])) in (lab, None)
+    bridges = set(re.findall(r"\bsd[0-9a-f]{8}-", item))  # in the names of interfaces and in rules
+    return not bridges or _bridge_prefix(lab) in bridges
+
+
+def _bridge_prefix(lab: str) -> str:
+    """As `lab.runtimes.docker.bridge_prefix`, whose module needs the SDK."""
+    return f"sd{zlib.crc32(lab.encode()):08x}-"
+
+
+def _lab_of(pid: int) -> str | None:
+    """The lab on namespaces that a process is of; "" of one in a container or gone; None where it may not be asked."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except PermissionError:
+        return None
+    except OSError:
+        return ""
+    found = re.search(rb"(?:^|\0)SIDEDOOR_LAB=([^\0]*)", environment)
+    return found[1].decode() if found else ""
 
 
 def _named_namespaces() -> set[str]:

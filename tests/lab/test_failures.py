@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.machine_state import descendant, lab_processes, left_behind, snapshot
+from tests.lab.machine_state import descendant, left_behind, snapshot
 
 pytestmark = pytest.mark.netns
 
@@ -129,7 +129,7 @@ def test_a_role_that_the_run_needs_is_killed(tmp_path: Path, role: str) -> None:
     (run,) = summary(out)["runs"]
     assert any(role in problem for problem in run["problems"]), run["problems"]
     assert (out / "report.html").exists()
-    assert left_behind(before) == {}
+    assert left_behind(before, lab=f"run-{process.pid}") == {}
 
 
 def test_a_proxy_is_killed_and_the_other_one_serves(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_proxy_is_killed_and_the_other_one_serves(tmp_path: Path) -> None:
     assert run["blocks"][0]["recovered"]
     assert (run["messages"]["lost"], run["messages"]["duplicated_application"]) == (0, 0)
     assert any(e["event"] == "route_switched" and e["new"] == "proxy2" for e in events(out))
-    assert left_behind(before) == {}
+    assert left_behind(before, lab=f"run-{process.pid}") == {}
 
 
 @pytest.mark.parametrize("victim", ["the command", "sd-lab", "sd-init"])
@@ -157,17 +157,17 @@ def test_the_lab_itself_is_killed(tmp_path: Path, victim: str) -> None:
     os.kill(pid, signal.SIGKILL)
     status, _, _ = finish(process)
     assert status != 0
-    _wait_until_gone(before)
+    _wait_until_gone(before, f"run-{process.pid}")
     # Only the state folder of a killed command stays; `lab clean` removes it.
-    assert left_behind(before, but=frozenset({"folders"})) == {}
+    assert left_behind(before, lab=f"run-{process.pid}", but=frozenset({"folders"})) == {}
     subprocess.run([sys.executable, "-m", "sidedoor", "lab", "clean"], check=True, capture_output=True)
-    assert left_behind(before) == {}
+    assert left_behind(before, lab=f"run-{process.pid}") == {}
 
 
-def _wait_until_gone(before: dict[str, set[str]]) -> None:
+def _wait_until_gone(before: dict[str, set[str]], lab: str) -> None:
     """The kernel takes a moment to take a PID namespace apart."""
     deadline = time.monotonic() + 10
-    while {f"{pid} {name}" for pid, name in lab_processes()} - before["processes"] and time.monotonic() < deadline:
+    while "processes" in left_behind(before, lab=lab) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -177,15 +177,16 @@ def test_a_lab_in_containers_is_killed(tmp_path: Path) -> None:
     out, before = tmp_path / "out", snapshot()
     process = start(scenario(tmp_path / "idle", IDLE), out, "--runtime", "docker")
     wait_for(out, acked(20))
-    assert len(snapshot()["containers"] - before["containers"]) == 10
+    mine = f"sidedoor-run-{process.pid}-"
+    assert len([name for name in snapshot()["containers"] if name.startswith(mine)]) == 10
     process.kill()
     finish(process)
     deadline = time.monotonic() + 30
-    while left_behind(before, but=frozenset({"folders"})) and time.monotonic() < deadline:
+    while left_behind(before, lab=f"run-{process.pid}", but=frozenset({"folders"})) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert left_behind(before, but=frozenset({"folders"})) == {}
+    assert left_behind(before, lab=f"run-{process.pid}", but=frozenset({"folders"})) == {}
     subprocess.run([sys.executable, "-m", "sidedoor", "lab", "clean"], check=True, capture_output=True)
-    assert left_behind(before) == {}
+    assert left_behind(before, lab=f"run-{process.pid}") == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -194,19 +195,54 @@ def test_an_interrupted_run_reports_what_it_has(tmp_path: Path, number: signal.S
     process = start(scenario(tmp_path / "idle", IDLE), out)
     wait_for(out, acked(20))
     process.send_signal(number)
-    status, _, stderr = finish(process)
+    status, stdout, stderr = finish(process)
     assert status == 130, stderr
     (run,) = summary(out)["runs"]
     assert run["messages"]["sent"] >= 20
     assert any("interrupted" in problem for problem in run["problems"])
-    assert left_behind(before) == {}
+    assert stdout.startswith(f"interrupted at {run['ended_seconds']:.1f} s")
+    assert left_behind(before, lab=f"run-{process.pid}") == {}
+
+
+@pytest.mark.parametrize("runtime", ["netns", pytest.param("docker", marks=pytest.mark.docker)])
+def test_a_second_interruption_ends_it_at_once(tmp_path: Path, runtime: str) -> None:
+    out, before = tmp_path / "out", snapshot()
+    process = start(scenario(tmp_path / "idle", IDLE), out, "--runtime", runtime)
+    wait_for(out, acked(20))
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "interrupted: measuring" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    status, _, stderr = finish(process)
+    assert status == 130
+    assert [line for line in stderr.splitlines() if not line.startswith("  ")] == [
+        "sidedoor: interrupted again: ended at once, without results"
+    ]
+    _wait_until_gone(before, f"run-{process.pid}")
+    assert left_behind(before, lab=f"run-{process.pid}") == {}
 
 
 def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    status, _, stderr = finish(start(scenario(tmp_path / "idle", IDLE), out, "--timeout", "5"))
+    text = IDLE + "[expect]\nmessages_at_least = 1000000\n"
+    status, stdout, stderr = finish(start(scenario(tmp_path / "idle", text), out, "--timeout", "5"))
     assert status == 1
     assert "not done within 5 s" in stderr
+    assert "expected at least" not in stderr, "nothing is expected of a run that was cut short"
+    assert stdout.startswith("timed out at 5.")
+
+
+def test_a_planned_fault_is_told_and_is_no_problem(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = IDLE.replace("30", "4") + '[[fault]]\nkill = "proxy2"\nat_seconds = 2\n'
+    status, stdout, stderr = finish(start(scenario(tmp_path / "idle", text), out))
+    assert status == 0, stderr
+    assert "proxy2 was killed at 2.0 s, as planned." in stdout
+    (run,) = summary(out)["runs"]
+    assert (run["outcome"], run["problems"]) == ("completed", [])
+    assert [fault["role"] for fault in run["faults"]] == ["proxy2"]
+    assert "proxy2 killed" in (out / "report.html").read_text()
 
 
 def _as_mapped_root(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -214,6 +250,11 @@ def _as_mapped_root(command: list[str]) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"TMPDIR": folder}
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_root_of_a_user_namespace_has_labs_of_its_own() -> None:
+    done = _as_mapped_root(["unshare", "--user", "--map-root-user", sys.executable, "-m", "sidedoor", "lab", "clean"])
+    assert (done.returncode, done.stdout) == (0, "nothing to clean\n"), done.stderr
 
 
 def test_no_permission_is_one_line(tmp_path: Path) -> None:

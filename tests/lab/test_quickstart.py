@@ -53,17 +53,18 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     before = snapshot()
     command = [sys.executable, "-m", "sidedoor", "lab", "run", "quickstart", "--runtime", request.param]
     with StrayPackets() as stray:
-        done = subprocess.run(
-            [*command, "--out", str(folder), "--seed", "7"], capture_output=True, text=True, timeout=110, check=False
+        running = subprocess.Popen(
+            [*command, "--out", str(folder), "--seed", "7"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        stdout, stderr = running.communicate(timeout=110)
     prefix = docker_bridge_prefix() if request.param == "docker" else "(none)"
     return Ran(
         request.param,
         folder,
-        done.returncode,
-        done.stdout,
-        done.stderr,
-        left_behind(before),
+        running.returncode,
+        stdout,
+        stderr,
+        left_behind(before, lab=f"run-{running.pid}"),
         dict(stray.seen),
         stray.elsewhere(prefix),
     )

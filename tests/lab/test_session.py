@@ -49,7 +49,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     yield Lab.find(NAME)
     down = sidedoor("lab", "down", "--name", NAME)
     assert down.returncode == 0, down.stderr
-    assert left_behind(before) == {}
+    assert left_behind(before, lab=NAME) == {}
 
 
 @pytest.fixture
