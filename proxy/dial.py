@@ -9,7 +9,7 @@ from collections.abc import Callable
 from socket import SocketType
 
 from proxy.relay.flow import prepare
-from proxy.relay.poller import ERROR, HANGUP
+from proxy.relay.poller import ERROR, HANGUP, WRITE
 from proxy.resolver import Resolver, SocketAddress
 from proxy.wire import Address, AddressType, ReplyCode
 
@@ -78,7 +78,7 @@ class Dial:
 
     def ready(self, mask: int) -> None:
         """See `Watcher`: the first time it is about the connect, then about bytes that the flow will read."""
-        self.pending |= mask
+        self.pending |= mask & ~WRITE
         done, self._done = self._done, None
         if done is not None:
             number = 0

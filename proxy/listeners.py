@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterable
 from socket import SocketType
 
-from proxy.relay.flow import prepare
+from proxy.relay.flow import close_orderly, prepare
 from proxy.settings import parse_listen
 from sidedoor.settings import UsageError
 
@@ -134,7 +134,7 @@ class Acceptor:
             os.close(self._reserve)
             self._reserve = None
         try:
-            self._listener.accept()[0].close()
+            close_orderly(self._listener.accept()[0])
         except OSError:
             pass
         self._exhausted(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from enum import Enum
 from itertools import count
 from socket import SocketType
@@ -22,6 +23,7 @@ from proxy.listeners import name_of
 from proxy.relay import Ended, Relay
 from proxy.relay.deadlines import Deadlines
 from proxy.relay.flow import close_orderly
+from proxy.relay.poller import READ, WRITE
 from proxy.relay.wheel import UNSET
 from proxy.resolver import Resolver
 from proxy.settings import ProxySettings
@@ -110,18 +112,18 @@ class Session:
                 self._read_last()
             else:
                 self.pending |= mask
-        except OSError as error:
-            self._lost(str(error))
-        except Exception:
-            log.exception("session_failed", client=self.name)
-            self.close()
+        except Exception as error:
+            self._failed(error)
 
     def expired(self) -> None:
         """The deadline has come: of the handshake, of the dial, or of the client's last words."""
-        if self._stage is Stage.TARGET and self._task is None:
-            self._refuse(ReplyCode.HOST_UNREACHABLE)
-        else:
-            self._lost("deadline")
+        try:
+            if self._stage is Stage.TARGET:
+                self._refuse(ReplyCode.HOST_UNREACHABLE)
+            else:
+                self._lost("deadline")
+        except Exception as error:
+            self._failed(error)
 
     def close(self) -> None:
         """Close what the session still has."""
@@ -140,6 +142,14 @@ class Session:
         self._stage = Stage.OVER
         self._services.deadlines.clear(self)
         self._services.over(self)
+
+    def _failed(self, error: Exception) -> None:
+        """An OSError is the client's doing, anything else a mistake of ours."""
+        if isinstance(error, OSError):
+            self._lost(str(error))
+        else:
+            log.exception("session_failed", client=self.name)
+            self.close()
 
     def _lost(self, why: str) -> None:
         """The client went away, or took longer than its deadline."""
@@ -164,8 +174,8 @@ class Session:
             if answer := handshake.data_to_send():
                 self._sock.send(answer)  # a few bytes into an empty buffer: they fit
             if event is not None:
-                # What is behind a short read was reported with it, if it is an end or an error, and not again.
-                self.pending = mask if len(data) < RECEIVE_BYTES else mask | 1
+                # An end or an error was reported with the bytes in front of it, and will not be again.
+                self.pending = mask & ~(READ | WRITE) if len(data) < RECEIVE_BYTES else mask
                 self._connect(event.target)
         elif isinstance(event, Refused):
             self._services.negotiated(self)
@@ -196,40 +206,41 @@ class Session:
     def _dialed(self, failed: ReplyCode | None) -> None:
         """The connect of `_dial` is over."""
         assert self._dial is not None
-        if failed is not None:
-            self._refuse(failed)
-            return
-        self._hand_over(self._dial.sock)
+        try:
+            if failed is None:
+                self._hand_over(self._dial.sock)
+            else:
+                self._refuse(failed)
+        except Exception as error:
+            self._failed(error)
 
     async def _dial_name(self, target: Address) -> None:
         services = self._services
         try:
             sock = await dial(target, services.resolver, connect_seconds=services.settings.connect_seconds)
+            self._task = None  # from here on nothing waits: there is nothing to cancel
+            try:
+                self._hand_over(sock)
+            finally:
+                if self._stage is not Stage.OVER:
+                    sock.close()
         except DialFailed as failed:
             self._task = None
             self._refuse(failed.code)
-            return
-        self._task = None
-        self._hand_over(sock)
+        except Exception as error:
+            self._failed(error)
 
     def _hand_over(self, target: SocketType) -> None:
         """The connection to the target stands: tell the client, and let the relay have both."""
         services, handshake = self._services, self._handshake
-        try:
-            handshake.succeed(local_address(target))
-            self._sock.send(handshake.data_to_send())
-        except OSError as error:
-            services.relay.poller.forget(target)
-            target.close()
-            self._dial = None
-            self._lost(str(error))
-            return
-        self._over()
-        ended = _ignore
+        handshake.succeed(local_address(target))
+        self._sock.send(handshake.data_to_send())
+        ended: Callable[[Ended], object] = _ignore
         if services.emit is not None:
             flow = next(services.flow_numbers)
             services.emit("flow_opened", flow=flow, client=self.name, target=str(self._wanted))
             ended = FlowEnd(services.emit, flow)
+        self._over()
         services.relay.add(self._sock, target, handshake.early_data(), ended)
 
     def _refuse(self, code: ReplyCode) -> None:
@@ -240,10 +251,7 @@ class Session:
             self._dial = None
         self._handshake.fail(code)
         self._emit_refused(code)
-        try:
-            self._say_last()
-        except OSError as error:
-            self._lost(str(error))
+        self._say_last()
 
     def _emit_refused(self, reply: ReplyCode) -> None:
         if self._services.emit is not None:

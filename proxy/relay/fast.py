@@ -51,13 +51,15 @@ class FastRelay:
         """See `Relay.add`."""
         flow = Flow(self, client, target, ended)
         self._flows.add(flow)
+        ends = flow.client, flow.target
         if rate := self._limits.rate_bytes_per_second:
-            flow.client.bucket, flow.target.bucket = Bucket(rate, self.poller.now), Bucket(rate, self.poller.now)
+            for end in ends:
+                end.bucket = Bucket(rate, flow.last_active)
         self._idle.set(flow, flow.last_active + self._limits.idle_seconds)
         if early_data:
             flow.client.deliver(early_data)
         try:
-            for end in (flow.client, flow.target):
+            for end in ends:
                 if not flow.closed:
                     self.poller.watch(end.sock, end)
         except OSError:  # fs.epoll.max_user_watches

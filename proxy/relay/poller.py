@@ -118,15 +118,25 @@ class EpollPoller:
             for fd, mask in events:
                 watcher = watchers.get(fd)
                 if watcher is not None and fd not in forgotten:
-                    watcher.ready(mask)
+                    try:
+                        watcher.ready(mask)
+                    except Exception as error:
+                        # Edges come once: those behind this one must not be lost with it.
+                        self._failed(error)
             if turns:
-                turns.popleft().turn()
+                try:
+                    turns.popleft().turn()
+                except Exception as error:
+                    self._failed(error)
             elif len(events) <= FEW_EVENTS:
                 break
             now = self.now = monotonic()
         self._draining = False
         if turns:
             self._loop.call_soon(self.drain)
+
+    def _failed(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "a watched connection failed", "exception": error})
 
 
 class LoopPoller:

@@ -24,7 +24,7 @@ BUFFER_BYTES = 64 * 1024
 class Flow:
     """The counters and the state that the two directions of a flow share."""
 
-    __slots__ = ("buckets", "directions", "last_active", "moved", "over_limit")
+    __slots__ = ("buckets", "directions", "failed", "last_active", "moved", "over_limit")
 
     def __init__(self, rate_bytes_per_second: float) -> None:
         rate, now = rate_bytes_per_second, monotonic()
@@ -32,6 +32,7 @@ class Flow:
         self.moved = {"up": 0, "down": 0}
         self.last_active = monotonic()
         self.directions: tuple[asyncio.Task[None], ...] = ()
+        self.failed = False
         self.over_limit: Reason | None = None
 
     @property
@@ -106,6 +107,13 @@ class PortableRelay:
         return reason
 
     async def _copy(self, flow: Flow, direction: str, source: socket.socket, sink: socket.socket, data: bytes) -> None:
+        try:
+            await self._move(flow, direction, source, sink, data)
+        except EndFailed:
+            flow.failed = True
+            raise
+
+    async def _move(self, flow: Flow, direction: str, source: socket.socket, sink: socket.socket, data: bytes) -> None:
         """One direction: `data`, then what comes from `source`, then its FIN."""
         while True:
             view = memoryview(data)
@@ -126,6 +134,8 @@ class PortableRelay:
             flow.last_active = monotonic()
             if not data:
                 break
+        if flow.failed:
+            return  # the other direction has met the reset, which looks like an end here: no FIN in front of it
         try:
             sink.shutdown(socket.SHUT_WR)
         except OSError as error:

@@ -91,6 +91,22 @@ async def test_early_data_goes_first_and_once(make: Make, early_data: bytes) -> 
 
 
 @relays
+async def test_early_data_for_a_target_that_is_gone(make: Make) -> None:
+    async with make(LONG) as relay:
+        client, relay_client = tcp_pair()
+        target, relay_target = tcp_pair()
+        for sock in (relay_client, relay_target):
+            prepare(sock)
+        reset(target)
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        relay.add(relay_client, relay_target, b"early", ended.set_result)
+        assert await asyncio.wait_for(ended, SECONDS) == Ended(0, 0, Reason.TARGET_RESET)
+        assert len(relay) == 0
+        with client, pytest.raises(ConnectionResetError):
+            await receive(client, 1)
+
+
+@relays
 @pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
 async def test_half_close_comes_after_all_bytes_and_the_other_direction_goes_on(make: Make, up: bool) -> None:
     async with flow(make) as world:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy import server
+from proxy import server, session
 from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
 from proxy.resolver import Resolver
@@ -269,6 +269,19 @@ async def test_running_out_of_descriptors_is_survived() -> None:
         with await proxy.connect() as sock:
             await send(sock, NO_AUTH + request("127.0.0.1", port) + b"ping")
             assert (await receive(sock, 16))[-4:] == b"ping"
+
+
+async def test_one_that_fails_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in what is done for one client ends its connection and nothing else."""
+    async with target(echo) as port, running_proxy() as proxy:
+        with monkeypatch.context() as patch, await proxy.connect() as sock:
+            patch.setattr(session, "FlowEnd", None)
+            await send(sock, NO_AUTH + request("127.0.0.1", port))
+            assert len(await receive_all(sock)) == 12
+        for host in ("127.0.0.1", "localhost"):
+            with await proxy.connect() as sock:
+                await send(sock, NO_AUTH + request(host, port) + b"ping")
+                assert (await receive(sock, 16))[-4:] == b"ping"
 
 
 async def test_idle_flows_are_closed() -> None:
