@@ -76,8 +76,10 @@ def run_figure(events: Sequence[Event], blocks: Sequence[Block], faults: Sequenc
             plot.add_layout(Span(location=block.t0, dimension="height", line_color=_BLOCK, line_width=1.5))
     for fault in faults:
         plot.add_layout(_fault_span(fault.at_seconds))
+        left = fault.at_seconds <= 0.7 * float(events[-1]["t"])  # else it would run out of the picture
+        side = {"text_align": "left", "x_offset": 5} if left else {"text_align": "right", "x_offset": -5}
         words = f"{fault.role} killed"
-        plot.add_layout(Label(x=fault.at_seconds, y=top * 1.1, x_offset=5, text=words, text_color=_INK, **_SMALL))
+        plot.add_layout(Label(x=fault.at_seconds, y=top * 1.1, text=words, text_color=_INK, **side, **_SMALL))
     _finish(plot)
     plot.legend.click_policy = "hide"
     return plot

@@ -75,7 +75,8 @@ def test_moments_that_fall_together_can_all_be_read(blocks: list[Block]) -> None
 def test_a_fault_is_marked_where_it_is_seen(blocks: list[Block]) -> None:
     faults = [Killed(role="proxy1", at_seconds=8.3), Killed(role="web", at_seconds=30.0)]
     run = run_figure(run_events(), blocks, faults)
-    assert {"proxy1 killed", "web killed"} <= set(notes(run))
+    sides = {label.text: label.text_align for label in run.select(Label)}
+    assert (sides["proxy1 killed"], sides["web killed"]) == ("left", "right")
     assert {8.3, 30.0} <= {span.location for span in run.select(Span)}
     near = notes(block_figure(run_events(), blocks[0], faults))
     assert "proxy1 killed, as planned" in near
