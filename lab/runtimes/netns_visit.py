@@ -32,7 +32,9 @@ def execute(launcher: int, host: str, command: Sequence[str], environment: Mappi
         for kind in (*(() if os.geteuid() == 0 else ("user",)), "net", "uts", "pid", "mnt"):
             setns(holder, kind)
     except OSError as error:
-        raise UsageError(f"host {host} cannot be entered: {error.strerror}; is the lab yours?") from error
+        raise UsageError(
+            f"host {host} cannot be entered: {error.strerror}; was the lab started from another user namespace?"
+        ) from error
     return supervise(host, command, environment, folder)
 
 
