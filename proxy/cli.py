@@ -18,6 +18,8 @@ import msgspec
 
 from proxy import log
 from proxy.listeners import name_of
+from proxy.relay import fast
+from proxy.relay.poller import FlowLoop
 from proxy.server import serve, serve_on
 from proxy.settings import DEFAULT_LISTEN, ProxySettings
 from proxy.workers import bind_all, supervise
@@ -80,7 +82,12 @@ def proxy(
         if chosen.workers > 1:
             _run_workers(chosen, emit)
         else:
-            asyncio.run(_until_signal(serve(chosen, emit, ready=_announce)))
+            _run(_until_signal(serve(chosen, emit, ready=_announce)))
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=FlowLoop if fast.SUPPORTED else None) as runner:
+        runner.run(serving)
 
 
 def _run_workers(chosen: ProxySettings, emit: Emit) -> None:
@@ -95,7 +102,7 @@ def _run_workers(chosen: ProxySettings, emit: Emit) -> None:
 
     def work(listeners: Sequence[socket.socket], number: int, alive: int) -> None:
         served = serve_on(listeners, chosen, emit, first_flow=number * FLOWS_PER_WORKER + 1)
-        asyncio.run(_until_signal(served, alive))
+        _run(_until_signal(served, alive))
 
     supervise(sets, work, ready=listening)
 

@@ -8,7 +8,9 @@ after the other. `EpollPoller` is Linux's, `LoopPoller` that of systems without 
 from __future__ import annotations
 
 import asyncio
+import math
 import select
+import selectors
 from collections import deque
 from socket import SocketType
 from time import monotonic
@@ -69,7 +71,13 @@ class EpollPoller:
         self._turns: deque[Turn] = deque()
         self._draining = False
         self._forgotten: set[int] = set()
-        self._loop.add_reader(self._epoll.fileno(), self.drain)
+        self.quiet = 0
+        """Counts the events and turns that left the asyncio loop nothing to do."""
+        if isinstance(self._loop, FlowLoop):
+            self._loop.flow_selector.poller = self
+            self._epoll.register(self._loop.flow_selector.fileno(), READ)
+        else:
+            self._loop.add_reader(self._epoll.fileno(), self.drain)
 
     def moment(self) -> float:
         """The time now, where there were no events that would have updated `now`."""
@@ -78,13 +86,16 @@ class EpollPoller:
 
     def put_off(self, work: Turn) -> None:
         """Give `work` a share of the time, behind everything that is ready."""
-        if not self._turns and not self._draining:
+        if not self._turns and not self._draining and not isinstance(self._loop, FlowLoop):
             self._loop.call_soon(self.drain)
         self._turns.append(work)
 
     def close(self) -> None:
         """Stop watching. The sockets stay open."""
-        self._loop.remove_reader(self._epoll.fileno())
+        if isinstance(self._loop, FlowLoop):
+            self._loop.flow_selector.poller = None
+        else:
+            self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
     def watch(self, sock: SocketType, watcher: Watcher) -> None:
@@ -108,26 +119,14 @@ class EpollPoller:
         """Handle what is ready, small things first, for DRAIN_SECONDS at most and a turn."""
         if self._epoll.closed:
             return  # called late: the poller was closed meanwhile
-        poll, watchers, forgotten, turns = self._epoll.poll, self.watchers, self._forgotten, self._turns
+        turns = self._turns
         now = self.now = monotonic()
         deadline = now + DRAIN_SECONDS
         self._draining = True
         while now < deadline:
-            events = poll(0, POLL_EVENTS)
-            forgotten.clear()
-            for fd, mask in events:
-                watcher = watchers.get(fd)
-                if watcher is not None and fd not in forgotten:
-                    try:
-                        watcher.ready(mask)
-                    except Exception as error:
-                        # Edges come once: those behind this one must not be lost with it.
-                        self._failed(error)
+            events = self._handle(0)
             if turns:
-                try:
-                    turns.popleft().turn()
-                except Exception as error:
-                    self._failed(error)
+                self._turn()
             elif len(events) <= FEW_EVENTS:
                 break
             now = self.now = monotonic()
@@ -135,8 +134,71 @@ class EpollPoller:
         if turns:
             self._loop.call_soon(self.drain)
 
+    def run(self, seconds: float | None) -> bool:
+        """In the place of the loop's own waiting (`FlowLoop`): handle what is ready until the loop has something to do,
+        or `seconds` are over. False where none of the loop's own descriptors is ready."""
+        turns, own = self._turns, self._loop.flow_selector.fileno()  # type: ignore[attr-defined]  # it is a FlowLoop
+        began = self.now = monotonic()
+        while True:
+            left = None if seconds is None else max(0.0, seconds - (self.now - began))
+            self.quiet = 0
+            events = self._handle(0 if turns else left)
+            worked = bool(turns)
+            if worked:
+                self._turn()
+            if self.quiet < len(events) + worked or not (events or worked):
+                break  # the loop may have been given something, or the time is over
+            if self.now - began > DRAIN_SECONDS:
+                break
+        return any(fd == own for fd, _ in events)
+
+    def _handle(self, seconds: float | None) -> list[tuple[int, int]]:
+        """Wait for events for so long, and give them to their watchers."""
+        watchers, forgotten = self.watchers, self._forgotten
+        events = self._epoll.poll(seconds, POLL_EVENTS)
+        forgotten.clear()
+        self.now = monotonic()
+        for fd, mask in events:
+            watcher = watchers.get(fd)
+            if watcher is not None and fd not in forgotten:
+                try:
+                    watcher.ready(mask)
+                except Exception as error:
+                    # Edges come once: those behind this one must not be lost with it.
+                    self._failed(error)
+        return events
+
+    def _turn(self) -> None:
+        try:
+            self._turns.popleft().turn()
+        except Exception as error:
+            self._failed(error)
+
     def _failed(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a watched connection failed", "exception": error})
+
+
+class FlowSelector(selectors.DefaultSelector):
+    """The selector of a `FlowLoop`: waits on the poller's epoll, in which its own is registered."""
+
+    poller: EpollPoller | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """See `selectors`."""
+        if self.poller is None:
+            return super().select(timeout)
+        if timeout is not None:
+            # As selectors does it: epoll counts in milliseconds, and waking up early would spin.
+            timeout = max(0.0, math.ceil(timeout * 1e3) * 1e-3)
+        return super().select(0) if self.poller.run(timeout) else []
+
+
+class FlowLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop that does nothing at all for a message on a flow: the poller has it before the loop wakes up."""
+
+    def __init__(self) -> None:
+        self.flow_selector = FlowSelector()
+        super().__init__(self.flow_selector)
 
 
 class LoopPoller:
