@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.runtimes import attended, netns, netns_visit
+from lab.runtimes import attended, docker_visit, netns, netns_visit
 from sidedoor.api import Lab, state_folder, state_root
 from sidedoor.settings import UsageError
 
@@ -169,9 +169,7 @@ def execute(lab: Lab, runtime: str, host: str, command: Sequence[str], ca_file: 
     if runtime == "attended":
         raise UsageError(f"{host} was made by somebody else, who has the way in: docker compose exec {host} COMMAND")
     if runtime == "docker":
-        from lab.runtimes import docker
-
-        os.execvp("docker", [*docker.enter_command(lab.name, host), *command])
+        return docker_visit.execute(lab.name, lab.folder, host, command)
     pid = _alive(lab.folder)
     if pid is None:
         raise UsageError(f"lab {lab.name} is not up any more; sidedoor lab clean removes what it left")

@@ -36,7 +36,6 @@ from lab.docker.container import (
     IMAGE,
     NETWORK_OPTIONS,
     STATE_IN_HOSTS,
-    TRUST_VARIABLES,
     capabilities,
     engine_gateway,
     resolver,
@@ -309,15 +308,6 @@ def _exhaust(stream: Iterable[bytes]) -> None:
 def bridge_prefix(lab: str) -> str:
     """What the names of a lab's bridges on the host start with: short, as the kernel allows 15 characters."""
     return f"sd{zlib.crc32(lab.encode()):08x}-"
-
-
-def enter_command(lab: str, host: str) -> list[str]:
-    """What to put in front of a command line to run it on `host`."""
-    terminal = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
-    ca_file = STATE_IN_HOSTS / "ca.pem"
-    trust = [f"--env={name}={ca_file}" for name in TRUST_VARIABLES]
-    found = f'command -v "$0" >/dev/null || {{ echo "sidedoor: host {host} has no program \'$0\'" >&2; exit 127; }}'
-    return ["docker", "exec", *terminal, *trust, f"sidedoor-{lab}-{host}", "sh", "-c", f'{found}; exec "$0" "$@"']
 
 
 def remove(client: docker.DockerClient, lab: str) -> None:

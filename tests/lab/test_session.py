@@ -126,8 +126,6 @@ def test_a_program_that_is_not_there(lab: Lab) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_program_ends_with_the_command_that_ran_it(lab: Lab, number: signal.Signals) -> None:
-    if lab.status()["runtime"] == "docker":
-        pytest.skip("docker exec: the engine leaves a program running whose terminal has gone")
     command = [sys.executable, "-m", "sidedoor", "lab", "exec", "--name", NAME, "client", "--"]
     process = subprocess.Popen([*command, "sh", "-c", "echo here; exec sleep 83831"], stdout=subprocess.PIPE)
     assert process.stdout is not None

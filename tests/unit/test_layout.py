@@ -40,6 +40,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "lab/roles/messenger.py": "tests/lab/test_quickstart.py",
     "lab/roles/proxy.py": "tests/lab/test_quickstart.py",
     "lab/roles/web.py": "tests/lab/test_quickstart.py",
+    "lab/runtimes/docker_visit.py": "tests/lab/test_session.py",
     "lab/runtimes/netns_host.py": "tests/lab/test_quickstart.py",
     "lab/runtimes/netns_init.py": "tests/lab/test_quickstart.py",
     "lab/runtimes/netns_visit.py": "tests/integration/lab/test_netns_visit.py",

@@ -48,13 +48,6 @@ def test_other_paths_are_in_no_container(path: str) -> None:
         make().path_in_host(Path(path))
 
 
-def test_enter_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = runtime.enter_command("mine", "client")
-    assert command[:3] == ["docker", "exec", "--interactive"]
-    assert "--env=SSL_CERT_FILE=/run/sidedoor/ca.pem" in command
-    assert command[-4:-1] == ["sidedoor-mine-client", "sh", "-c"]
-
-
 class Engine:
     """An engine's low-level interface: one finished exec, and those that are started beside it."""
 
