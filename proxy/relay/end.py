@@ -28,8 +28,8 @@ LARGE_BYTES = 16 * 1024
 """A read of so many bytes counts towards going over to splice, or towards staying with it."""
 UPGRADE_READS = 3
 TURN_READS = 4
-TURN_SPLICES = 4
-TURN_BYTES = 1 << 22
+TURN_SPLICES = 8
+TURN_BYTES = 1 << 23
 """The share of a bulk direction. Smaller ones cost more CPU, for its bytes are in the cache; larger make chat wait."""
 CHAT_TURN_BYTES = 1 << 17
 CHAT_SECONDS = 0.1

@@ -59,8 +59,9 @@ class Poller(Protocol):
 
 
 class EpollPoller:
-    """One epoll for all sockets, its descriptor registered in the asyncio loop. All sockets are registered once,
-    edge-triggered, for everything; no epoll_ctl follows, and a blocked source that hangs up cannot spin the loop."""
+    """One epoll for all sockets, nested in the asyncio loop's, or that one in it (`FlowLoop`). All sockets are
+    registered once, edge-triggered, for everything; no epoll_ctl follows, and a blocked source that hangs up cannot
+    spin the loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

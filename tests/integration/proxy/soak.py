@@ -32,6 +32,7 @@ from proxy.listeners import Acceptor, bind
 from proxy.relay import FastRelay, Limits
 from proxy.relay.flow import prepare
 from proxy.relay.pipes import Pipe, PipePool
+from proxy.relay.poller import FlowLoop
 from proxy.resolver import Resolver
 from proxy.server import Server
 from proxy.settings import ProxySettings
@@ -112,7 +113,8 @@ def _proxy() -> Iterator[tuple[int, socket.socket]]:
         near.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         _ordinary_user()
-        asyncio.run(_serve(listeners, far))
+        with asyncio.Runner(loop_factory=FlowLoop) as runner:  # as the command does
+            runner.run(_serve(listeners, far))
         os._exit(0)
     far.close()
     with near:
