@@ -1,8 +1,8 @@
 """The hot path: established flows, from the moment both connections stand until both are closed.
 
 - `flow`: what every relay takes and reports: `Limits`, `Ended`, `Reason`, and the interface `Relay`;
-- `poller`: waits for sockets: on Linux with an epoll of its own, nested in the asyncio loop's; in the command's own loop
-  (`FlowLoop`) the other way round, so that a message does not pass through asyncio;
+- `poller`: waits for sockets: on Linux with an epoll of its own, nested in the asyncio loop's; in the command's own
+  loop (`FlowLoop`) the other way round, so that a message does not pass through asyncio;
 - `fast`: Linux: all flows on that epoll; `end`: how their bytes move: a direction starts with recv/send and goes over
   to `os.splice` when it carries bulk, so that the bytes never enter Python;
 - `pipes`: the pipes that splice goes through, pooled, aware of the page limits of ordinary users;

@@ -73,11 +73,11 @@ async def _serve(listeners: list[socket.socket], line: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     limits = Limits(SETTINGS.idle_seconds, SETTINGS.half_close_seconds)
     pool = Pool()
-    exhausted: list[OSError] = []
+    exhausted: Counter[int | None] = Counter()
     log.configure(verbose=False)
     async with FastRelay(limits, pipes=pool) as relay, asyncio.TaskGroup() as names:
         server = Server(SETTINGS, discard, relay, Resolver(), names, 1)
-        acceptor = Acceptor(listeners[0], server.accepted, exhausted.append)
+        acceptor = Acceptor(listeners[0], server.accepted, lambda error: exhausted.update((error.errno,)))
         line.setblocking(False)
         while await loop.sock_recv(line, 1):
             report = {
@@ -87,7 +87,7 @@ async def _serve(listeners: list[socket.socket], line: socket.socket) -> None:
                 "flows": len(relay),
                 "sessions": len(server._sessions),
                 "watched": len(relay.poller.watchers),
-                "exhausted": len(exhausted),
+                "exhausted": exhausted.total(),
                 "no_pipes": pool.refusals,
                 "bytes": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
             }
