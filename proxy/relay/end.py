@@ -20,7 +20,7 @@ from typing import Protocol
 from proxy.relay.bucket import Bucket
 from proxy.relay.flow import Ended, Reason, close_orderly
 from proxy.relay.pipes import Pipe, PipePool
-from proxy.relay.poller import ERROR, HANGUP, PRIORITY, READ, READ_HANGUP, WRITE, EpollPoller
+from proxy.relay.poller import CHAT_SECONDS, ERROR, HANGUP, PRIORITY, READ, READ_HANGUP, WRITE, EpollPoller
 from proxy.relay.wheel import UNSET
 
 BUFFER_BYTES = 64 * 1024
@@ -32,8 +32,7 @@ TURN_SPLICES = 8
 TURN_BYTES = 1 << 23
 """The share of a bulk direction. Smaller ones cost more CPU, for its bytes are in the cache; larger make chat wait."""
 CHAT_TURN_BYTES = 1 << 17
-CHAT_SECONDS = 0.1
-"""The share, and for how long, once a small message has come through."""
+"""The same while others chat."""
 
 _READABLE = READ | READ_HANGUP | HANGUP | ERROR
 # After these a short read does not mean that the socket is empty: an end, an error or an urgent mark is behind it.
@@ -49,8 +48,6 @@ class Carrier(Protocol):
     pipes: PipePool
     view: memoryview
     """The buffer that all copies go through."""
-    chatted: float
-    """When small bytes were last moved, in the poller's time."""
 
     def half_closed(self, flow: Flow) -> None:
         """The first direction of `flow` has ended."""
@@ -223,7 +220,7 @@ class End:
                 self._measured(self.bucket)
             elif self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
                 relay = self.flow.relay
-                chatty = relay.poller.now - relay.chatted < CHAT_SECONDS
+                chatty = relay.poller.now - relay.poller.chatted < CHAT_SECONDS
                 self._splice(pipe, CHAT_TURN_BYTES if chatty else TURN_BYTES)
             else:
                 self._copy(TURN_READS, BUFFER_BYTES)
@@ -290,7 +287,7 @@ class End:
                     break
             elif size < limit:
                 self.large_reads = 0
-                relay.chatted = self.flow.last_active
+                relay.poller.chatted = self.flow.last_active
             if size < limit and not self.read_on:
                 self.readable = False  # a short read has emptied the socket; the next byte is a new edge
                 return

@@ -27,7 +27,6 @@ class FastRelay:
         self._limits = limits
         self.pipes = pipes or PipePool()
         self.view = memoryview(bytearray(BUFFER_BYTES))
-        self.chatted = 0.0
         self._flows: set[Flow] = set()
 
     async def __aenter__(self) -> Self:
