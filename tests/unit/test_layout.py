@@ -48,10 +48,13 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "lab/supervisor.py": "tests/integration/lab/test_supervisor.py",
     "proxy/cli.py": "tests/integration/proxy/test_cli.py",
     "proxy/relay/__init__.py": "tests/integration/proxy/test_relay.py",
+    "proxy/relay/end.py": "tests/integration/proxy/test_relay.py",
     "proxy/relay/fast.py": "tests/integration/proxy/test_relay.py",
+    "proxy/relay/poller.py": "tests/integration/proxy/test_relay.py",
     "proxy/relay/portable.py": "tests/integration/proxy/test_relay.py",
     "proxy/server.py": "tests/integration/proxy/test_server.py",
     "proxy/session.py": "tests/integration/proxy/test_server.py",
+    "proxy/workers.py": "tests/integration/proxy/test_workers.py",
     "sidedoor/__main__.py": "tests/unit/sidedoor/test_cli.py",
 }
 
