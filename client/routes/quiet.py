@@ -3,7 +3,8 @@
 An aborted socket is gone; a segment that its peer sends again later would be answered by the kernel with an RST: one
 packet on the path that was just left. So the socket's port is held for a while by a listener whose packet filter
 (SO_ATTACH_FILTER, a classic BPF program of one instruction) drops everything. A listener has nothing to retransmit,
-and the filter runs before TCP does. Linux only, no privilege needed; elsewhere `QuietPorts` holds nothing.
+and the filter runs before TCP does. Linux only, and some hardened kernels refuse the filter to ordinary users (EPERM
+was seen); elsewhere `QuietPorts` holds nothing.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ From the packets on the censor's home side, which is where everything that leave
 each switch and a grace of 1 s on, until messages go out on the direct path again. Not counted: what goes to a proxy
 (the name inside a SOCKS request is the censor's gain, not a leak of the route), and deliberate probes, which the
 client announces (`probe_started`, `probe_ended`): by their sockets where they list them, else every flow that begins
-while a probe is under way. A dial of the direct path that is not announced as a probe is a leak.
+while a probe is under way. A dial of the direct path that is not announced as a probe is a leak. Counted apart, too:
+the kernel's bare RSTs to segments that come late for a connection that was given up (RFC 9293, 3.10.7.1): they carry
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from lab.measurement.episodes import Event
-from lab.measurement.packets import ACK, FIN, PSH, RST, SYN, UDP, Endpoint, Packet
+from lab.measurement.packets import ACK, FIN, PSH, RST, SYN, TCP, UDP, Endpoint, Packet
 
 GRACE_SECONDS = 1.0
 EXAMPLES = 5
@@ -31,9 +33,11 @@ class Leaks(msgspec.Struct, frozen=True, kw_only=True):
     """`packets` is None where there was no capture to look at; `capture_dropped`: packets the captures missed.
 
     `probe_bytes`: IP bytes that the client sent for probes of the direct path while it was on a proxy.
+    `reset_answers`: bare RSTs that the client's kernel sent in answer to late segments of abandoned connections.
     """
 
     packets: int | None = None
+    reset_answers: int | None = None
     examples: list[str] = []
     probe_bytes: int | None = None
     capture_dropped: int | None = None
@@ -58,13 +62,15 @@ def find_leaks(
     concerned = [p for p in leaving if p.destination[0] in messengers or _has_name(p, needles)]
     probes = _probe_flows(concerned, log)
     windows = _windows_on_proxy(log)
-    leaked = [
+    unexcused = [
         p
         for p in concerned
         if (p.source, p.destination) not in probes and any(start <= p.t < end for start, end in windows)
     ]
+    leaked = [p for p in unexcused if not _is_bare_reset(p)]
     return Leaks(
         packets=len(leaked),
+        reset_answers=len(unexcused) - len(leaked),
         examples=[_describe(packet) for packet in leaked[:EXAMPLES]],
         # A probe's connection may become the direct path: from then on it is no probe any more.
         probe_bytes=sum(
@@ -74,6 +80,11 @@ def find_leaks(
         ),
         capture_dropped=capture_dropped,
     )
+
+
+def _is_bare_reset(packet: Packet) -> bool:
+    """An answer to a segment for no connection: RST without ACK; an abort's own RST has both (RFC 9293, 3.10.7.1)."""
+    return packet.protocol == TCP and packet.flags == RST and not packet.payload
 
 
 def _dns_labels(name: bytes) -> bytes:

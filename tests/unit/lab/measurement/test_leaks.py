@@ -50,6 +50,16 @@ def test_a_bare_header_says_so() -> None:
     assert leaks([(12.0, silent)]).examples == ["12.000 s: tcp 192.0.2.10:40000 > 203.0.113.10:443, 40 bytes, no flag"]
 
 
+def test_an_answer_to_a_late_segment_is_counted_apart() -> None:
+    def reset(flags: str) -> bytes:
+        return tcp((CLIENT, 40000), (MESSENGER, 443), flags, 1, 1, b"")
+
+    found = leaks([(12.0, reset("R")), (13.0, reset("RA"))])
+    assert found.reset_answers == 1
+    assert found.packets == 1, "an abort that late is the client's own doing"
+    assert found.examples[0].endswith("RST, ACK")
+
+
 def test_without_a_way_back_the_rest_of_the_run_counts() -> None:
     assert leaks([(99.0, to_messenger())], back=False).packets == 1
 
