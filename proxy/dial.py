@@ -70,7 +70,7 @@ class Dial:
             raise DialFailed(reply_of(error)) from error
         if not _NON_BLOCKING:
             self.sock.setblocking(False)
-        prepare(self.sock)
+        prepare(self.sock, target.host)
         number = self.sock.connect_ex((target.host, target.port))
         if number not in (0, errno.EINPROGRESS):
             self.sock.close()
@@ -138,7 +138,7 @@ async def _connect(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        prepare(sock)
+        prepare(sock, str(address[0]))
         async with asyncio.timeout(seconds):
             await loop.sock_connect(sock, address)
     except BaseException:

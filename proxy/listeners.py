@@ -53,7 +53,7 @@ def _bind(address: str, shared: bool) -> list[socket.socket]:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if shared:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            prepare(sock)  # accepted sockets inherit it
+            prepare(sock, str(sockaddr[0]))  # accepted sockets inherit it
             sock.bind(sockaddr)
             sock.listen(BACKLOG)
     except OSError as error:

@@ -106,6 +106,7 @@ class End:
     __slots__ = (
         "blocked",
         "bucket",
+        "drained",
         "flow",
         "large_reads",
         "moved",
@@ -128,6 +129,7 @@ class End:
         self.sock = sock
         self.flow = flow
         self.moved = 0  # bytes delivered to the other end
+        self.drained = 0  # of them, when there was last nothing left to splice
         self.readable = False
         self.read_on = False  # read until the kernel says "nothing there"
         self.blocked = False  # the other end takes no more for now
@@ -305,14 +307,15 @@ class End:
             except BlockingIOError:
                 self.readable = self.read_on = False
                 self._release(pipe)
+                if self.moved - self.drained < LARGE_BYTES:
+                    self.large_reads = 0
+                self.drained = self.moved
                 return
             if not size:
                 self._release(pipe)
                 self._pass_eof()
                 return
             self.piped = size
-            if size < LARGE_BYTES and size < limit:
-                self.large_reads = 0
             if not self._flush_pipe(pipe):
                 return
             limit -= size

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from proxy import server, session
+from proxy.dial import Dial
+from proxy.listeners import bind
 from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
 from proxy.resolver import Resolver
@@ -84,6 +86,25 @@ async def test_connect(listen: str, host: str, wanted: str) -> None:
             assert await receive_all(sock) == b""
             closed = await proxy.event("flow_closed")
             assert closed == {"flow": 1, "bytes_up": 4, "bytes_down": 4, "reason": "eof", "seconds": closed["seconds"]}
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="no choice of congestion control here")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_connections_that_stay_on_this_host_are_not_paced(host: str) -> None:
+    """Both of a flow's: the accepted one inherits it."""
+    name = f"[{host}]:0" if ":" in host else f"{host}:0"
+    [listener] = bind([name])
+    with listener:
+        dialed = Dial(Address.of(host, listener.getsockname()[1]), lambda failed: None).sock
+        with await asyncio.to_thread(_accepted, listener) as accepted:
+            for sock in (listener, accepted, dialed):
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+        dialed.close()
+
+
+def _accepted(listener: socket.socket) -> socket.socket:
+    listener.settimeout(SECONDS)
+    return listener.accept()[0]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
