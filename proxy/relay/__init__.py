@@ -5,6 +5,7 @@
   loop (`FlowLoop`) the other way round, so that a message does not pass through asyncio;
 - `fast`: Linux: all flows on that epoll; `end`: how their bytes move: a direction starts with recv/send and goes over
   to `os.splice` when it carries bulk, so that the bytes never enter Python;
+- `courtesy`: how much of the time bulk may take while others chat;
 - `pipes`: the pipes that splice goes through, pooled, aware of the page limits of ordinary users;
 - `wheel`, `deadlines`: idle flows, dials and handshakes that take too long; `bucket`: rate limits;
 - `portable`: everywhere else: the same behaviour on plain asyncio.

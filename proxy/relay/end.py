@@ -20,7 +20,7 @@ from typing import Protocol
 from proxy.relay.bucket import Bucket
 from proxy.relay.flow import Ended, Reason, close_orderly
 from proxy.relay.pipes import Pipe, PipePool
-from proxy.relay.poller import CHAT_SECONDS, ERROR, HANGUP, PRIORITY, READ, READ_HANGUP, WRITE, EpollPoller
+from proxy.relay.poller import ERROR, HANGUP, PRIORITY, READ, READ_HANGUP, WRITE, EpollPoller
 from proxy.relay.wheel import UNSET
 
 BUFFER_BYTES = 64 * 1024
@@ -222,8 +222,8 @@ class End:
                 self._measured(self.bucket)
             elif self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
                 relay = self.flow.relay
-                chatty = relay.poller.now - relay.poller.chatted < CHAT_SECONDS
-                self._splice(pipe, CHAT_TURN_BYTES if chatty else TURN_BYTES)
+                poller = relay.poller
+                self._splice(pipe, CHAT_TURN_BYTES if poller.courtesy.asked(poller.now) else TURN_BYTES)
             else:
                 self._copy(TURN_READS, BUFFER_BYTES)
         except OSError:
@@ -289,7 +289,8 @@ class End:
                     break
             elif size < limit:
                 self.large_reads = 0
-                relay.poller.chatted = self.flow.last_active
+                if self.other.large_reads < UPGRADE_READS:  # requests of a download are no chat
+                    relay.poller.courtesy.chatted = self.flow.last_active
             if size < limit and not self.read_on:
                 self.readable = False  # a short read has emptied the socket; the next byte is a new edge
                 return

@@ -16,6 +16,8 @@ from socket import SocketType
 from time import monotonic
 from typing import Protocol
 
+from proxy.relay.courtesy import Courtesy
+
 # The numbers are epoll's, on every system: a mask never comes from anywhere else but from here.
 READ, PRIORITY, WRITE, ERROR, HANGUP, READ_HANGUP = 0x1, 0x2, 0x4, 0x8, 0x10, 0x2000
 EDGES = 1 << 31
@@ -23,8 +25,8 @@ EDGES = 1 << 31
 DRAIN_SECONDS = 0.002
 """How long the poller keeps the loop to itself."""
 POLL_EVENTS = 256
-CHAT_SECONDS = 0.1
-"""For how long bulk holds back once a small message has come through."""
+SELECT_SECONDS, _SELECT_MOST = 0.001, 1024
+"""An epoll counts in milliseconds: for less than one, select waits for it (of descriptors below 1024)."""
 FEW_EVENTS = 1
 """After so many the next look is the loop's: most likely there is nothing yet, and it looks again anyway."""
 
@@ -74,8 +76,7 @@ class EpollPoller:
         self._turns: deque[Turn] = deque()
         self._draining = False
         self._forgotten: set[int] = set()
-        self.chatted = 0.0
-        """When small bytes were last moved."""
+        self.courtesy = Courtesy()
         self.quiet = 0
         """Counts the events and turns that left the asyncio loop nothing to do."""
         if isinstance(self._loop, FlowLoop):
@@ -130,14 +131,14 @@ class EpollPoller:
         self._draining = True
         while now < deadline:
             events = self._handle(0)
-            if turns:
+            if turns and not self.courtesy.rest_seconds(now):
                 self._work()
             elif len(events) <= FEW_EVENTS:
                 break
             now = self.now = monotonic()
         self._draining = False
         if turns:
-            self._loop.call_soon(self.drain)
+            self._loop.call_later(self.courtesy.rest_seconds(monotonic()), self.drain)
 
     def run(self, seconds: float | None) -> bool:
         """In the place of the loop's own waiting (`FlowLoop`): handle what is ready until the loop has something to do,
@@ -146,10 +147,13 @@ class EpollPoller:
         began = self.now = monotonic()
         while True:
             left = None if seconds is None else max(0.0, seconds - (self.now - began))
+            if turns:
+                rest = self.courtesy.rest_seconds(monotonic())
+                left = rest if left is None else min(left, rest)
             self.quiet = 0
-            events = self._handle(0 if turns else left)
+            events = self._handle(left)
             worked = self._work()
-            if self.quiet < len(events) + worked or not (events or worked):
+            if self.quiet < len(events) + worked or not (events or worked or turns):
                 break  # the loop may have been given something, or the time is over
             if self.now - began > DRAIN_SECONDS:
                 break
@@ -158,6 +162,9 @@ class EpollPoller:
     def _handle(self, seconds: float | None) -> list[tuple[int, int]]:
         """Wait for events for so long, and give them to their watchers."""
         watchers, forgotten = self.watchers, self._forgotten
+        if seconds and seconds < SELECT_SECONDS and self._epoll.fileno() < _SELECT_MOST:
+            select.select((self._epoll,), (), (), seconds)
+            seconds = 0
         events = self._epoll.poll(seconds, POLL_EVENTS)
         forgotten.clear()
         self.now = monotonic()
@@ -172,11 +179,16 @@ class EpollPoller:
         return events
 
     def _work(self) -> int:
-        """Turns until the next look at the epoll: one while others chat, else all there are (a look between any two
-        cost a third more CPU per byte). How many it were."""
+        """Turns until the next look at the epoll: one while others chat, none while bulk rests for them; else all there
+        are (a look between any two cost a third more CPU per byte). How many it were."""
         began = monotonic()
-        chatty = began - self.chatted < CHAT_SECONDS
-        count = min(1, len(self._turns)) if chatty else len(self._turns)
+        if self.courtesy.asked(began):
+            if not self._turns or self.courtesy.rest_seconds(began):
+                return 0
+            self._turn()
+            self.courtesy.took(began, monotonic())
+            return 1
+        count = len(self._turns)
         for done in range(count):
             if done and monotonic() - began > DRAIN_SECONDS:
                 return done
