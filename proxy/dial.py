@@ -115,8 +115,8 @@ def reply_of(error: OSError) -> ReplyCode:
 
 def local_address(sock: SocketType) -> Address:
     """The local address of a connected socket, for BND.ADDR."""
-    host, port = sock.getsockname()[:2]
-    return Address(AddressType.IPV6 if sock.family == socket.AF_INET6 else AddressType.IPV4, host, port)
+    name = sock.getsockname()
+    return Address(AddressType.IPV4 if len(name) == 2 else AddressType.IPV6, name[0], name[1])
 
 
 async def _addresses(target: Address, resolver: Resolver, seconds: float) -> list[SocketAddress]:

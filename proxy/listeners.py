@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from socket import SocketType
 
 from proxy.relay.flow import close_orderly, prepare
+from proxy.relay.poller import READ, Poller
 from proxy.settings import parse_listen
 from sidedoor.settings import UsageError
 
@@ -82,38 +83,47 @@ def name_of(sockaddr: tuple[object, ...]) -> str:
 
 
 class Acceptor:
-    """Accepts on one listening socket and hands connections on. Out of descriptors, it refuses one and backs off.
+    """Accepts on one listening socket and hands connections on. Out of descriptors, it refuses one and backs off. A
+    `Watcher` of `poller`.
 
     `exhausted` is called with the error at each such back-off. `close()` closes the listening socket.
     """
 
+    pending = 0
+    reading = True
+
     def __init__(
         self,
         listener: socket.socket,
+        poller: Poller,
         accepted: Callable[[SocketType, tuple[object, ...]], object],
         exhausted: Callable[[OSError], object],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
+        self._poller = poller
         self._family = int(listener.family)
         # accept() of the socket module costs more than the system call: an object in Python, and three enums.
         self._take = listener._accept  # type: ignore[attr-defined]  # typeshed does not have it
         self._accepted = accepted
         self._exhausted = exhausted
         self._reserve: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop.add_reader(listener, self._accept)
+        self._timer: asyncio.Handle | None = None
+        poller.watch(listener, self)
 
     def close(self) -> None:
         """Stop accepting."""
         if self._timer is not None:
             self._timer.cancel()
-        self._loop.remove_reader(self._listener)
+        self._poller.forget(self._listener)
         self._listener.close()
         if self._reserve is not None:
             os.close(self._reserve)
 
-    def _accept(self) -> None:
+    def ready(self, mask: int) -> None:
+        """See `Watcher`."""
+        if self._timer is not None:
+            return  # it backs off, or goes on soon
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 fd, peer = self._take()
@@ -127,6 +137,7 @@ class Acceptor:
             sock = SocketType(self._family, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             self._accepted(sock, peer)
+        self._timer = self._loop.call_soon(self._go_on)  # those that wait were reported, and will not be again
 
     def _back_off(self, error: OSError) -> None:
         """Refuse one connection on the reserve descriptor, so that its client need not wait; then pause."""
@@ -138,14 +149,16 @@ class Acceptor:
         except OSError:
             pass
         self._exhausted(error)
-        self._loop.remove_reader(self._listener)
         self._timer = self._loop.call_later(BACK_OFF_SECONDS, self._resume)
 
     def _resume(self) -> None:
-        self._timer = None
         if self._reserve is None:
             try:
                 self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 pass  # still out of descriptors
-        self._loop.add_reader(self._listener, self._accept)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._timer = None
+        self.ready(READ)

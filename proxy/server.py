@@ -56,7 +56,7 @@ async def serve_on(
         # The group is the inner one: no name may be left that could hand a flow to a relay that is closed.
         async with open_relay(limits) as relay, asyncio.TaskGroup() as names:
             server = Server(settings, emit, relay, resolver, names, first_flow)
-            acceptors = [Acceptor(listener, server.accepted, server.exhausted) for listener in listeners]
+            acceptors = [Acceptor(listener, relay.poller, server.accepted, server.exhausted) for listener in listeners]
             try:
                 if ready is not None:
                     ready()

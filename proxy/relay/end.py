@@ -49,9 +49,6 @@ class Carrier(Protocol):
     view: memoryview
     """The buffer that all copies go through."""
 
-    def half_closed(self, flow: Flow) -> None:
-        """The first direction of `flow` has ended."""
-
     def over(self, flow: Flow) -> None:
         """Both sockets of `flow` are closed."""
 
@@ -168,7 +165,6 @@ class End:
                     self._go_on()
             if mask & ERROR and self.sent_eof and not flow.closed:
                 self._fail()  # nothing is left to read: nobody else would find out
-        self._count_quiet()
 
     def turn(self) -> None:
         """Move this direction's share, up to a pipe."""
@@ -176,19 +172,11 @@ class End:
         if not self.flow.closed:
             self.flow.last_active = self.flow.relay.poller.now
             self._pump()
-            self._count_quiet()
 
     def resume(self) -> None:
         """The bucket has bytes again, by the loop's timer."""
         self.flow.relay.poller.moment()
         self.turn()
-
-    def _count_quiet(self) -> None:
-        """Tell the poller that bytes were moved and the loop has nothing to do for it, if that is so: what ends, and
-        what waits for a bucket, gives it callbacks."""
-        flow = self.flow
-        if not (flow.closed or self.sent_eof or self.other.sent_eof or self.bucket is not None):
-            flow.relay.poller.quiet += 1
 
     def deliver(self, data: bytes) -> None:
         """Send `data` to the other end before anything that is read."""
@@ -359,8 +347,6 @@ class End:
             self.other.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.other._fail()
-            return
-        self.flow.relay.half_closed(self.flow)
 
     def _fail(self) -> None:
         """This end's connection was reset (or timed out): pass that on."""

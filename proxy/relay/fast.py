@@ -25,6 +25,7 @@ class FastRelay:
 
     def __init__(self, limits: Limits, *, pipes: PipePool | None = None) -> None:
         self._limits = limits
+        self._look_seconds = min(limits.idle_seconds, limits.half_close_seconds)
         self.pipes = pipes or PipePool()
         self.view = memoryview(bytearray(BUFFER_BYTES))
         self._flows: set[Flow] = set()
@@ -54,7 +55,7 @@ class FastRelay:
         if rate := self._limits.rate_bytes_per_second:
             for end in ends:
                 end.bucket = Bucket(rate, flow.last_active)
-        self._idle.set(flow, flow.last_active + self._limits.idle_seconds)
+        self._idle.set(flow, flow.last_active + self._look_seconds)
         if early_data:
             flow.client.deliver(early_data)
         try:
@@ -64,26 +65,24 @@ class FastRelay:
         except OSError:  # fs.epoll.max_user_watches
             flow.end(Reason.STOPPED)
 
-    def half_closed(self, flow: Flow) -> None:
-        """See `Carrier.half_closed`."""
-        self._idle.set(flow, self.poller.now + self._limits.half_close_seconds)
-
     def over(self, flow: Flow) -> None:
         """See `Carrier.over`."""
         self._flows.discard(flow)
         self._idle.clear(flow)
-        for end in (flow.client, flow.target):
-            self._pauses.clear(end)
+        if self._limits.rate_bytes_per_second:
+            for end in (flow.client, flow.target):
+                self._pauses.clear(end)
 
     def pause(self, source: End, seconds: float) -> None:
         """See `Carrier.pause`."""
         self._pauses.set(source, self.poller.now + seconds)
 
     def _look_at(self, flow: Flow) -> None:
-        """A deadline of `flow` has come: end it, unless it was active since the deadline was set."""
+        """It is time to look at `flow`: end it, if it is over its limit, else look again when it may be. (A flow whose
+        one direction ends is over the shorter limit not before its next look.)"""
         half_closed = flow.half_closed
         due = flow.last_active + (self._limits.half_close_seconds if half_closed else self._limits.idle_seconds)
         if due <= self.poller.moment():
             flow.end(Reason.HALF_CLOSED if half_closed else Reason.IDLE)
         else:
-            self._idle.set(flow, due)
+            self._idle.set(flow, min(due, self.poller.now + self._look_seconds))

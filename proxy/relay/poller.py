@@ -12,9 +12,11 @@ import math
 import select
 import selectors
 from collections import deque
+from collections.abc import Callable
+from contextvars import Context
 from socket import SocketType
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVarTuple
 
 from proxy.relay.courtesy import Courtesy
 
@@ -29,6 +31,9 @@ SELECT_SECONDS, _SELECT_MOST = 0.001, 1024
 """An epoll counts in milliseconds: for less than one, select waits for it (of descriptors below 1024)."""
 FEW_EVENTS = 1
 """After so many the next look is the loop's: most likely there is nothing yet, and it looks again anyway."""
+
+
+Ts = TypeVarTuple("Ts")
 
 
 class Watcher(Protocol):
@@ -77,11 +82,12 @@ class EpollPoller:
         self._draining = False
         self._forgotten: set[int] = set()
         self.courtesy = Courtesy()
-        self.quiet = 0
-        """Counts the events and turns that left the asyncio loop nothing to do."""
+        self._outer = -1  # the descriptor of the loop's own selector, where that is in this epoll
+        self._outer_ready = False
         if isinstance(self._loop, FlowLoop):
             self._loop.flow_selector.poller = self
-            self._epoll.register(self._loop.flow_selector.fileno(), READ)
+            self._outer = self._loop.flow_selector.fileno()
+            self._epoll.register(self._outer, READ)
         else:
             self._loop.add_reader(self._epoll.fileno(), self.drain)
 
@@ -140,24 +146,25 @@ class EpollPoller:
         if turns:
             self._loop.call_later(self.courtesy.rest_seconds(monotonic()), self.drain)
 
-    def run(self, seconds: float | None) -> bool:
-        """In the place of the loop's own waiting (`FlowLoop`): handle what is ready until the loop has something to do,
-        or `seconds` are over. False where none of the loop's own descriptors is ready."""
-        turns, own = self._turns, self._loop.flow_selector.fileno()  # type: ignore[attr-defined]  # it is a FlowLoop
-        began = self.now = monotonic()
+    def run(self, loop: FlowLoop, seconds: float | None) -> bool:
+        """In the place of the loop's own waiting: handle what is ready until the loop has something to do, or `seconds`
+        are over. False where none of the loop's own descriptors is ready."""
+        turns, left = self._turns, seconds
+        until = math.inf if seconds is None else monotonic() + seconds
+        loop.asked = self._outer_ready = False
         while True:
-            left = None if seconds is None else max(0.0, seconds - (self.now - began))
             if turns:
                 rest = self.courtesy.rest_seconds(monotonic())
                 left = rest if left is None else min(left, rest)
-            self.quiet = 0
             events = self._handle(left)
-            worked = self._work()
-            if self.quiet < len(events) + worked or not (events or worked or turns):
-                break  # the loop may have been given something, or the time is over
-            if self.now - began > DRAIN_SECONDS:
+            if turns:
+                self._work()
+            elif not events:
                 break
-        return any(fd == own for fd, _ in events)
+            if loop.asked or self._outer_ready or self.now >= until:
+                break
+            left = None if seconds is None else max(0.0, until - self.now)
+        return self._outer_ready
 
     def _handle(self, seconds: float | None) -> list[tuple[int, int]]:
         """Wait for events for so long, and give them to their watchers."""
@@ -176,24 +183,23 @@ class EpollPoller:
                 except Exception as error:
                     # Edges come once: those behind this one must not be lost with it.
                     self._failed(error)
+            elif fd == self._outer:
+                self._outer_ready = True
         return events
 
-    def _work(self) -> int:
+    def _work(self) -> None:
         """Turns until the next look at the epoll: one while others chat, none while bulk rests for them; else all there
-        are (a look between any two cost a third more CPU per byte). How many it were."""
+        are (a look between any two cost a third more CPU per byte)."""
         began = monotonic()
         if self.courtesy.asked(began):
-            if not self._turns or self.courtesy.rest_seconds(began):
-                return 0
-            self._turn()
-            self.courtesy.took(began, monotonic())
-            return 1
-        count = len(self._turns)
-        for done in range(count):
+            if not self.courtesy.rest_seconds(began):
+                self._turn()
+                self.courtesy.took(began, monotonic())
+            return
+        for done in range(len(self._turns)):
             if done and monotonic() - began > DRAIN_SECONDS:
-                return done
+                return
             self._turn()
-        return count
 
     def _turn(self) -> None:
         try:
@@ -209,6 +215,7 @@ class FlowSelector(selectors.DefaultSelector):
     """The selector of a `FlowLoop`: waits on the poller's epoll, in which its own is registered."""
 
     poller: EpollPoller | None = None
+    loop: FlowLoop | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `selectors`."""
@@ -217,7 +224,8 @@ class FlowSelector(selectors.DefaultSelector):
         if timeout is not None:
             # As selectors does it: epoll counts in milliseconds, and waking up early would spin.
             timeout = max(0.0, math.ceil(timeout * 1e3) * 1e-3)
-        return super().select(0) if self.poller.run(timeout) else []
+        assert self.loop is not None
+        return super().select(0) if self.poller.run(self.loop, timeout) else []
 
 
 class FlowLoop(asyncio.SelectorEventLoop):
@@ -225,7 +233,24 @@ class FlowLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.flow_selector = FlowSelector()
+        self.flow_selector.loop = self
+        self.asked = False
+        """Whether it was given something to do since the poller began to wait."""
         super().__init__(self.flow_selector)
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See `asyncio`."""
+        self.asked = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See `asyncio`; `call_later` ends up here, too."""
+        self.asked = True
+        return super().call_at(when, callback, *args, context=context)
 
 
 class LoopPoller:

@@ -7,6 +7,7 @@ as what is there cannot become one. It never looks behind its message: that is t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from proxy.wire.codes import AUTH_VERSION, SOCKS_VERSION, AddressType, AuthStatus, Command, ReplyCode
@@ -34,7 +35,7 @@ def read_greeting(buffer: bytearray) -> Greeting | None:
     _check_version(buffer, SOCKS_VERSION, "greeting")
     if len(buffer) < 2 or len(buffer) < (size := 2 + buffer[1]):
         return None
-    return Greeting(tuple(_take(buffer, size)[2:]))
+    return _greeting(_take(buffer, size))
 
 
 def read_method_choice(buffer: bytearray) -> MethodChoice | None:
@@ -81,13 +82,7 @@ def read_request(buffer: bytearray) -> Request | None:
     if size is None or len(buffer) < size:
         return None
     # The whole message is consumed before its command is judged: unread bytes would turn our close into a reset.
-    data = _take(buffer, size)
-    try:
-        command = Command(data[1])
-    except ValueError:
-        what = f"request: command {data[1]} does not exist"
-        raise ProtocolError(what, reply=_COMMAND_NOT_SUPPORTED) from None
-    return Request(command, _parse_address(data, refusal=_GENERAL_FAILURE))
+    return _request(_take(buffer, size))
 
 
 def read_reply(buffer: bytearray) -> Reply | None:
@@ -106,6 +101,24 @@ def read_reply(buffer: bytearray) -> Reply | None:
     except ValueError:
         raise ProtocolError(f"reply: code {data[1]} does not exist") from None
     return Reply(code, _parse_address(data, refusal=b""))
+
+
+# Messages are values: clients that say the same get the same one.
+
+
+@lru_cache(64)
+def _greeting(data: bytes) -> Greeting:
+    return Greeting(tuple(data[2:]))
+
+
+@lru_cache(1024)
+def _request(data: bytes) -> Request:
+    try:
+        command = Command(data[1])
+    except ValueError:
+        what = f"request: command {data[1]} does not exist"
+        raise ProtocolError(what, reply=_COMMAND_NOT_SUPPORTED) from None
+    return Request(command, _parse_address(data, refusal=_GENERAL_FAILURE))
 
 
 def _take(buffer: bytearray, size: int) -> bytes:
