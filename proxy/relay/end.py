@@ -34,6 +34,8 @@ TURN_BYTES = 1 << 23
 CHAT_TURN_BYTES = 1 << 17
 """The same while others chat."""
 
+_MESSAGE = READ | WRITE
+"""Bytes arrived, nothing else happened (an edge tells of all that is so; there is nearly always room to send)."""
 _READABLE = READ | READ_HANGUP | HANGUP | ERROR
 # After these a short read does not mean that the socket is empty: an end, an error or an urgent mark is behind it.
 _READ_ON = READ_HANGUP | HANGUP | ERROR | PRIORITY
@@ -142,7 +144,39 @@ class End:
     def ready(self, mask: int) -> None:
         """The poller's word: note it, and move at once what is small."""
         flow = self.flow
-        flow.last_active = flow.relay.poller.now
+        relay = flow.relay
+        now = flow.last_active = relay.poller.now
+        other = self.other
+        if mask == _MESSAGE and not (
+            self.large_reads or self.blocked or other.blocked or self.queued or self.bucket or self.sent_eof
+        ):
+            # One small message, as `_copy` would move it: without the calls a tenth less CPU.
+            view = relay.view
+            try:
+                size = self.sock.recv_into(view, LARGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._fail()
+                return
+            if not size:
+                self._pass_eof()
+                return
+            try:
+                sent = other.sock.send(view[:size])
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                other._fail()
+                return
+            self.moved += sent
+            if sent < size:
+                self.unsent = bytes(view[sent:size])
+                self.blocked = True
+            if size < LARGE_BYTES:
+                if other.large_reads < UPGRADE_READS:
+                    relay.poller.courtesy.chatted = now
+                return
         if mask & WRITE:
             source = self.other
             if source.blocked:
