@@ -90,7 +90,6 @@ class Acceptor:
     """
 
     pending = 0
-    reading = True
 
     def __init__(
         self,
@@ -111,6 +110,11 @@ class Acceptor:
         self._timer: asyncio.Handle | None = None
         poller.watch(listener, self)
 
+    @property
+    def reading(self) -> bool:
+        """See `Watcher`."""
+        return self._timer is None
+
     def close(self) -> None:
         """Stop accepting."""
         if self._timer is not None:
@@ -123,7 +127,7 @@ class Acceptor:
     def ready(self, mask: int) -> None:
         """See `Watcher`."""
         if self._timer is not None:
-            return  # it backs off, or goes on soon
+            return  # it backs off, or goes on soon (`_go_on`)
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 fd, peer = self._take()
@@ -161,4 +165,5 @@ class Acceptor:
 
     def _go_on(self) -> None:
         self._timer = None
+        self._poller.watch(self._listener, self)
         self.ready(READ)

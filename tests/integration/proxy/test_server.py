@@ -9,13 +9,14 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
 
 from proxy import server, session
 from proxy.dial import Dial
-from proxy.listeners import bind
+from proxy.listeners import ACCEPTS_AT_ONCE, Acceptor, bind
 from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
 from proxy.resolver import Resolver
@@ -33,6 +34,7 @@ from proxy.wire import (
 from sidedoor.settings import UsageError
 from tests.integration.proxy.world import SECONDS, echo, receive, receive_all, running_proxy, send, target
 
+relays = pytest.mark.parametrize("portable", [False, True], ids=["fast", "portable"])
 NO_AUTH = b"\x05\x01\x00"
 USER_PASSWORD = b"\x05\x01\x02"
 ANNA = b"\x01\x04anna\x06secret"
@@ -210,7 +212,7 @@ async def test_success_is_reported_only_when_the_connection_stands() -> None:
             assert await talk(proxy, NO_AUTH + request("127.0.0.1", port)) == b"\x05\x00\x05\x04" + REFUSAL
 
 
-@pytest.mark.parametrize("portable", [False, True], ids=["this system's relay", "portable relay"])
+@relays
 async def test_big_transfers_both_ways_by_hash(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if portable:
         monkeypatch.setattr(server, "open_relay", PortableRelay)
@@ -263,8 +265,14 @@ async def test_silent_clients_keep_nobody_out() -> None:
             sock.close()
 
 
-async def test_running_out_of_descriptors_is_survived() -> None:
-    async with target(echo) as port, running_proxy() as proxy:
+@relays
+async def test_running_out_of_descriptors_is_survived(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if portable:
+        monkeypatch.setattr(server, "open_relay", PortableRelay)
+    looks = count()
+    ready = Acceptor.ready
+    monkeypatch.setattr(Acceptor, "ready", lambda acceptor, mask: (next(looks), ready(acceptor, mask))[1])
+    async with target(echo) as port, running_proxy(handshake_seconds=1.0) as proxy:
         # Names are looked up and modules imported before the descriptors run out.
         assert await talk(proxy, NO_AUTH + request("127.0.0.1", 1)) != b""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -290,6 +298,22 @@ async def test_running_out_of_descriptors_is_survived() -> None:
         with await proxy.connect() as sock:
             await send(sock, NO_AUTH + request("127.0.0.1", port) + b"ping")
             assert (await receive(sock, 16))[-4:] == b"ping"
+    assert next(looks) < 50, "while it backs off it does not look all the time"
+
+
+@relays
+async def test_more_clients_at_once_than_are_accepted_at_once(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if portable:
+        monkeypatch.setattr(server, "open_relay", PortableRelay)
+    async with target(echo) as port, running_proxy() as proxy:
+        clients = [socket.socket() for _ in range(3 * ACCEPTS_AT_ONCE + 1)]
+        for sock in clients:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", proxy.port))  # the proxy does not run meanwhile
+        for sock in clients:
+            with sock:
+                await send(sock, NO_AUTH + request("127.0.0.1", port) + b"ping")
+                assert (await receive(sock, 16))[-4:] == b"ping"
 
 
 async def test_one_that_fails_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
