@@ -53,6 +53,7 @@ GOALS = (
     Goal("connects", "connects_per_second", 1.0, "danted"),
     Goal("connects", "connects_per_second", 1.0, who="several"),
     Goal("idle", "pss_bytes_per_flow", 2000, ""),
+    Goal("slow", "rate_share", 0.95, ""),
     Goal("mixed", "times_p99", 2.0, ""),
     Goal("mixed", "beside_p99_microseconds", 1.0),
 )

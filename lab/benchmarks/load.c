@@ -10,6 +10,7 @@
  *      answer; else each client sends one every INTERVAL_SECONDS, and its latency counts from when it was due
  *   i  idle: each client has one message echoed and then is silent
  *   c  connect: the target sends one byte and closes; each client then connects anew
+ *   s  slow: as d, but each client reads MESSAGE_BYTES every INTERVAL_SECONDS, no more
  *
  * The clients print a line of JSON when all of them stand and a tenth of SECONDS has gone by, and one with what they
  * counted since at the end. Both sides are one thread on epoll. Buffers are 256 KiB and are really read into, as a
@@ -202,12 +203,12 @@ static void client_send(int fd, double due) {
 
 static void client_run(int fd) {
     conns[fd].state = RUNNING;
-    send(fd, &mode, 1, MSG_NOSIGNAL);
+    send(fd, mode == 's' ? "d" : &mode, 1, MSG_NOSIGNAL);
     if (mode == 'p' || mode == 'i')
         client_send(fd, now()); /* it stands once it has been heard */
     else
         standing++;
-    watch(fd, mode == 'u' ? EPOLLOUT : mode == 'b' ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
+    watch(fd, mode == 'u' ? EPOLLOUT : mode == 'b' ? EPOLLIN | EPOLLOUT : mode == 's' ? 0 : EPOLLIN, EPOLL_CTL_MOD);
 }
 
 static void client_echoed(int fd, ssize_t n) {
@@ -310,6 +311,21 @@ static void client_pace(int timer, int count, double start) {
     timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
+/* Slow readers take a little from each connection. */
+static void client_sip(int timer) {
+    uint64_t expirations;
+    if (read(timer, &expirations, sizeof expirations) < 0) {
+        struct itimerspec every = {.it_value = {.tv_sec = interval, .tv_nsec = (interval - (time_t)interval) * 1e9}};
+        every.it_interval = every.it_value;
+        timerfd_settime(timer, 0, &every, NULL);
+        return;
+    }
+    for (int fd = 0; fd < most_fds; fd++) {
+        ssize_t n = conns[fd].state == RUNNING ? recv(fd, buffer, message, 0) : 0;
+        if (n > 0) bytes += n;
+    }
+}
+
 static void client_line(double seconds) {
     printf("{\"event\": \"end\", \"seconds\": %.6f, \"bytes\": %llu, \"messages\": %llu, \"connects\": %llu, "
            "\"failures\": %llu, \"standing\": %d, \"p50_seconds\": %.9f, \"p99_seconds\": %.9f, "
@@ -336,7 +352,7 @@ static int clients(int count, double seconds) {
             if (fd == 0)
                 stop = 1;
             else if (fd == timer)
-                client_pace(timer, count, 0);
+                mode == 's' ? client_sip(timer) : client_pace(timer, count, 0);
             else if (conns[fd].state != FREE)
                 client_event(fd, ready[i].events);
         }
@@ -344,7 +360,7 @@ static int clients(int count, double seconds) {
         if (!start) {
             if (standing == count || (mode == 'c' && connects)) {
                 start = t + seconds / 10;
-                if (interval) client_pace(timer, count, t);
+                if (interval) mode == 's' ? client_sip(timer) : client_pace(timer, count, t);
             } else if (t > patience) {
                 fprintf(stderr, "load: %d of %d connections stand after %.0f s, %llu failed\n", standing, count,
                         10.0 + count / 250, (unsigned long long)failures);
@@ -377,8 +393,8 @@ int main(int argc, char **argv) {
         target();
         return 0;
     }
-    if (argc != 8 || !strchr("dubpic", argv[1][0])) {
-        fprintf(stderr, "usage: load target | load d|u|b|p|i|c PROXY_PORT TARGET_PORT CONNECTIONS SECONDS "
+    if (argc != 8 || !strchr("dubpics", argv[1][0])) {
+        fprintf(stderr, "usage: load target | load d|u|b|p|i|c|s PROXY_PORT TARGET_PORT CONNECTIONS SECONDS "
                         "MESSAGE_BYTES INTERVAL_SECONDS\n");
         return 2;
     }

@@ -183,6 +183,8 @@ class Clients:
                     await asyncio.gather(self._receive(sock), self._send(sock))
                 case "i":
                     await _discard(sock)
+                case "s":
+                    await self._sip(sock)
                 case _:
                     await self._chat(sock, number)
             raise OSError("the connection ended")
@@ -193,6 +195,12 @@ class Clients:
         loop, buffer = asyncio.get_running_loop(), bytearray(BUFFER_BYTES)
         while received := await loop.sock_recv_into(sock, buffer):
             self._counts.bytes += received
+
+    async def _sip(self, sock: socket.socket) -> None:
+        loop, buffer = asyncio.get_running_loop(), bytearray(len(self._message))
+        while received := await loop.sock_recv_into(sock, buffer):
+            self._counts.bytes += received
+            await asyncio.sleep(self._interval)
 
     async def _send(self, sock: socket.socket) -> None:
         while True:
@@ -231,7 +239,7 @@ class Clients:
                 )
                 if choice != b"\x05\x00" or (await _receive_exactly(sock, 10))[:2] != b"\x05\x00":
                     raise OSError("the proxy refused")
-            await loop.sock_sendall(sock, self._mode.encode())
+            await loop.sock_sendall(sock, b"d" if self._mode == "s" else self._mode.encode())
         except BaseException:
             sock.close()
             raise

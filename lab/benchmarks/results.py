@@ -145,8 +145,8 @@ class Results:
 
 
 def is_cost(metric: str) -> bool:
-    """Less of it is better: all but rates are."""
-    return not metric.endswith(("_per_second", "flows"))
+    """Less of it is better: all but rates and shares of them are."""
+    return not metric.endswith(("_per_second", "_share", "flows"))
 
 
 def own_names(results: Results) -> list[str]:

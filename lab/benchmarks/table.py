@@ -114,6 +114,15 @@ SECTIONS = (
         ),
     ),
     Section(
+        "4 bulk flows, alone and beside 8 readers of 640 KB per second",
+        (
+            Column("slow", "alone_megabytes_per_second", "alone\nMB/s"),
+            Column("slow", "megabytes_per_second", "beside\nMB/s"),
+            Column("slow", "rate_share", "beside /\nalone", _hundredths),
+            Column("slow", "cpu_seconds_per_gb", "CPU s\nper GB", _hundredths),
+        ),
+    ),
+    Section(
         "iperf3 through proxychains4, one connection",
         (
             Column("iperf3-down", "megabytes_per_second", "down\nMB/s"),

@@ -22,6 +22,7 @@ Metrics = dict[str, float]
 
 IDLE_FLOWS = 5000
 CHATS, CHAT_INTERVAL_SECONDS, BULK_FLOWS = 200, 0.1, 4
+SLOW_FLOWS, SLOW_BYTES, SLOW_INTERVAL_SECONDS = 8, 65536, 0.1
 CONNECTING = 32
 _SPARE_DESCRIPTORS = 500
 _SETTLE_SECONDS = 0.3
@@ -150,6 +151,25 @@ def _mixed(stage: Stage, server: Running) -> Metrics:
     return metrics
 
 
+def _slow(stage: Stage, server: Running) -> Metrics:
+    """Bulk flows alone, then beside slow readers, for whom all buffers on the way are full."""
+    bulk = Load("d", BULK_FLOWS)
+    alone, _, _ = _run(stage, server, bulk)
+    proxy_port, target_port = _ports(server, stage.target)
+    load = Load("s", SLOW_FLOWS, SLOW_BYTES, SLOW_INTERVAL_SECONDS)
+    with stage.generator.clients(load, proxy_port=proxy_port, target_port=target_port, seconds=0) as clients:
+        clients.started()
+        time.sleep(_SETTLE_SECONDS)
+        beside, shares, cpu = _run(stage, server, bulk)
+        sipped = clients.stop()
+    if not sipped.bytes:
+        raise BenchError("the slow readers had nothing to read")
+    metrics = shares | _bulk_metrics(beside, cpu, server)
+    metrics["alone_megabytes_per_second"] = alone.bytes / alone.seconds / 1e6
+    metrics["rate_share"] = metrics["megabytes_per_second"] / metrics["alone_megabytes_per_second"]
+    return metrics
+
+
 def _iperf(reverse: bool) -> Workload:
     """What others publish: iperf3 through proxychains4, one connection."""
 
@@ -186,6 +206,7 @@ WORKLOADS = (
     Workload("connects", "connects", _connects, _plainly),
     Workload("idle", "idle", _idle, lambda seconds: 4.5),
     Workload("mixed", "mixed", _mixed, lambda seconds: 2 * _plainly(_chat_seconds(seconds)) + 0.4, fixed=False),
+    Workload("slow", "slow", _slow, lambda seconds: 2 * _plainly(seconds) + 0.5),
     _iperf(reverse=False),
     _iperf(reverse=True),
 )

@@ -56,6 +56,7 @@ def test_each_generator_does_every_workload(compilers: tuple[str, ...], monkeypa
         ("ping-64B-1", "p99_microseconds"),
         ("connects", "connects_per_second"),
         ("mixed", "beside_p99_microseconds"),
+        ("slow", "rate_share"),
     ):
         assert (results.median("direct", workload, metric) or 0) > 0
 
@@ -64,7 +65,7 @@ def test_each_generator_does_every_workload(compilers: tuple[str, ...], monkeypa
 def test_each_generator_through_the_proxy(compilers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator, "COMPILERS", compilers)
     monkeypatch.setattr("lab.benchmarks.workloads.IDLE_FLOWS", 200)
-    results = measure("sidedoor", "idle", "bulk-both-8", "ping-1KB-64", "connects")
+    results = measure("sidedoor", "idle", "bulk-both-8", "ping-1KB-64", "connects", "slow")
     assert not results.failures
     assert results.median("sidedoor", "idle", "flows") == 200
     assert (results.median("sidedoor", "idle", "descriptors_per_flow") or 0) >= 2

@@ -85,6 +85,7 @@ def test_of_rates_more_is_better_of_all_else_less() -> None:
     assert not is_cost(RATE)
     assert not is_cost("flows")
     assert is_cost(CPU)
+    assert not is_cost("rate_share")
     assert is_cost("pss_bytes_per_flow")
 
 
