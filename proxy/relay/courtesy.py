@@ -18,13 +18,20 @@ BULK_SECONDS, REST_SECONDS = 0.0001, 0.0003
 class Courtesy:
     """When bulk may have its next turn. All times are monotonic seconds."""
 
-    __slots__ = ("_rested", "_spent_seconds", "chatted")
+    __slots__ = ("_rested", "_spent_seconds", "chatted", "chatter")
 
     def __init__(self) -> None:
         self.chatted = 0.0
         """When a small message last came through: set by whoever moves one."""
+        self.chatter: object = None
+        """Whose it was."""
         self._spent_seconds = 0.0  # on turns since the last rest
         self._rested = 0.0  # when the last rest is over
+
+    def is_bulk(self, flow: object) -> None:
+        """`flow` turns out to be bulk: what it said before, a request most likely, was no chat."""
+        if self.chatter is flow:
+            self.chatted = 0.0
 
     def asked(self, now: float) -> bool:
         """Whether bulk is to hold back."""

@@ -174,8 +174,9 @@ class End:
                 self.unsent = bytes(view[sent:size])
                 self.blocked = True
             if size < LARGE_BYTES:
-                if other.large_reads < UPGRADE_READS:
-                    relay.poller.courtesy.chatted = now
+                if other.large_reads < UPGRADE_READS:  # else it is about the bulk that comes the other way
+                    courtesy = relay.poller.courtesy
+                    courtesy.chatted, courtesy.chatter = now, flow
                 return
         if mask & WRITE:
             source = self.other
@@ -308,11 +309,13 @@ class End:
             if size >= LARGE_BYTES:
                 self.large_reads += 1
                 if self.large_reads >= UPGRADE_READS:
+                    relay.poller.courtesy.is_bulk(self.flow)
                     break
             elif size < limit:
                 self.large_reads = 0
-                if self.other.large_reads < UPGRADE_READS:  # requests of a download are no chat
-                    relay.poller.courtesy.chatted = self.flow.last_active
+                if self.other.large_reads < UPGRADE_READS:
+                    courtesy = relay.poller.courtesy
+                    courtesy.chatted, courtesy.chatter = self.flow.last_active, self.flow
             if size < limit and not self.read_on:
                 self.readable = False  # a short read has emptied the socket; the next byte is a new edge
                 return

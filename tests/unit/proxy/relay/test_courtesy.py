@@ -33,3 +33,12 @@ def test_nobody_rests_for_those_that_are_silent() -> None:
     assert not courtesy.asked(late)
     courtesy.took(late - 1, late)
     assert courtesy.rest_seconds(late) == 0
+
+
+def test_the_request_of_a_download_was_no_chat() -> None:
+    courtesy = Courtesy()
+    courtesy.chatted, courtesy.chatter = 1000.0, "download"
+    courtesy.is_bulk("another download")
+    assert courtesy.asked(1000.0)
+    courtesy.is_bulk("download")
+    assert not courtesy.asked(1000.0)
