@@ -11,7 +11,7 @@ from __future__ import annotations
 
 CHAT_SECONDS = 0.1
 """For how long bulk holds back once a small message has come through."""
-BULK_SECONDS, REST_SECONDS = 0.0001, 0.0003
+BULK_SECONDS, REST_SECONDS = 0.00005, 0.0002
 """Once it has had so much time, it rests for so long."""
 
 
