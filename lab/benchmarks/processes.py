@@ -30,8 +30,13 @@ def running(
     stdout: int = subprocess.DEVNULL,
     stderr: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for as long as the context lasts; what it left behind of its descendants is killed, too."""
-    with subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True) as process:
+    """A process for as long as the context lasts; what it left behind of its descendants is killed, too. Raises
+    BenchError where it cannot be started."""
+    try:
+        started = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
+    except OSError as error:  # a script's interpreter may be what is missing, or another user's
+        raise BenchError(f"{command[0]} cannot be started: {error.strerror}") from error
+    with started as process:
         try:
             yield process
         finally:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
+
+import pytest
 
 from lab.benchmarks import processes
-from lab.benchmarks.processes import busy_ticks, cpu_seconds, memory, running, tcp_pages, tree
+from lab.benchmarks.processes import BenchError, busy_ticks, cpu_seconds, memory, running, tcp_pages, tree
 
 GONE = 2**22 + 1
 
@@ -43,6 +46,14 @@ def test_a_child_that_its_parent_leaves_behind_is_ended() -> None:
         assert child in tree(process.pid)
     # It may still be there as a zombie, for whoever inherited it.
     assert (processes._stat(child) or "X")[0] in "ZX"
+
+
+def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+    script = tmp_path / "proxy"
+    script.write_text("#!/nonexistent/python\n")
+    script.chmod(0o755)
+    with pytest.raises(BenchError, match="proxy cannot be started: No such file"), running([str(script)]):
+        pass
 
 
 def test_memory_of_this_process() -> None:
