@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,78 @@ def test_a_killed_worker_takes_its_flows_with_it_and_is_replaced(target: socket.
         assert "worker_died" in err
         for pid in after:
             assert not Path(f"/proc/{pid}").exists()
+
+
+class Download:
+    """A flow that carries bulk all the time, sent and read by threads of its own."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self.received = 0
+        self.end: tuple[float, str] | None = None
+        self._near, self._far = near, far
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._far.sendall(bytes(1 << 18))
+
+    def _receive(self) -> None:
+        how = "FIN"
+        try:
+            while data := self._near.recv(1 << 18):
+                self.received += len(data)
+        except OSError as error:
+            how = type(error).__name__
+        self.end = time.monotonic(), how
+
+    def stop(self) -> None:
+        for sock in (self._near, self._far):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(SECONDS)
+
+
+def test_a_worker_killed_under_load(target: socket.socket) -> None:
+    """The flows of the others go on; its own end at once, by a reset; a successor serves within a second."""
+    with contextlib.ExitStack() as stack:
+        process, port = stack.enter_context(started("--workers", "2"))
+        while len(before := children(process.pid)) < 2:
+            pass
+        downloads: dict[int, list[Download]] = {pid: [] for pid in before}
+        for _ in range(12):
+            near = stack.enter_context(connected(port, target.getsockname()[1]))
+            download = Download(near, stack.enter_context(target.accept()[0]))
+            stack.callback(download.stop)
+            downloads[worker_of(near, before)].append(download)
+        assert all(downloads.values()), "the kernel shares connections out"
+        for download in (flow for flows in downloads.values() for flow in flows):
+            until(lambda download=download: download.received > 1 << 20)
+
+        victim, survivor = before
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(children(process.pid) - {victim}) == 2)
+        until(lambda: all(download.end for download in downloads[victim]))
+        assert time.monotonic() - killed < 1.0
+        assert {download.end[1] for download in downloads[victim] if download.end} == {"ConnectionResetError"}
+        counts = [download.received for download in downloads[survivor]]
+        for download, count in zip(downloads[survivor], counts, strict=True):
+            until(lambda download=download, count=count: download.received > count + (1 << 20))
+            assert download.end is None
+        for _ in range(8):  # on either queue
+            connected(port, target.getsockname()[1]).close()
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Look until it does."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def test_workers_end_with_their_supervisor(target: socket.socket) -> None:
