@@ -232,16 +232,15 @@ def _pipes(facts: Facts) -> Check:
 
 
 def _descriptors(facts: Facts) -> Check:
-    soft, hard = facts.descriptors
-    if soft < 0 or soft >= DESCRIPTORS_WANTED:  # RLIM_INFINITY is -1
-        return Check("descriptors", "ok", "no limit" if soft < 0 else str(soft))
-    enough = hard < 0 or hard >= DESCRIPTORS_WANTED
+    _, hard = facts.descriptors  # the proxy raises the soft limit to the hard one
+    if hard < 0 or hard >= DESCRIPTORS_WANTED:  # RLIM_INFINITY is -1
+        return Check("descriptors", "ok", "no limit" if hard < 0 else str(hard))
     return Check(
         "descriptors",
         "limited",
-        str(soft),
-        f"the proxy holds some {soft // 2} flows at a time",
-        f"ulimit -n {65536 if hard < 0 else hard}" if enough else "raise nofile in /etc/security/limits.conf",
+        str(hard),
+        f"the proxy holds some {hard // 2} flows at a time",
+        "raise nofile in /etc/security/limits.conf",
     )
 
 

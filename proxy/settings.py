@@ -76,7 +76,9 @@ def parse_listen(address: str) -> tuple[str, int]:
         host = host[1:-1]
     well_formed = bool(colon and host) and (":" in host) == bracketed
     if not (well_formed and port_text.isascii() and port_text.isdecimal() and int(port_text) < 65536):
-        raise SettingsError(f'listen: "{address}" is no address; write HOST:PORT, e.g. 127.0.0.1:1080 or [::1]:1080')
+        raise SettingsError(
+            f'listen: "{address}" is no address; write HOST:PORT (at most 65535), e.g. 127.0.0.1:1080 or [::1]:1080'
+        )
     return host, int(port_text)
 
 

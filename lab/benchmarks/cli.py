@@ -34,9 +34,13 @@ def bench() -> None:
 @click.option("--json", "json_path", metavar="FILE", help="Write all figures of all rounds to FILE as JSON.")
 @click.option("--plot", "plot_path", metavar="FILE.html", help="Draw them, in one file that works offline.")
 @click.option("--quick", is_flag=True, help=f"Some workloads, {_QUICK_ROUNDS} rounds: a minute or two.")
-@click.option("--rounds", type=click.IntRange(1), help=f"How often to measure each.  [default: {_ROUNDS}]")
 @click.option(
-    "--seconds", type=click.FloatRange(0.05, 60), help=f"How long one measurement takes.  [default: {_SECONDS}]"
+    "--rounds", type=click.IntRange(1), help=f"How often to measure each.  [default: {_ROUNDS}; quick: {_QUICK_ROUNDS}]"
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.05, 60),
+    help=f"How long one measurement takes.  [default: {_SECONDS}; quick: {_QUICK_SECONDS}]",
 )
 @click.option(
     "--only",
@@ -66,8 +70,8 @@ def relay(
 ) -> None:
     """The relay beside the other proxies that are installed, everything on 127.0.0.1.
 
-    Programs are looked for in PATH and in the folders or virtual environments of SIDEDOOR_BENCH_PATH. What is measured
-    and how: docs/performance.md.
+    Programs are looked for in the folders or virtual environments of SIDEDOOR_BENCH_PATH, in PATH and in sbin. What is
+    measured and how: docs/performance.md.
     """
     if sys.platform != "linux":
         raise UsageError("bench relay needs Linux: it reads CPU time and memory from /proc")
@@ -85,9 +89,13 @@ def relay(
     )
     for name, reason in plan.skipped.items():
         messages.print(f"skipped {name}: {reason}", soft_wrap=True)
+    if not (plan.contestants and plan.workloads):
+        messages.print("sidedoor bench: nothing is left to measure")
+        sys.exit(1)
     names = ", ".join(contestant.name for contestant in plan.contestants)
     messages.print(
-        f"{plan.rounds} round(s) of {len(plan.workloads)} workloads with {names}: {_time(plan)}", soft_wrap=True
+        f"{_count(plan.rounds, 'round')} of {_count(len(plan.workloads), 'workload')} with {names}: {_time(plan)}",
+        soft_wrap=True,
     )
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the peers are ended on the way out
     with messages.status("starting") as status:
@@ -99,6 +107,10 @@ def relay(
     Console(width=None if sys.stdout.isatty() else 100).print(tables(results))
     _write(results, json_path, plot_path)
     sys.exit(_status(results))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _time(plan: relay_benchmark.Plan) -> str:

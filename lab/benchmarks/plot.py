@@ -110,6 +110,7 @@ def _figure(title: str, columns: list[Column], results: Results) -> Any:
             x=dodge("workload", place, range=plot.x_range), y="value", source=points, size=3, color="#1a202c", alpha=0.5
         )
     plot.y_range.start = 0
-    plot.add_layout(plot.legend[0], "right")
-    plot.legend.click_policy = "hide"
+    if shown:
+        plot.add_layout(plot.legend[0], "right")
+        plot.legend.click_policy = "hide"
     return plot

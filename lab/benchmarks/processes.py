@@ -35,7 +35,7 @@ def running(
     try:
         started = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
     except OSError as error:  # a script's interpreter may be what is missing, or another user's
-        raise BenchError(f"{command[0]} cannot be started: {error.strerror}") from error
+        raise BenchError(f"{command[0]} (or its interpreter) cannot be started: {error.strerror}") from error
     with started as process:
         try:
             yield process

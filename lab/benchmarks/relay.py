@@ -15,11 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lab.benchmarks import generator, iperf
-from lab.benchmarks.peers import DIRECT, PEERS, Peer, Running, choose, start
+from lab.benchmarks.peers import DIRECT, Peer, Running, choose, start
 from lab.benchmarks.processes import BenchError, raise_descriptor_limit
 from lab.benchmarks.results import Contestant, Results, Sample
 from lab.benchmarks.workloads import QUICK, WORKLOADS, Metrics, Stage, Workload, idle_flows
@@ -28,7 +29,10 @@ from sidedoor.settings import UsageError
 MOST_FAILURES = 2
 """A peer that fails so often in one workload is not tried in it again: that takes too long."""
 GROUPS = tuple(dict.fromkeys(workload.group for workload in WORKLOADS))
-NAMES = (DIRECT, *(peer.name for peer in PEERS), *GROUPS, *(workload.name for workload in WORKLOADS))
+NAMES = tuple(
+    dict.fromkeys((DIRECT, *(peer.name for peer in choose((), 2)), *GROUPS, *(workload.name for workload in WORKLOADS)))
+)
+"""What --only takes, with two workers and without --peer."""
 _START_SECONDS = 0.5
 
 
@@ -76,7 +80,9 @@ def plan(
     known = names | {*GROUPS, *(workload.name for workload in WORKLOADS)}
     for name in only:
         if name not in known:
-            raise UsageError(f"--only: no peer or workload is called {name!r}; there are {', '.join(NAMES)}")
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NAMES)}"
+            raise UsageError(f"--only: no peer or workload is called {name!r}; {hint}")
     wanted = names.intersection(only) or names
     reasons = {peer.name: peer.missing() for peer in everybody if peer.name in wanted}
     skipped = {name: f"{reason}" for name, reason in reasons.items() if reason}

@@ -26,7 +26,7 @@ def test_the_command(tmp_path: Path) -> None:
     command += ["--json", str(out), "--plot", str(plot), *(word for name in SOME for word in ("--only", name))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 round(s) of 5 workloads" in done.stderr
+    assert "1 round of 5 workloads" in done.stderr
     assert "sidedoor/direct" in done.stdout
     assert plot.stat().st_size > 100_000
     run = json.loads(out.read_text())

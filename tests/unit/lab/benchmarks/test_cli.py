@@ -39,11 +39,17 @@ def test_the_estimate_comes_first_and_the_files_are_written(plans: list[Plan], t
         bench, ["relay", "--only", "direct", "--only", "bulk", "--json", str(json), "--plot", str(plot)]
     )
     assert done.exit_code == 0, done.output
-    assert "5 round(s) of 9 workloads with direct: about 32 s" in done.stderr
+    assert "5 rounds of 9 workloads with direct: about 32 s" in done.stderr
     assert "0.75" in done.stdout
     assert '"schema_version": 2' in json.read_text()
     assert '"held": true' in json.read_text()
     assert "bokeh" in plot.read_text()
+
+
+def test_nothing_left_to_measure(plans: list[Plan]) -> None:
+    done = CliRunner().invoke(bench, ["relay", "--peer", "gost=no-such-program {port}", "--only", "gost"])
+    assert (done.exit_code, plans) == (1, [])
+    assert done.stderr.endswith("nothing is left to measure\n")
 
 
 def test_quick(plans: list[Plan]) -> None:

@@ -1,5 +1,5 @@
 from lab.benchmarks.plot import html
-from lab.benchmarks.results import Results
+from lab.benchmarks.results import Contestant, Results, Sample
 from tests.unit.lab.benchmarks.test_results import results
 
 
@@ -10,6 +10,13 @@ def test_the_document_holds_everything_it_needs() -> None:
     for tag in ("<script src", "<link", "@import"):
         assert tag not in page.partition("<body>")[2]
     assert '<script type="text/javascript" src' not in page
+
+
+def test_figures_that_nobody_has() -> None:
+    """Without a proxy there is no CPU time."""
+    direct = [Contestant("direct", socks=False)]
+    samples = [Sample(1, "direct", "bulk-down-1", {"megabytes_per_second": 1.0})]
+    assert "Bulk, MB/s" in html(Results(direct, ["bulk-down-1"], samples, {}, "C", 1, 1.0))
 
 
 def test_a_run_that_measured_nothing() -> None:

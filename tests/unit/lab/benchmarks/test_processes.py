@@ -52,7 +52,10 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     script = tmp_path / "proxy"
     script.write_text("#!/nonexistent/python\n")
     script.chmod(0o755)
-    with pytest.raises(BenchError, match="proxy cannot be started: No such file"), running([str(script)]):
+    with (
+        pytest.raises(BenchError, match=r"proxy \(or its interpreter\) cannot be started: No such file"),
+        running([str(script)]),
+    ):
         pass
 
 
