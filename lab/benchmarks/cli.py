@@ -142,6 +142,6 @@ def _json(results: Results) -> dict[str, Any]:
 
 
 def _status(results: Results) -> int:
-    """1 if a measurement without a proxy or of this project's failed."""
+    """1 if a measurement without a proxy or of this project's failed, or none could be made."""
     ours = {DIRECT, OURS, *(peer.name for peer in results.peers if peer.own)}
-    return int(any(sample.peer in ours for sample in results.failures))
+    return int(not results.peers or any(sample.peer in ours for sample in results.failures))

@@ -56,10 +56,10 @@ def html(results: Results) -> str:
 
 
 def _panels(section: Section, results: Results) -> list[tuple[str, list[Column]]]:
-    """The section's columns by metric: bars of one unit stand side by side."""
+    """The section's columns that somebody has a value in, by metric: bars of one unit stand side by side."""
     panels: dict[str, list[Column]] = {}
     for column in section.columns:
-        if column.workload in results.workloads:
+        if any(results.values(peer.name, column.workload, column.metric) for peer in results.peers):
             panels.setdefault(column.metric, []).append(column)
     if len(panels) < 2:
         return [(section.title, columns) for columns in panels.values()]
@@ -110,7 +110,6 @@ def _figure(title: str, columns: list[Column], results: Results) -> Any:
             x=dodge("workload", place, range=plot.x_range), y="value", source=points, size=3, color="#1a202c", alpha=0.5
         )
     plot.y_range.start = 0
-    if shown:
-        plot.add_layout(plot.legend[0], "right")
-        plot.legend.click_policy = "hide"
+    plot.add_layout(plot.legend[0], "right")
+    plot.legend.click_policy = "hide"
     return plot
