@@ -178,13 +178,11 @@ class End:
                     courtesy = relay.poller.courtesy
                     courtesy.chatted, courtesy.chatter = now, flow
                 return
-        if mask & WRITE:
-            source = self.other
-            if source.blocked:
-                source.blocked = False
-                source._go_on()
-                if flow.closed:
-                    return
+        if mask & WRITE and other.blocked:
+            other.blocked = False
+            other._go_on()
+            if flow.closed:
+                return
         if mask & _READABLE:
             self.readable = True
             if mask & _READ_ON:
@@ -244,8 +242,7 @@ class End:
             if self.bucket is not None:
                 self._measured(self.bucket)
             elif self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
-                relay = self.flow.relay
-                poller = relay.poller
+                poller = self.flow.relay.poller
                 self._splice(pipe, CHAT_TURN_BYTES if poller.courtesy.asked(poller.now) else TURN_BYTES)
             else:
                 self._copy(TURN_READS, BUFFER_BYTES)

@@ -14,7 +14,7 @@ import pytest
 from proxy.relay import Ended, FastRelay, Limits, PortableRelay, Reason, Relay, fast, open_relay
 from proxy.relay.flow import prepare
 from proxy.relay.pipes import PipePool
-from proxy.relay.poller import EpollPoller
+from proxy.relay.poller import EpollPoller, FlowLoop
 from tests.integration.proxy.world import SECONDS, receive, receive_all, send, tcp_pair
 
 LONG = Limits(idle_seconds=60, half_close_seconds=60)
@@ -180,6 +180,38 @@ async def test_sending_to_a_closed_end_resets_the_sender(make: Make) -> None:
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             await send(world.client, BULK)
         assert (await world.ended()).reason is Reason.TARGET_RESET
+
+
+@needs_splice
+async def test_the_request_of_a_download_does_not_hold_bulk_back() -> None:
+    async with flow(FastRelay) as world:
+        assert isinstance(world.relay, FastRelay)
+        courtesy = world.relay.poller.courtesy
+        await send(world.client, b"a request")
+        assert await receive(world.target, 9) == b"a request"
+        assert courtesy.chatted > 0
+        seen, left = set(), len(BULK)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send(world.target, BULK))
+            while left:
+                left -= len(await receive(world.client, min(left, 1 << 20)))
+                seen.add(courtesy.chatted)
+        assert 0.0 in seen
+
+
+@needs_splice
+@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, FlowLoop], ids=["nested", "command's loop"])
+def test_bulk_that_rests_all_the_time_loses_nothing(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def rest() -> None:
+        async with flow(FastRelay) as world:
+            assert isinstance(world.relay, FastRelay)
+            world.relay.poller.courtesy.chatted = float("inf")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(send(world.client, BULK))
+                assert await receive(world.target, len(BULK)) == BULK
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(rest())
 
 
 @needs_splice
