@@ -17,7 +17,7 @@ from lab.runtimes import Runtime
 from lab.scenario import Scenario
 from lab.supervisor import RoleSpec
 from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
-from proxy.settings import ProxySettings
+from proxy.settings import ProxySettings, User
 
 CLIENT = "client"
 PROXIES = ("proxy1", "proxy2")
@@ -83,7 +83,7 @@ class Deployment:
 
     def _proxy(self, name: str) -> RoleSpec:
         listen = tuple(_endpoint(address, PROXY_PORT) for address in self._addresses(name))
-        users = {PROXY_USER: PROXY_PASSWORD} if name == PROXIES[1] else {}
+        users: dict[str, str | User] = {PROXY_USER: PROXY_PASSWORD} if name == PROXIES[1] else {}
         settings = ProxySettings(listen=listen, users=users, open=not users)
         return RoleSpec(name, "proxy", name, msgspec.to_builtins(settings))
 

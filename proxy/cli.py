@@ -93,7 +93,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 def _run_workers(chosen: ProxySettings, emit: Emit) -> None:
     """Listen, and let workers serve until a signal comes."""
     chosen.check()
-    sets = bind_all(chosen.listen, chosen.workers)
+    sets = bind_all([one.address for one in chosen.listeners], chosen.workers)
     addresses = [name_of(sock.getsockname()) for sock in sets[0]]
 
     def listening() -> None:

@@ -29,7 +29,7 @@ async def serve(
     that cannot be bound.
     """
     settings.check()
-    listeners = bind(settings.listen)
+    listeners = bind(one.address for one in settings.listeners)
     addresses = [name_of(listener.getsockname()) for listener in listeners]
 
     def listening() -> None:
@@ -87,7 +87,7 @@ class Server:
         self.emit = None if emit is discard else emit
         self.relay = relay
         self.resolver = resolver
-        self.users = Users(settings.users)
+        self.users = Users({name: user.password for name, user in settings.accounts.items()})
         self.flow_numbers = count(first_flow)
         self.names = names
         shortest = min(settings.handshake_seconds, settings.connect_seconds, LINGER_SECONDS)

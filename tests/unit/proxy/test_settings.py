@@ -1,6 +1,18 @@
 import pytest
 
-from proxy.settings import ProxySettings, parse_listen
+from proxy.settings import (
+    Admin,
+    Listener,
+    ProxySettings,
+    ResolverSettings,
+    Rule,
+    UdpSettings,
+    Upstream,
+    User,
+    parse_listen,
+    parse_server,
+    parse_upstream,
+)
 from sidedoor.settings import SettingsError, parse
 
 
@@ -42,6 +54,25 @@ def test_loopback_needs_neither(address: str) -> None:
         ProxySettings(max_handshakes=0),
         ProxySettings(users={"u" * 256: ""}),
         ProxySettings(users={"u": "é" * 128}),
+        ProxySettings(users={"u": User(password="", max_flows=-1)}),
+        ProxySettings(users={"u": User(password="", quota_seconds=0)}),
+        ProxySettings(drain_seconds=-1),
+        ProxySettings(drain_seconds=float("inf")),
+        ProxySettings(listen=(Listener(address="127.0.0.1:1", certificate="c.pem"),)),
+        ProxySettings(listen=(Listener(address="127.0.0.1:1", key="k.pem"),)),
+        ProxySettings(listen=(Listener(address="127.0.0.1:1", proxy_protocol_from=("192.0.2.1/24",)),)),
+        ProxySettings(via="nobody"),
+        ProxySettings(rules=(Rule(action="allow", via="nobody"),)),
+        ProxySettings(egress=("192.0.2.1", "192.0.2.2")),
+        ProxySettings(rules=(Rule(action="allow", egress=("here",)),)),
+        ProxySettings(resolver=ResolverSettings(kind="dns")),
+        ProxySettings(resolver=ResolverSettings(kind="dns", servers=("dns.example:53",))),
+        ProxySettings(resolver=ResolverSettings(kind="doh", url="http://dns.example/")),
+        ProxySettings(resolver=ResolverSettings(cache_names=-1)),
+        ProxySettings(udp=UdpSettings(advertise="here")),
+        ProxySettings(udp=UdpSettings(idle_seconds=0)),
+        ProxySettings(admin=Admin(listen="0.0.0.0:9080")),
+        ProxySettings(admin=Admin(listen="unix:")),
     ],
 )
 def test_what_fits_the_types_and_makes_no_sense(settings: ProxySettings) -> None:
@@ -63,3 +94,42 @@ def test_parse_listen(address: str, expected: tuple[str, int]) -> None:
 def test_parse_listen_refuses(address: str) -> None:
     with pytest.raises(SettingsError, match="HOST:PORT"):
         parse_listen(address)
+
+
+def test_everything_at_once_makes_sense() -> None:
+    ProxySettings(
+        listen=("127.0.0.1:0", Listener(address="[::]:1443", certificate="c.pem", key="k.pem")),
+        users={"anna": User(password="secret", max_flows=2), "bert": ""},
+        upstreams={"far": Upstream(url="socks5://192.0.2.1:1080")},
+        via="far",
+        rules=(Rule(action="allow", via="far", egress=("192.0.2.1", "2001:db8::1")),),
+        resolver=ResolverSettings(kind="dns", servers=("192.0.2.53", "[2001:db8::53]:5353")),
+        admin=Admin(listen="unix:/run/sidedoor.sock"),
+    ).check()
+    ProxySettings(admin=Admin(listen="127.0.0.1:0")).check()
+
+
+def test_short_forms_become_tables() -> None:
+    settings = ProxySettings(listen=("127.0.0.1:1",), users={"anna": "secret"})
+    assert settings.listeners == (Listener(address="127.0.0.1:1"),)
+    assert settings.accounts == {"anna": User(password="secret")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("192.0.2.1", ("192.0.2.1", 53)), ("2001:db8::1", ("2001:db8::1", 53)), ("192.0.2.1:54", ("192.0.2.1", 54))],
+)
+def test_parse_server(text: str, expected: tuple[str, int]) -> None:
+    assert parse_server(text) == expected
+
+
+def test_parse_upstream() -> None:
+    assert parse_upstream("far", "http://[::1]:8080") == ("http", "::1", 8080)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "socks5:/x:1", "https://x:1", "socks5://u:p@x:1", "socks5://x", "http://x:1/path", "socks5://"]
+)
+def test_parse_upstream_refuses(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"upstreams\.far\.url"):
+        parse_upstream("far", url)
