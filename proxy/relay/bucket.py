@@ -1,6 +1,11 @@
-"""A token bucket. Sans-IO."""
+"""A token bucket, and two meters as one. Sans-IO."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.relay.flow import Meter
 
 BURST_SECONDS = 0.1
 """How much of the rate may go out at once after a pause."""
@@ -9,7 +14,7 @@ WAIT_SECONDS = 0.02
 
 
 class Bucket:
-    """Lets `rate_bytes_per_second` through, whatever is asked for when. It starts full."""
+    """A `Meter` that lets `rate_bytes_per_second` through, whatever is asked for when. It starts full."""
 
     __slots__ = ("_burst_bytes", "_filled", "_rate", "_tokens")
 
@@ -32,3 +37,36 @@ class Bucket:
     def wait_seconds(self) -> float:
         """How long to wait before asking again."""
         return max((1 - self._tokens) / self._rate, WAIT_SECONDS)
+
+
+class Narrowest:
+    """Two meters as one: what both let through. (A flow's own rate and its user's.)"""
+
+    __slots__ = ("_first", "_lent", "_second")
+
+    def __init__(self, first: Meter, second: Meter) -> None:
+        self._first = first
+        self._second = second
+        self._lent = False
+
+    def available(self, now: float) -> int:
+        """See `Meter`."""
+        first = self._first.available(now)
+        if first <= 0:
+            self._lent = False
+            return 0
+        second = self._second.available(now)
+        self._lent = True
+        return min(first, second)
+
+    def spend(self, size_bytes: int) -> None:
+        """See `Meter`."""
+        self._first.spend(size_bytes)
+        if self._lent:
+            self._second.spend(size_bytes)
+
+    def wait_seconds(self) -> float | None:
+        """See `Meter`."""
+        if not self._lent:
+            return self._first.wait_seconds()
+        return self._second.wait_seconds()

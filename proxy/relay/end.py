@@ -17,8 +17,7 @@ from collections.abc import Callable
 from socket import SocketType
 from typing import Protocol
 
-from proxy.relay.bucket import Bucket
-from proxy.relay.flow import Ended, Reason, close_orderly
+from proxy.relay.flow import Ended, Meter, Reason, close_orderly
 from proxy.relay.pipes import Pipe, PipePool
 from proxy.relay.poller import ERROR, HANGUP, PRIORITY, READ, READ_HANGUP, WRITE, EpollPoller
 from proxy.relay.wheel import UNSET
@@ -80,6 +79,15 @@ class Flow:
         """Whether one direction has ended."""
         return self.client.sent_eof or self.target.sent_eof
 
+    @property
+    def moved(self) -> tuple[int, int]:
+        """See `Carried`."""
+        return self.client.moved, self.target.moved
+
+    def stop(self, reason: Reason) -> None:
+        """See `Carried`."""
+        self.end(reason)
+
     def end(self, reason: Reason, close: Callable[[SocketType], None] = SocketType.close) -> None:
         """Close both sockets, by a reset unless `close` does otherwise, and say so. Once."""
         if self.closed:
@@ -104,10 +112,10 @@ class End:
 
     __slots__ = (
         "blocked",
-        "bucket",
         "drained",
         "flow",
         "large_reads",
+        "meter",
         "moved",
         "other",
         "pipe",
@@ -137,8 +145,8 @@ class End:
         self.pipe: Pipe | None = None  # held only while it has bytes in it
         self.piped = 0
         self.sent_eof = False  # this end's FIN has been passed on
-        self.queued = False  # for its next turn, or until its bucket has bytes again
-        self.bucket: Bucket | None = None
+        self.queued = False  # for its next turn, or until its meter lets bytes go again
+        self.meter: Meter | None = None
         self.tick = UNSET
 
     def ready(self, mask: int) -> None:
@@ -148,7 +156,7 @@ class End:
         now = flow.last_active = relay.poller.now
         other = self.other
         if mask == _MESSAGE and not (
-            self.large_reads or self.blocked or other.blocked or self.queued or self.bucket or self.sent_eof
+            self.large_reads or self.blocked or other.blocked or self.queued or self.meter or self.sent_eof
         ):
             # One small message, as `_copy` would move it: without the calls a tenth less CPU.
             view = relay.view
@@ -189,7 +197,7 @@ class End:
                 self.read_on = True
             if not self.blocked:
                 # A direction that is not blocked keeps no bytes: what is small goes straight through.
-                if self.large_reads < UPGRADE_READS and self.bucket is None and not (self.queued or self.sent_eof):
+                if self.large_reads < UPGRADE_READS and self.meter is None and not (self.queued or self.sent_eof):
                     try:
                         self._copy(TURN_READS, BUFFER_BYTES)
                     except OSError:
@@ -207,7 +215,7 @@ class End:
             self._pump()
 
     def resume(self) -> None:
-        """The bucket has bytes again, by the loop's timer."""
+        """The meter may let bytes go again, by the loop's timer."""
         self.flow.relay.poller.moment()
         self.turn()
 
@@ -219,7 +227,7 @@ class End:
     def _go_on(self) -> None:
         if self.queued:
             return
-        if self.large_reads < UPGRADE_READS and self.bucket is None:
+        if self.large_reads < UPGRADE_READS and self.meter is None:
             self._pump()
         else:
             self._queue()
@@ -239,8 +247,8 @@ class End:
                 return
             if self.sent_eof or not self.readable:
                 return
-            if self.bucket is not None:
-                self._measured(self.bucket)
+            if self.meter is not None:
+                self._measured(self.meter)
             elif self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
                 poller = self.flow.relay.poller
                 self._splice(pipe, CHAT_TURN_BYTES if poller.courtesy.asked(poller.now) else TURN_BYTES)
@@ -249,20 +257,24 @@ class End:
         except OSError:
             self._fail()  # the sink's errors are caught where they arise
 
-    def _measured(self, bucket: Bucket) -> None:
-        """One turn as far as the bucket reaches; it pays for what was read."""
+    def _measured(self, meter: Meter) -> None:
+        """One turn as far as the meter reaches; it is told what was read."""
         now = self.flow.relay.poller.now
-        limit = bucket.available(now)
+        limit = meter.available(now)
         if limit <= 0:
+            seconds = meter.wait_seconds()
+            if seconds is None:
+                self.flow.end(Reason.QUOTA)
+                return
             self.queued = True
-            self.flow.relay.pause(self, bucket.wait_seconds())
+            self.flow.relay.pause(self, seconds)
             return
         before = self.moved
         if self.large_reads >= UPGRADE_READS and (pipe := self.flow.relay.pipes.take()) is not None:
             self._splice(pipe, min(limit, pipe.size_bytes))
         else:
             self._copy(1, min(limit, BUFFER_BYTES))
-        bucket.spend(self.moved - before + self.piped + len(self.unsent))
+        meter.spend(self.moved - before + self.piped + len(self.unsent))
 
     def _flush_unsent(self) -> bool:
         """Deliver the copied rest; False when the sink is full."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from socket import SocketType
 from typing import Self
 
-from proxy.relay.bucket import Bucket
+from proxy.relay.bucket import Bucket, Narrowest
 from proxy.relay.deadlines import Deadlines
 from proxy.relay.end import BUFFER_BYTES, End, Flow
-from proxy.relay.flow import Ended, Limits, Reason
+from proxy.relay.flow import Carried, Ended, Limits, Meter, Reason
 from proxy.relay.pipes import PipePool
 from proxy.relay.poller import EpollPoller
 
@@ -47,14 +47,24 @@ class FastRelay:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def add(self, client: SocketType, target: SocketType, early_data: bytes, ended: Callable[[Ended], object]) -> None:
+    def add(
+        self,
+        client: SocketType,
+        target: SocketType,
+        early_data: bytes,
+        ended: Callable[[Ended], object],
+        meters: tuple[Meter, Meter] | None = None,
+    ) -> Carried:
         """See `Relay.add`."""
         flow = Flow(self, client, target, ended)
         self._flows.add(flow)
         ends = flow.client, flow.target
+        if meters is not None:
+            ends[0].meter, ends[1].meter = meters
         if rate := self._limits.rate_bytes_per_second:
             for end in ends:
-                end.bucket = Bucket(rate, flow.last_active)
+                bucket = Bucket(rate, flow.last_active)
+                end.meter = Narrowest(bucket, end.meter) if end.meter else bucket
         self._idle.set(flow, flow.last_active + self._look_seconds)
         if early_data:
             flow.client.deliver(early_data)
@@ -64,13 +74,14 @@ class FastRelay:
                     self.poller.watch(end.sock, end)
         except OSError:  # fs.epoll.max_user_watches
             flow.end(Reason.STOPPED)
+        return flow
 
     def over(self, flow: Flow) -> None:
         """See `Carrier.over`."""
         self._flows.discard(flow)
         self._idle.clear(flow)
-        if self._limits.rate_bytes_per_second:
-            for end in (flow.client, flow.target):
+        for end in (flow.client, flow.target):
+            if end.meter is not None:
                 self._pauses.clear(end)
 
     def pause(self, source: End, seconds: float) -> None:

@@ -38,6 +38,9 @@ class Reason(StrEnum):
     TARGET_RESET = "target_reset"
     IDLE = "idle"
     HALF_CLOSED = "half_closed"
+    QUOTA = "quota"
+    CLOSED = "closed"
+    """By the operator."""
     STOPPED = "stopped"
 
 
@@ -48,6 +51,30 @@ class Ended:
     bytes_up: int
     bytes_down: int
     reason: Reason
+
+
+class Meter(Protocol):
+    """Says how much one direction of a flow may carry now. `Bucket` is one; a user's limits are others."""
+
+    def available(self, now: float) -> int:
+        """How many bytes may go at `now` (monotonic seconds); `spend` follows before it is asked again."""
+
+    def spend(self, size_bytes: int) -> None:
+        """So many of what was available last have gone."""
+
+    def wait_seconds(self) -> float | None:
+        """Where nothing was available: how long to wait before asking again; None: that is of no use, end the flow."""
+
+
+class Carried(Protocol):
+    """A flow that a relay carries."""
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes delivered to the target (up) and to the client (down) so far."""
+
+    def stop(self, reason: Reason) -> None:
+        """End it by a reset on both sides."""
 
 
 class Relay(Protocol):
@@ -61,9 +88,17 @@ class Relay(Protocol):
 
     async def __aexit__(self, *exc: object) -> None: ...
 
-    def add(self, client: SocketType, target: SocketType, early_data: bytes, ended: Callable[[Ended], object]) -> None:
+    def add(
+        self,
+        client: SocketType,
+        target: SocketType,
+        early_data: bytes,
+        ended: Callable[[Ended], object],
+        meters: tuple[Meter, Meter] | None = None,
+    ) -> Carried:
         """Carry a flow between two connected, non-blocking, `prepare`d sockets, which the relay closes. `early_data`
-        goes to the target first. `ended` is called once, when both sockets are closed; it must not raise."""
+        goes to the target first. `ended` is called once, when both sockets are closed; it must not raise, and may be
+        called before this returns. `meters` bound what goes up and what goes down, beside the limits of the relay."""
 
     def __len__(self) -> int:
         """Flows now being carried."""

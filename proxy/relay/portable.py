@@ -14,8 +14,8 @@ from socket import SocketType
 from time import monotonic
 from typing import Self
 
-from proxy.relay.bucket import Bucket
-from proxy.relay.flow import Ended, Limits, Reason, close_orderly
+from proxy.relay.bucket import Bucket, Narrowest
+from proxy.relay.flow import Carried, Ended, Limits, Meter, Reason, close_orderly
 from proxy.relay.poller import LoopPoller
 
 BUFFER_BYTES = 64 * 1024
@@ -24,12 +24,17 @@ BUFFER_BYTES = 64 * 1024
 class Flow:
     """The counters and the state that the two directions of a flow share."""
 
-    __slots__ = ("buckets", "directions", "failed", "last_active", "moved", "over_limit")
+    __slots__ = ("carried", "directions", "failed", "last_active", "meters", "over_limit", "task")
+    task: asyncio.Task[Reason]
 
-    def __init__(self, rate_bytes_per_second: float) -> None:
+    def __init__(self, rate_bytes_per_second: float, meters: tuple[Meter, Meter] | None) -> None:
         rate, now = rate_bytes_per_second, monotonic()
-        self.buckets = {way: Bucket(rate, now) for way in ("up", "down")} if rate else {}
-        self.moved = {"up": 0, "down": 0}
+        self.meters: dict[str, Meter] = dict(zip(("up", "down"), meters, strict=True)) if meters else {}
+        if rate:
+            for way in ("up", "down"):
+                bucket = Bucket(rate, now)
+                self.meters[way] = Narrowest(bucket, self.meters[way]) if meters else bucket
+        self.carried = {"up": 0, "down": 0}
         self.last_active = monotonic()
         self.directions: tuple[asyncio.Task[None], ...] = ()
         self.failed = False
@@ -38,6 +43,16 @@ class Flow:
     @property
     def half_closed(self) -> bool:
         return any(task.done() for task in self.directions)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """See `Carried`."""
+        return self.carried["up"], self.carried["down"]
+
+    def stop(self, reason: Reason) -> None:
+        """See `Carried`."""
+        self.over_limit = reason
+        self.task.cancel()
 
 
 class EndFailed(Exception):
@@ -72,20 +87,35 @@ class PortableRelay:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def add(self, client: SocketType, target: SocketType, early_data: bytes, ended: Callable[[Ended], object]) -> None:
+    def add(
+        self,
+        client: SocketType,
+        target: SocketType,
+        early_data: bytes,
+        ended: Callable[[Ended], object],
+        meters: tuple[Meter, Meter] | None = None,
+    ) -> Carried:
         """See `Relay.add`."""
         for sock in (client, target):
             self.poller.forget(sock)
-        self._carry(socket.socket(fileno=client.detach()), socket.socket(fileno=target.detach()), early_data, ended)
+        flow = Flow(self._limits.rate_bytes_per_second, meters)
+        self._carry(
+            flow, socket.socket(fileno=client.detach()), socket.socket(fileno=target.detach()), early_data, ended
+        )
+        return flow
 
     def _carry(
-        self, client: socket.socket, target: socket.socket, early_data: bytes, ended: Callable[[Ended], object]
+        self,
+        flow: Flow,
+        client: socket.socket,
+        target: socket.socket,
+        early_data: bytes,
+        ended: Callable[[Ended], object],
     ) -> None:
         for sock in (client, target):
             sock.setblocking(False)
-        flow = Flow(self._limits.rate_bytes_per_second)
         task = self._group.create_task(self._both(flow, client, target, early_data), name="flow")
-        self._flows[flow] = task
+        self._flows[flow] = flow.task = task
         # A task that is cancelled before its first step never runs: what must happen happens in the callback.
         task.add_done_callback(partial(self._end, flow, client, target, ended))
 
@@ -119,18 +149,19 @@ class PortableRelay:
             view = memoryview(data)
             while view:
                 sent = await self._send(sink, view)
-                flow.moved[direction] += sent
+                flow.carried[direction] += sent
                 flow.last_active = monotonic()
                 view = view[sent:]
             size = BUFFER_BYTES
-            if bucket := flow.buckets.get(direction):
-                size = min(size, await _allowed(bucket))
+            if meter := flow.meters.get(direction):
+                await self._readable(source)  # nothing is reserved while there is nothing
+                size = min(size, await _allowed(flow, meter))
             try:
                 data = await self._loop.sock_recv(source, size)
             except OSError as error:
                 raise EndFailed(source) from error
-            if bucket:
-                bucket.spend(len(data))
+            if meter:
+                meter.spend(len(data))
             flow.last_active = monotonic()
             if not data:
                 break
@@ -140,6 +171,14 @@ class PortableRelay:
             sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise EndFailed(sink) from error
+
+    async def _readable(self, source: socket.socket) -> None:
+        readable = self._loop.create_future()
+        self._loop.add_reader(source, _wake, readable)
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(source)
 
     async def _send(self, sink: socket.socket, view: memoryview) -> int:
         """Send what the socket takes, at least a byte. (`sock_sendall` does not say how far it came.)"""
@@ -168,7 +207,7 @@ class PortableRelay:
         reason = (flow.over_limit or Reason.STOPPED) if task.cancelled() else task.result()
         for sock in (client, target):
             (close_orderly if reason is Reason.EOF else socket.socket.close)(sock)
-        ended(Ended(flow.moved["up"], flow.moved["down"], reason))
+        ended(Ended(*flow.moved, reason))
 
     def _sweep(self) -> None:
         """Cancel the flows that are over their limit."""
@@ -182,12 +221,14 @@ class PortableRelay:
         self._sweeper = self._loop.call_later(self._limits.sweep_seconds, self._sweep)
 
 
-async def _allowed(bucket: Bucket) -> int:
-    """How many bytes may go, waited for until there are any."""
-    if (size := bucket.available(monotonic())) <= 0:
-        await asyncio.sleep(bucket.wait_seconds())
-        size = bucket.available(monotonic())
-    return max(size, 1)
+async def _allowed(flow: Flow, meter: Meter) -> int:
+    """How many bytes may go, waited for until there are any; a flow that cannot get any more is ended."""
+    while (size := meter.available(monotonic())) <= 0:
+        if (seconds := meter.wait_seconds()) is None:
+            flow.stop(Reason.QUOTA)
+            seconds = 3600.0  # it is cancelled here
+        await asyncio.sleep(seconds)
+    return size
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from proxy.relay import Ended, FastRelay, Limits, PortableRelay, Reason, Relay, fast, open_relay
-from proxy.relay.flow import prepare
+from proxy.relay.flow import Meter, prepare
 from proxy.relay.pipes import PipePool
 from proxy.relay.poller import EpollPoller, FlowLoop
 from tests.integration.proxy.world import SECONDS, receive, receive_all, send, tcp_pair
@@ -30,14 +30,14 @@ Make = Callable[[Limits], Relay]
 class World:
     """A flow under test: `client` and `target` are the far ends of what the relay carries."""
 
-    def __init__(self, relay: Relay, early_data: bytes) -> None:
+    def __init__(self, relay: Relay, early_data: bytes, meters: tuple[Meter, Meter] | None = None) -> None:
         self.relay = relay
         self.client, relay_client = tcp_pair()
         self.target, relay_target = tcp_pair()
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         prepare(relay_client)
         prepare(relay_target)
-        relay.add(relay_client, relay_target, early_data, self._ended.set_result)
+        self.carried = relay.add(relay_client, relay_target, early_data, self._ended.set_result, meters)
 
     async def ended(self) -> Ended:
         return await asyncio.wait_for(asyncio.shield(self._ended), SECONDS)
@@ -48,9 +48,11 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def flow(make: Make, limits: Limits = LONG, early_data: bytes = b"") -> AsyncIterator[World]:
+async def flow(
+    make: Make, limits: Limits = LONG, early_data: bytes = b"", meters: tuple[Meter, Meter] | None = None
+) -> AsyncIterator[World]:
     async with make(limits) as relay:
-        world = World(relay, early_data)
+        world = World(relay, early_data, meters)
         try:
             yield world
         finally:
@@ -400,6 +402,54 @@ async def test_a_limited_flow_that_is_reset_while_it_waits(make: Make) -> None:
         assert len(await receive(world.target, 1000)) == 1000
         reset(world.client)
         assert (await world.ended()).reason is Reason.CLIENT_RESET
+
+
+class Quota:
+    """A `Meter` of so many bytes and no more, of which each look gets at most `step`."""
+
+    def __init__(self, size_bytes: int, step: int = 1 << 20) -> None:
+        self.left = size_bytes
+        self.step = step
+
+    def available(self, now: float) -> int:
+        return min(self.left, self.step)
+
+    def spend(self, size_bytes: int) -> None:
+        assert 0 <= size_bytes <= self.left
+        self.left -= size_bytes
+
+    def wait_seconds(self) -> float | None:
+        return None
+
+
+@relays
+@pytest.mark.parametrize("limits", [LONG, Limits(60, 60, rate_bytes_per_second=1e8)], ids=["alone", "with a rate"])
+@pytest.mark.parametrize("size", [1000, 3 << 20], ids=["copied", "spliced"])
+async def test_a_used_up_quota_ends_the_flow_to_the_byte(make: Make, limits: Limits, size: int) -> None:
+    meters = Quota(size), Quota(0)
+    async with flow(make, limits, meters=meters) as world:
+        filling = asyncio.create_task(fill(world.client))
+        with contextlib.suppress(ConnectionResetError):
+            while await asyncio.get_running_loop().sock_recv(world.target, 1 << 20):
+                pass
+        assert await world.ended() == Ended(size, 0, Reason.QUOTA)
+        filling.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await filling
+
+
+@relays
+async def test_the_operator_ends_a_flow(make: Make) -> None:
+    async with flow(make) as world:
+        await send(world.client, b"ping")
+        assert await receive(world.target, 4) == b"ping"
+        assert world.carried.moved == (4, 0)
+        world.carried.stop(Reason.CLOSED)
+        for sock in (world.client, world.target):
+            with pytest.raises(ConnectionResetError):
+                await receive_all(sock)
+        assert await world.ended() == Ended(4, 0, Reason.CLOSED)
+        world.carried.stop(Reason.CLOSED)
 
 
 def test_open_relay_takes_the_fastest() -> None:

@@ -16,6 +16,8 @@ def test_reasons_are_words_for_the_events() -> None:
         "target_reset",
         "idle",
         "half_closed",
+        "quota",
+        "closed",
         "stopped",
     ]
     assert Ended(1, 2, Reason.EOF) == Ended(1, 2, Reason.EOF)
