@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.policy import Policy, Verdict
 from proxy.settings import Listener, ProxySettings, Rule, Upstream
@@ -330,3 +333,66 @@ def test_a_domain_that_is_an_address_is_judged_as_the_name_it_is_said_to_be() ->
     assert one.judge("", SOURCE, Command.CONNECT, Address(AddressType.DOMAIN, "127.0.0.1", 80)) == Verdict(
         False, "inside: loopback (RFC 1122)"
     )
+
+
+ADDRESSES = ("10.0.0.1", "198.51.100.7", "203.0.113.9", "2001:db8::1")
+NAMES = ("a.example", "b.a.example", "b.example")
+RULES = st.lists(
+    st.builds(
+        Rule,
+        action=st.sampled_from(("allow", "deny")),
+        users=st.sampled_from(((), ("anna",))),
+        sources=st.sampled_from(((), ("192.0.2.0/24",), ("192.0.2.128/25", "2001:db8::/32"))),
+        destinations=st.lists(
+            st.sampled_from(("a.example", "example", "10.0.0.0/8", "198.51.100.0/24", "0.0.0.0/0", "::/0")), max_size=2
+        ).map(tuple),
+        ports=st.sampled_from(((), (443,), ("1-442", 444))),
+        commands=st.sampled_from(((), ("connect",), ("bind",))),
+    ),
+    max_size=5,
+)
+
+
+def by_the_book(rules: list[Rule], user: str, source: str, name: str, address: str, port: int) -> str:
+    """What decides a CONNECT, said as the documentation says it."""
+
+    def fits(rule: Rule) -> bool:
+        ports = [tuple(map(int, (str(port).split("-") * 2)[:2])) for port in rule.ports]
+        return (
+            (not rule.users or user in rule.users)
+            and (not rule.sources or any(ip_address(source) in ip_network(one) for one in rule.sources))
+            and (not ports or any(first <= port <= last for first, last in ports))
+            and (not rule.commands or "connect" in rule.commands)
+            and (not rule.destinations or any(leads(one) for one in rule.destinations))
+        )
+
+    def leads(destination: str) -> bool:
+        if destination.endswith("example"):
+            return f".{name}".endswith(f".{destination}")
+        return ip_address(address) in ip_network(destination)
+
+    return next((f"rules[{i}]" for i, rule in enumerate(rules) if fits(rule)), "default")
+
+
+@given(
+    RULES,
+    st.sampled_from(("anna", "bert")),
+    st.sampled_from(("192.0.2.1", "192.0.2.200", "2001:db8::5", "198.51.100.1")),
+    st.sampled_from(("", *NAMES)),
+    st.sampled_from(ADDRESSES),
+    st.sampled_from((1, 443, 444)),
+)
+def test_bits_say_what_the_book_says(
+    rules: list[Rule], user: str, source: str, name: str, address: str, port: int
+) -> None:
+    one = policy(*rules, users={"anna": "", "bert": ""})
+    verdict = one.judge_address(user, source, Command.CONNECT, name, address, port)
+    assert verdict.rule == by_the_book(rules, user, source, name, address, port)
+
+
+@given(RULES, st.sampled_from(NAMES), st.sampled_from(("allow", "deny")))
+def test_what_is_said_about_a_name_holds_for_all_its_addresses(rules: list[Rule], name: str, inside: str) -> None:
+    one = policy(*rules, users={"anna": ""}, inside=inside)
+    verdict = ask(one, name)
+    answers = {ask_about(one, name, address).allowed for address in ADDRESSES}
+    assert verdict is None or answers == {verdict.allowed}
