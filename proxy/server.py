@@ -87,7 +87,7 @@ class Server:
         self.emit = None if emit is discard else emit
         self.relay = relay
         self.resolver = resolver
-        self.users = Users({name: user.password for name, user in settings.accounts.items()})
+        self.users = Users(settings.accounts)
         self.flow_numbers = count(first_flow)
         self.names = names
         shortest = min(settings.handshake_seconds, settings.connect_seconds, LINGER_SECONDS)

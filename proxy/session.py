@@ -168,7 +168,10 @@ class Session:
         handshake.receive(data)
         event = handshake.next_event()
         if isinstance(event, CredentialsPresented):
-            event = handshake.verdict(self._services.users.verify(event.user, event.password))
+            source = str(self.peer[0])
+            # Answers that come later (hashed passwords) are a no here.
+            right = self._services.users.verify(event.user, event.password, source, bool)
+            event = handshake.verdict(right is True)
             event = event or handshake.next_event()
         if event is None or isinstance(event, ConnectRequested):
             if answer := handshake.data_to_send():
