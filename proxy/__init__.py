@@ -4,6 +4,7 @@
 - `session`: one object per client until its flow stands: reads, answers, dials, hands over; no task but for names;
 - `handshake`: what the bytes mean and what to answer, sans-IO, its rules in one table; `wire/`: the byte format;
 - `auth`: user and password; `resolver`: names; `dial`: connecting, and the table errno -> REP;
+- `eyeballs`: the order and the times of several addresses, sans-IO; `upstream`: going through another proxy;
 - `relay/`: the hot path, from there until both connections are closed;
 - `server`: puts these together: `serve(settings, emit)` runs until it is cancelled;
 - `workers`: several such processes on one port, and the supervisor that starts one again when it dies;
