@@ -53,8 +53,18 @@ class Hop:
         """The one that the settings call `name`. Raises SettingsError."""
         return cls(*parse_upstream(name, upstream.url), upstream.user, upstream.password)
 
+    @property
+    def address(self) -> Address:
+        """Where it is; a name where it has one."""
+        return Address.of(self.host, self.port)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What it is told when it asks who we are."""
+        return Credentials(self.user.encode(), self.password.encode()) if self.user or self.password else None
+
     def __str__(self) -> str:
-        return f"{self.scheme}://{Address.of(self.host, self.port)}"
+        return f"{self.scheme}://{self.address}"
 
 
 async def through(
@@ -115,7 +125,7 @@ def _warn(hop: Hop, why: object) -> None:
 
 async def _reach(hop: Hop, resolver: Resolver, egress: Mapping[int, str], seconds: float) -> socket.socket:
     """A connection to `hop` on which it waits for a request."""
-    addresses = await addresses_of(Address.of(hop.host, hop.port), resolver)
+    addresses = await addresses_of(hop.address, resolver)
     sock, _ = await dial_any(addresses, egress=egress, seconds=seconds)
     try:
         if hop.scheme == "socks5":
@@ -128,13 +138,13 @@ async def _reach(hop: Hop, resolver: Resolver, egress: Mapping[int, str], second
 
 async def _log_in(sock: socket.socket, hop: Hop) -> None:
     loop = asyncio.get_running_loop()
-    methods = (Method.NO_AUTH, Method.USER_PASSWORD) if hop.user or hop.password else (Method.NO_AUTH,)
+    credentials = hop.credentials
+    methods = (Method.NO_AUTH,) if credentials is None else (Method.NO_AUTH, Method.USER_PASSWORD)
     await loop.sock_sendall(sock, write_greeting(Greeting(methods)))
     choice = await _read(sock, read_method_choice)
     if choice.method not in methods:
         raise ProtocolError(f"it accepts none of the authentication methods {[int(method) for method in methods]}")
-    if choice.method == Method.USER_PASSWORD:
-        credentials = Credentials(hop.user.encode(), hop.password.encode())
+    if credentials is not None and choice.method == Method.USER_PASSWORD:
         await loop.sock_sendall(sock, write_credentials(credentials))
         if not (await _read(sock, read_auth_result)).ok:
             raise ProtocolError("it does not accept user and password; see upstreams in the settings")
@@ -158,10 +168,10 @@ async def _ask_socks5(sock: socket.socket, hop: Hop, target: Address) -> Reply:
 
 
 async def _ask_http(sock: socket.socket, hop: Hop, target: Address) -> Reply:
-    await asyncio.get_running_loop().sock_sendall(sock, write_http_connect(target, hop.user, hop.password))
-    status = await _read(sock, read_http_response)
+    await asyncio.get_running_loop().sock_sendall(sock, write_http_connect(target, hop.credentials))
+    status = 100
     while status < 200:  # an interim response (RFC 9110 section 15.2)
-        status = await _read(sock, read_http_response)
+        status = (await _read(sock, read_http_response)).status
     if status == 407:
         _warn(hop, "it does not accept user and password; see upstreams in the settings")
     return Reply(reply_of_status(status), UNSPECIFIED)

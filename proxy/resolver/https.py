@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 
@@ -32,6 +33,7 @@ class DohResolver:
         self._seconds = settings.timeout_seconds
         self._context = _context(settings.ca)
         self._session: aiohttp.ClientSession | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._names = SystemResolver()
 
     async def resolve(self, host: str, port: int) -> list[SocketAddress]:
@@ -43,10 +45,10 @@ class DohResolver:
         return await ask_both(self._ask, name)
 
     def close(self) -> None:
-        """See `Resolver`. The connections are gone after a turn of the loop or two."""
+        """See `Resolver`. The connections are gone some turns of the loop later."""
         self._names.close()
-        if self._session is not None and self._session.connector is not None:
-            self._session.connector.close()
+        if self._keeper is not None:
+            self._keeper.cancel()
 
     async def _ask(self, name: str, type_: RecordType) -> Answer:
         question = Question(name, type_, 0)  # always the same id, for caches on the way (RFC 8484 section 4.1)
@@ -65,8 +67,9 @@ class DohResolver:
         return Answer(Status.FAILED, error=f"DNS over HTTPS, {self._url}: {why} (asked {TRIES} times)")
 
     async def _exchange(self, question: Question) -> Answer:
-        if self._session is None:
+        if self._session is None:  # not before the first question: it belongs to the running loop
             self._session = self._open()
+            self._keeper = asyncio.get_running_loop().create_task(_keep(self._session), name="DNS over HTTPS")
         headers = {"Content-Type": MEDIA_TYPE, "Accept": MEDIA_TYPE}
         body = write_query(question)
         async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
@@ -83,7 +86,6 @@ class DohResolver:
         return answer
 
     def _open(self) -> aiohttp.ClientSession:
-        """In the running loop, so not before the first question."""
         connector = aiohttp.TCPConnector(
             ssl=self._context, limit=CONNECTIONS_MOST, keepalive_timeout=60, resolver=_SystemNames(self._names)
         )
@@ -92,6 +94,13 @@ class DohResolver:
             timeout=aiohttp.ClientTimeout(total=self._seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+
+
+async def _keep(session: aiohttp.ClientSession) -> None:
+    """Until it is cancelled. A session is closed by a coroutine: this one has begun long before there is no time for
+    another, and a loop that ends lets it finish."""
+    async with session:
+        await asyncio.get_running_loop().create_future()
 
 
 class _SystemNames(AbstractResolver):

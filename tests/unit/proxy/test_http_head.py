@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http_head import RESPONSE_LIMIT_BYTES, read_http_response, write_http_connect
-from proxy.wire import Address, AddressType, Fault, ProtocolError
+from proxy.http_head import RESPONSE_LIMIT_BYTES, HttpResponse, read_http_response, write_http_connect
+from proxy.wire import Address, AddressType, Credentials, Fault, ProtocolError
 
 RESPONSES = [
     (b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n", 200),
@@ -19,7 +19,7 @@ def test_the_request() -> None:
     assert write_http_connect(Address.of("a.example", 443)) == (
         b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
     )
-    assert write_http_connect(Address.of("2001:db8::1", 443), "anna", "secret") == (
+    assert write_http_connect(Address.of("2001:db8::1", 443), Credentials(b"anna", b"secret")) == (
         b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n"
         b"Proxy-Authorization: Basic YW5uYTpzZWNyZXQ=\r\n\r\n"
     )
@@ -30,7 +30,7 @@ def test_the_request() -> None:
 )
 def test_what_http_cannot_carry(host: str, user: str) -> None:
     with pytest.raises(ProtocolError) as error:
-        write_http_connect(Address(AddressType.DOMAIN, host, 80), user, "secret")
+        write_http_connect(Address(AddressType.DOMAIN, host, 80), Credentials(user.encode(), b"secret"))
     assert error.value.fault is Fault.LOCAL
     assert "secret" not in str(error.value)
 
@@ -38,13 +38,13 @@ def test_what_http_cannot_carry(host: str, user: str) -> None:
 @pytest.mark.parametrize(("head", "status"), RESPONSES)
 def test_a_response_whole_byte_by_byte_and_with_bytes_behind_it(head: bytes, status: int) -> None:
     buffer = bytearray(head + b"behind\r\n\r\n")
-    assert read_http_response(buffer) == status
+    assert read_http_response(buffer) == HttpResponse(status)
     assert buffer == b"behind\r\n\r\n"
     for size in range(len(head)):
         buffer = bytearray(head[:size])
         assert read_http_response(buffer) is None
         assert buffer == head[:size]
-    assert read_http_response(bytearray(head)) == status
+    assert read_http_response(bytearray(head)) == HttpResponse(status)
 
 
 @pytest.mark.parametrize(

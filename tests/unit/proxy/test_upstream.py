@@ -4,7 +4,7 @@ import pytest
 
 from proxy.settings import Upstream
 from proxy.upstream import Hop, reply_of_status
-from proxy.wire import ReplyCode
+from proxy.wire import Credentials, ReplyCode
 from sidedoor.settings import SettingsError
 
 
@@ -13,7 +13,9 @@ def test_a_hop_from_the_settings_says_its_password_to_nobody() -> None:
     assert hop == Hop("socks5", "2001:db8::1", 1080, "anna", "secret")
     assert str(hop) == "socks5://[2001:db8::1]:1080"
     assert "secret" not in f"{hop} {hop!r}"
+    assert hop.credentials == Credentials(b"anna", b"secret")
     assert str(Hop.of("far", Upstream(url="http://proxy.example:3128"))) == "http://proxy.example:3128"
+    assert Hop("http", "proxy.example", 3128).credentials is None
     with pytest.raises(SettingsError, match=r"upstreams\.far\.url"):
         Hop.of("far", Upstream(url="ftp://proxy.example:3128"))
 
