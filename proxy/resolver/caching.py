@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.resolver.answers import Answer
+from proxy.resolver.answers import Answer, Status
 from proxy.resolver.cache import Cache
 from proxy.resolver.lookup import SocketAddress, Source, resolve_by
 
@@ -23,7 +23,7 @@ class CachingResolver:
     """`Resolver` on top of `inner`; `names`, `ttl_least`, `ttl_most` and `clock` are those of `Cache`.
 
     Who no longer waits for a look-up leaves it to the others; with the last one it is given up, so that no look-up
-    outlives its clients. The tasks are this object's own: `close` ends them.
+    outlives its clients. The tasks are this object's own: `close` ends them, and who waits is told EAI_AGAIN.
     """
 
     def __init__(
@@ -55,6 +55,12 @@ class CachingResolver:
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            # Ours, or that of the look-up: who waits while the resolver is closed has not been cancelled.
+            waiter = asyncio.current_task()
+            if not flight.task.cancelled() or waiter is None or waiter.cancelling():
+                raise
+            return Answer(Status.FAILED, error="the resolver was closed")
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():

@@ -116,12 +116,13 @@ async def test_a_mistake_in_the_source_is_everybodys_and_not_remembered() -> Non
             await resolver.resolve("a.example", 80)
 
 
-async def test_close_ends_what_is_under_way() -> None:
+async def test_close_ends_what_is_under_way_and_tells_who_waits() -> None:
     source = FakeSource()
     resolver = caching(source)
     waiting = asyncio.ensure_future(resolver.resolve("a.example", 80))
     await turn()
     resolver.close()
-    await turn()
+    with pytest.raises(socket.gaierror, match="was closed") as error:
+        await waiting
+    assert error.value.errno == socket.EAI_AGAIN
     assert source.given_up == 1
-    assert waiting.cancelled()
