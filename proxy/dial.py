@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from socket import SocketType
+from types import MappingProxyType
+from typing import TypeVar
 
+from proxy import log
+from proxy.eyeballs import Schedule, interleave
 from proxy.relay.flow import prepare
 from proxy.relay.poller import ERROR, HANGUP, WRITE
 from proxy.resolver import Resolver, SocketAddress
@@ -38,8 +43,17 @@ _FARTHEST_FIRST = (
     ReplyCode.GENERAL_FAILURE,
 )
 
+ADDRESSES_MOST = 20
+"""So many of a name's addresses are tried, no more: its owner decides what a request for it costs us."""
 
+NO_EGRESS: Mapping[int, str] = MappingProxyType({})
+"""Address family -> local address to connect from. A family that is not in it: as the system chooses."""
+
+# From Python 3.12 on socket has it.
+_BIND_ADDRESS_NO_PORT: int | None = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
 _NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
+
+Socket = TypeVar("Socket", bound=SocketType)
 
 
 class DialFailed(Exception):
@@ -54,23 +68,17 @@ class Dial:
     """A connect to an IP address that is under way; a `Watcher` of its socket. Raises DialFailed where it cannot begin.
 
     `done` is called once, with what to reply to the client, or with None when the connection stands. The socket stays
-    the caller's.
+    the caller's. `source` is the local address to connect from; empty: as the system chooses.
     """
 
     __slots__ = ("_done", "pending", "sock")
     reading = False
 
-    def __init__(self, target: Address, done: Callable[[ReplyCode | None], object]) -> None:
+    def __init__(self, target: Address, done: Callable[[ReplyCode | None], object], source: str = "") -> None:
         self._done: Callable[[ReplyCode | None], object] | None = done
         self.pending = 0
         family = socket.AF_INET6 if target.type is AddressType.IPV6 else socket.AF_INET
-        try:
-            self.sock = SocketType(family, socket.SOCK_STREAM | _NON_BLOCKING)
-        except OSError as error:
-            raise DialFailed(reply_of(error)) from error
-        if not _NON_BLOCKING:
-            self.sock.setblocking(False)
-        prepare(self.sock, target.host)
+        self.sock = _open(SocketType, family, target.host, source)
         number = self.sock.connect_ex((target.host, target.port))
         if number not in (0, errno.EINPROGRESS):
             self.sock.close()
@@ -87,23 +95,117 @@ class Dial:
             done(REPLIES.get(number, ReplyCode.GENERAL_FAILURE) if number else None)
 
 
-async def dial(target: Address, resolver: Resolver, *, connect_seconds: float) -> socket.socket:
+async def dial(
+    target: Address, resolver: Resolver, *, connect_seconds: float, egress: Mapping[int, str] = NO_EGRESS
+) -> socket.socket:
     """A connected non-blocking socket to `target`, `prepare`d, within `connect_seconds`, name resolution included.
 
-    A name's addresses are tried one after the other; each may take an equal share of the time that is left, so that a
-    dead first one does not eat all of it. Raises DialFailed.
+    Raises DialFailed; HOST_UNREACHABLE for a name without an address.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + connect_seconds
-    failures = []
-    addresses = await _addresses(target, resolver, connect_seconds)
-    for index, (family, address) in enumerate(addresses):
-        share = (deadline - loop.time()) / (len(addresses) - index)
+    deadline = asyncio.get_running_loop().time() + connect_seconds
+    try:
+        async with asyncio.timeout_at(deadline):
+            addresses = await addresses_of(target, resolver)
+    except OSError as error:  # gaierror and TimeoutError among them
+        raise DialFailed(ReplyCode.HOST_UNREACHABLE) from error
+    left = deadline - asyncio.get_running_loop().time()
+    return (await dial_any(addresses, egress=egress, seconds=left))[0]
+
+
+async def dial_any(
+    addresses: Sequence[SocketAddress], *, egress: Mapping[int, str] = NO_EGRESS, seconds: float
+) -> tuple[socket.socket, SocketAddress]:
+    """A connected non-blocking socket, `prepare`d, to the one of `addresses` that is there first, and which it is.
+
+    They are tried as RFC 8305 says, the first ADDRESSES_MOST of them. The others are closed at once. Raises DialFailed:
+    of several failures that of the address that got farthest; one that did not answer within `seconds` is
+    HOST_UNREACHABLE.
+    """
+    race = _Race(interleave(addresses)[:ADDRESSES_MOST], egress)
+    try:
+        async with asyncio.timeout(seconds):
+            won = await race.run()
+    except TimeoutError:
+        race.failures.append(ReplyCode.HOST_UNREACHABLE)
+    else:
+        if won is not None:
+            race.sockets.remove(won[0])
+            return won
+    finally:
+        for sock in race.sockets:
+            sock.close()
+    raise DialFailed(min(race.failures, key=_FARTHEST_FIRST.index, default=ReplyCode.HOST_UNREACHABLE))
+
+
+class _Race:
+    """Connects to several addresses, one more every now and then, until one of them stands.
+
+    `sockets` are all that were opened; closing them is the caller's.
+    """
+
+    def __init__(self, addresses: Sequence[SocketAddress], egress: Mapping[int, str]) -> None:
+        self.sockets: list[socket.socket] = []
+        self.failures: list[ReplyCode] = []
+        self._addresses = addresses
+        self._egress = egress
+        self._loop = asyncio.get_running_loop()
+        self._schedule = Schedule(len(addresses), self._loop.time())
+        self._running: dict[asyncio.Task[ReplyCode | None], tuple[socket.socket, SocketAddress]] = {}
+
+    async def run(self) -> tuple[socket.socket, SocketAddress] | None:
+        """The first that stands; None: all have failed."""
+        async with asyncio.TaskGroup() as group:
+            won = None
+            while won is None and (self._running or self._schedule.due is not None):
+                await self._wait(group)
+                won = self._judge()
+            for task in self._running:
+                task.cancel()
+        return won
+
+    async def _wait(self, group: asyncio.TaskGroup) -> None:
+        """Begin an attempt where one is due, else wait for that, or for the end of one that runs."""
+        due, now = self._schedule.due, self._loop.time()
+        if due is not None and due <= now:
+            self._begin(group, self._addresses[self._schedule.begin(now)])
+            return
+        await asyncio.wait(
+            self._running, timeout=None if due is None else due - now, return_when=asyncio.FIRST_COMPLETED
+        )
+
+    def _begin(self, group: asyncio.TaskGroup, address: SocketAddress) -> None:
+        family, name = address
         try:
-            return await _connect(loop, family, address, share)
+            sock = _open(socket.socket, family, str(name[0]), self._egress.get(family, ""))
+        except DialFailed as failed:
+            self._failed(failed.code)
+            return
+        self.sockets.append(sock)
+        task = group.create_task(self._connect(sock, name), name=f"connect to {name[0]} port {name[1]}")
+        self._running[task] = sock, address
+
+    async def _connect(self, sock: socket.socket, name: tuple[object, ...]) -> ReplyCode | None:
+        try:
+            await self._loop.sock_connect(sock, name)
         except OSError as error:
-            failures.append(reply_of(error))
-    raise DialFailed(min(failures, key=_FARTHEST_FIRST.index, default=ReplyCode.HOST_UNREACHABLE))
+            return reply_of(error)
+        return None
+
+    def _judge(self) -> tuple[socket.socket, SocketAddress] | None:
+        """Of the attempts that are over, the one that stands, if any."""
+        for task in [task for task in self._running if task.done()]:
+            attempt = self._running.pop(task)
+            failure = task.result()
+            if failure is None:
+                return attempt
+            self._failed(failure)
+            self.sockets.remove(attempt[0])
+            attempt[0].close()
+        return None
+
+    def _failed(self, code: ReplyCode) -> None:
+        self.failures.append(code)
+        self._schedule.failed(self._loop.time())
 
 
 def reply_of(error: OSError) -> ReplyCode:
@@ -119,29 +221,43 @@ def local_address(sock: SocketType) -> Address:
     return Address(AddressType.IPV4 if len(name) == 2 else AddressType.IPV6, name[0], name[1])
 
 
-async def _addresses(target: Address, resolver: Resolver, seconds: float) -> list[SocketAddress]:
+async def addresses_of(target: Address, resolver: Resolver) -> list[SocketAddress]:
+    """The socket addresses of `target`: itself, or what its name stands for. Raises OSError as `Resolver` does."""
     match target.type:
         case AddressType.IPV4:
             return [(socket.AF_INET, (target.host, target.port))]
         case AddressType.IPV6:
             return [(socket.AF_INET6, (target.host, target.port))]
-    try:
-        async with asyncio.timeout(seconds):
-            return await resolver.resolve(target.host, target.port)
-    except OSError as error:  # gaierror and TimeoutError among them
-        raise DialFailed(ReplyCode.HOST_UNREACHABLE) from error
+    return await resolver.resolve(target.host, target.port)
 
 
-async def _connect(
-    loop: asyncio.AbstractEventLoop, family: socket.AddressFamily, address: tuple[object, ...], seconds: float
-) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+def _open(kind: type[Socket], family: int, host: str, source: str) -> Socket:
+    """A non-blocking socket for a connect to `host`, `prepare`d and bound to `source`. Raises DialFailed."""
     try:
-        sock.setblocking(False)
-        prepare(sock, str(address[0]))
-        async with asyncio.timeout(seconds):
-            await loop.sock_connect(sock, address)
+        sock = kind(family, socket.SOCK_STREAM | _NON_BLOCKING)
+    except OSError as error:
+        raise DialFailed(reply_of(error)) from error
+    try:
+        if not _NON_BLOCKING:
+            sock.setblocking(False)
+        prepare(sock, host)
+        if source:
+            _bind(sock, source)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _bind(sock: SocketType, source: str) -> None:
+    """Connect from `source`. The port is left for connect(), which may use one again for another target: bind() would
+    keep it for this socket alone, and some 28,000 connections would be all that an egress address has."""
+    try:
+        if _BIND_ADDRESS_NO_PORT is not None:
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))
+    except OSError as error:
+        log.warning(
+            "egress_unusable", address=source, error=error.strerror, hint="egress: has to be an address of this host"
+        )
+        raise DialFailed(ReplyCode.GENERAL_FAILURE) from error

@@ -52,6 +52,8 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "proxy/relay/fast.py": "tests/integration/proxy/test_relay.py",
     "proxy/relay/poller.py": "tests/integration/proxy/test_relay.py",
     "proxy/relay/portable.py": "tests/integration/proxy/test_relay.py",
+    "proxy/resolver/https.py": "tests/integration/proxy/test_names.py",
+    "proxy/resolver/servers.py": "tests/integration/proxy/test_names.py",
     "proxy/server.py": "tests/integration/proxy/test_server.py",
     "proxy/session.py": "tests/integration/proxy/test_server.py",
     "proxy/workers.py": "tests/integration/proxy/test_workers.py",

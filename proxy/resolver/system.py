@@ -13,16 +13,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-THREADS_MOST = 64
+from proxy.resolver.lookup import SocketAddress
 
-SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
-"""What a socket is made for, and what its connect() takes."""
+THREADS_MOST = 64
 
 _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[list[SocketAddress]]", str, int]
 
 
-class Resolver:
-    """Resolves names off the loop. Threads are started when they are needed, at most THREADS_MOST."""
+class SystemResolver:
+    """`Resolver`, off the loop. Threads are started when they are needed, at most THREADS_MOST."""
 
     def __init__(self, getaddrinfo: Callable[..., list[Any]] = socket.getaddrinfo) -> None:
         self._getaddrinfo = getaddrinfo
@@ -31,7 +30,7 @@ class Resolver:
         self._pending = 0
 
     async def resolve(self, host: str, port: int) -> list[SocketAddress]:
-        """The TCP addresses of `host`, in the system's order of preference. Raises socket.gaierror, or OSError."""
+        """See `Resolver`; the order is the system's (RFC 6724)."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[SocketAddress]] = loop.create_future()
         self._jobs.put((loop, future, host, port))

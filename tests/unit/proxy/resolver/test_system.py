@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.resolver import Resolver
+from proxy.resolver import SystemResolver
 
 
 async def test_addresses_in_the_order_of_getaddrinfo() -> None:
@@ -21,7 +21,7 @@ async def test_addresses_in_the_order_of_getaddrinfo() -> None:
             (socket.AF_INET, kind, 6, "", ("192.0.2.1", 80)),
         ]
 
-    resolver = Resolver(getaddrinfo)
+    resolver = SystemResolver(getaddrinfo)
     assert await resolver.resolve("a.example", 80) == [
         (socket.AF_INET6, ("2001:db8::1", 80, 0, 0)),
         (socket.AF_INET, ("192.0.2.1", 80)),
@@ -36,7 +36,7 @@ async def test_failures(failure: Exception) -> None:
     def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
         raise failure
 
-    resolver = Resolver(getaddrinfo)
+    resolver = SystemResolver(getaddrinfo)
     with pytest.raises(socket.gaierror):
         await resolver.resolve("a.example", 80)
     resolver.close()
@@ -50,7 +50,7 @@ async def test_a_name_that_hangs_holds_up_nobody_else() -> None:
             release.wait(10)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
 
-    resolver = Resolver(getaddrinfo)
+    resolver = SystemResolver(getaddrinfo)
     slow = asyncio.ensure_future(resolver.resolve("slow.example", 80))
     assert await resolver.resolve("a.example", 80)
     assert not slow.done()
