@@ -7,5 +7,6 @@
 - `relay/`: the hot path, from there until both connections are closed;
 - `server`: puts these together: `serve(settings, emit)` runs until it is cancelled;
 - `workers`: several such processes on one port, and the supervisor that starts one again when it dies;
-- `log`: its log lines; `settings`: what can be set; `cli`: the command `sidedoor proxy`.
+- `systemd`: sockets and notifications of a service; `deploy/`: unit files and an example of the settings;
+- `log`: its log lines; `settings`: what can be set; `schema`: the same, for editors; `cli`: `sidedoor proxy`.
 """

@@ -93,7 +93,7 @@ def adopt(sockets: Sequence[socket.socket], settings: ProxySettings) -> ProxySet
     """
     entries = {at: one for one in settings.listeners for at in _places(one.address)}
     names = [name_of(sock.getsockname()) for sock in sockets]
-    found = [entries.get(parse_listen(name), Listener(address=name)) for name in names]
+    found = [entries.get(_places(name)[0], Listener(address=name)) for name in names]
     for one in settings.listeners:
         if one not in found and one != Listener(address=one.address):
             raise SettingsError(

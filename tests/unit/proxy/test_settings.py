@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from proxy.settings import (
@@ -171,3 +174,13 @@ def test_a_password_in_an_upstreams_url_is_not_shown() -> None:
     with pytest.raises(SettingsError, match=r"//\*\*\*@x:1") as error:
         parse_upstream("far", "socks5://anna:secret@x:1")
     assert "secret" not in str(error.value)
+
+
+def test_the_docs_say_of_every_key_whether_a_reload_changes_it() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/proxy-operation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:a reload|a restart only) \| (.*) \|$", text, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([^`]*)`", row)]
+    assert len(rows) == 2
+    assert sorted(named) == sorted(
+        {"..._seconds" if key.endswith("_seconds") else key for key in ProxySettings.__struct_fields__}
+    )
