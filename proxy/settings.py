@@ -6,12 +6,13 @@ Lengths of time are in seconds, sizes in bytes. `ProxySettings` is the whole fil
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal
 
 import msgspec
 
-from sidedoor.settings import SettingsError
+from sidedoor.settings import Secret, SettingsError
 
 DEFAULT_LISTEN = "127.0.0.1:1080"
 
@@ -36,7 +37,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user who needs more than a password."""
 
-    password: str
+    password: Secret
     """As it is, or its hash by `sidedoor proxy hash-password`."""
     max_flows: int = 0
     """Connections at a time, over all workers; 0: no limit."""
@@ -52,9 +53,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One rule; the first that matches decides. What is left out matches everything."""
 
     action: Literal["allow", "deny"]
+    """What happens to requests that match."""
     name: str = ""
     """What logs, metrics and errors call it; else its position."""
     users: tuple[str, ...] = ()
+    """Names of users."""
     sources: tuple[str, ...] = ()
     """Networks (CIDR) or addresses of clients."""
     destinations: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ports: tuple[int | str, ...] = ()
     """Ports of the destination: numbers, and ranges like "8000-8999"."""
     commands: tuple[CommandName, ...] = ()
+    """What clients ask for: SOCKS5's commands; HTTP CONNECT is "connect", too."""
     via: str = ""
     """With "allow": go through this one of `upstreams`."""
     egress: tuple[str, ...] = ()
@@ -74,7 +78,9 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     url: str
     """"socks5://HOST:PORT" or "http://HOST:PORT". Names are resolved there."""
     user: str = ""
-    password: str = ""
+    """Who to authenticate as there; empty: nobody."""
+    password: Secret = ""
+    """This user's password."""
 
 
 class ResolverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,8 +99,9 @@ class ResolverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     cache_names: int = 4096
     """The most names to remember ("dns" and "doh"; the system has a cache of its own); 0: none."""
     ttl_least_seconds: float = 5.0
+    """Answers are kept for their TTL, but not shorter than this."""
     ttl_most_seconds: float = 3600.0
-    """Answers are kept for their TTL, but not shorter or longer than these."""
+    """And not longer than this."""
 
 
 class UdpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +132,7 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Addresses to listen on: "HOST:PORT", IPv6 as "[::1]:1080"; port 0 takes a free one. Tables for TLS and more."""
     protocols: tuple[Protocol, ...] = ("socks5", "socks4", "http")
     """What is served, all of it on each port: SOCKS5, SOCKS4 and 4a, HTTP CONNECT."""
-    users: dict[str, str | User] = {}
+    users: dict[str, Secret | User] = {}
     """User -> password. With any user, every client has to authenticate; with none, nobody can."""
     open: bool = False
     """Serve a non-loopback address without users: whoever reaches it can use it."""
@@ -141,8 +148,11 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     egress: tuple[str, ...] = ()
     """Local addresses that connections to destinations come from, one per family."""
     resolver: ResolverSettings = ResolverSettings()
+    """How names of destinations become addresses."""
     udp: UdpSettings = UdpSettings()
+    """UDP ASSOCIATE."""
     admin: Admin | None = None
+    """The admin endpoint; left out: none."""
     access_log: str = ""
     """File for one JSON line per request and flow; "-": stdout; empty: none."""
     state: str = ""
@@ -255,6 +265,7 @@ def parse_upstream(name: str, url: str) -> tuple[str, str, int]:
     """(scheme, host, port) of an upstream's URL. Raises SettingsError."""
     scheme, separator, rest = url.partition("://")
     if scheme not in ("socks5", "http") or not separator or "@" in rest or "/" in rest:
+        url = re.sub("//.*@", "//***@", url)  # there may be a password in it
         raise SettingsError(
             f'upstreams.{name}.url: "{url}" is no URL of a proxy; expected socks5://HOST:PORT or http://HOST:PORT, '
             f"with user and password in keys of their own"

@@ -56,6 +56,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "proxy/resolver/servers.py": "tests/integration/proxy/test_names.py",
     "proxy/server.py": "tests/integration/proxy/test_server.py",
     "proxy/session.py": "tests/integration/proxy/test_server.py",
+    "proxy/systemd.py": "tests/integration/proxy/test_systemd.py",
     "proxy/workers.py": "tests/integration/proxy/test_workers.py",
     "sidedoor/__main__.py": "tests/unit/sidedoor/test_cli.py",
 }

@@ -113,7 +113,10 @@ async def test_two_of_a_kind_side_by_side_and_the_exit_ends_both(stage: Callable
     ("spec", "words"),
     [
         (RoleSpec("dns", "dns", "dns", {"names": {}, "listn": []}), "unknown field `listn`"),
-        (RoleSpec("receiver", "receiver", "receiver", {"name": 3}), "key `name`: Expected `str`, got `int`; found 3"),
+        (
+            RoleSpec("receiver", "receiver", "receiver", {"name": 3}),
+            "key `name`: expected a string; found the integer 3",
+        ),
         (RoleSpec("oracle", "oracle", "dns", {}), "KeyError: 'oracle'"),
     ],
     ids=["unknown key", "wrong type", "unknown kind"],

@@ -89,10 +89,13 @@ MISTAKES = {
     "unknown key of the policy": (HEAD + '[policy]\nstandbye = "cold"\n', "key `policy.standbye` is unknown"),
     "unknown expectation": (HEAD + "[expect]\nloss = 0\n", "key `expect.loss` is unknown; did you mean `lost`?"),
     "missing key": (HEAD + '[[block]]\nname = "all"\n', "key `block[0].rules` (block 'all') is missing"),
-    "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: Expected `int`, got `str`; found 'three'"),
+    "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: expected an integer; found the string 'three'"),
     "wrong type deep down": (HEAD + "[link]\ndelay_seconds = true\n", "key `link.delay_seconds`"),
-    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found 0"),
-    "negative time": (HEAD + "idle_seconds = -1\n", "key `idle_seconds`: Expected `float` >= 0.0; found -1"),
+    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found the integer 0"),
+    "negative time": (
+        HEAD + "idle_seconds = -1\n",
+        "key `idle_seconds`: Expected `float` >= 0.0; found the integer -1",
+    ),
     "no interval": (HEAD + "[traffic]\ninterval_seconds = 0\n", "key `traffic.interval_seconds`: Expected `float` > 0"),
     "no TOML": (HEAD + "repeat = \n", "not valid TOML"),
     "unknown role": (

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from proxy.settings import (
@@ -30,6 +33,38 @@ def test_from_toml() -> None:
 def test_an_unknown_key_is_named_with_the_nearest_right_one() -> None:
     with pytest.raises(SettingsError, match=r"`lisen` is unknown; did you mean `listen`"):
         parse('lisen = ["x"]', ProxySettings)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('users.anna = {pasword = "x"}', "key `users.anna.pasword` is unknown; did you mean `password`?"),
+        (
+            "users.anna = 1234",
+            "key `users.anna`: expected a string or a table with `password`; found an integer, not shown",
+        ),
+        ("listen = [1]", "key `listen[0]`: expected a string or a table with `address`; found the integer 1"),
+        ("udp = 3", "key `udp`: expected a table; found the integer 3"),
+        ("[admin]", "key `admin.listen` is missing; expected a string"),
+        (
+            '[[rules]]\naction = "alow"',
+            "key `rules[0].action`: expected one of allow, deny; found 'alow'; did you mean `allow`?",
+        ),
+        (
+            '[[rules]]\nname = "web"\naction = "allow"\ndestination = []',
+            "key `rules[0].destination` (rules 'web') is unknown; did you mean `destinations`?",
+        ),
+        (
+            '[[rules]]\naction = "allow"\nports = [443.0]',
+            "key `rules[0].ports[0]`: expected an integer or a string; found the number 443.0",
+        ),
+        ('upstreams.far = "http://x"', "key `upstreams.far`: expected a table with `url`; found a string, not shown"),
+    ],
+)
+def test_what_does_not_fit_the_types_is_named_with_what_does(text: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse(text, ProxySettings, origin="proxy.toml")
+    assert str(error.value) == f"proxy.toml: {expected}"
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:1080", "[::]:1080", "192.0.2.1:1080", "proxy.example:1080"])
@@ -133,3 +168,19 @@ def test_parse_upstream() -> None:
 def test_parse_upstream_refuses(url: str) -> None:
     with pytest.raises(SettingsError, match=r"upstreams\.far\.url"):
         parse_upstream("far", url)
+
+
+def test_a_password_in_an_upstreams_url_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"//\*\*\*@x:1") as error:
+        parse_upstream("far", "socks5://anna:secret@x:1")
+    assert "secret" not in str(error.value)
+
+
+def test_the_docs_say_of_every_key_whether_a_reload_changes_it() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/proxy-operation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:a reload|a restart only) \| (.*) \|$", text, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([^`]*)`", row)]
+    assert len(rows) == 2
+    assert sorted(named) == sorted(
+        {"..._seconds" if key.endswith("_seconds") else key for key in ProxySettings.__struct_fields__}
+    )
