@@ -18,7 +18,7 @@ from typing import Protocol
 from proxy import log
 from proxy.auth import Users
 from proxy.dial import Dial, DialFailed, dial, local_address
-from proxy.handshake import ConnectRequested, CredentialsPresented, Handshake, Refused
+from proxy.handshake import CredentialsPresented, Handshake, Refused, Requested
 from proxy.listeners import name_of
 from proxy.relay import Ended, Relay
 from proxy.relay.deadlines import Deadlines
@@ -27,7 +27,7 @@ from proxy.relay.poller import READ, WRITE
 from proxy.relay.wheel import UNSET
 from proxy.resolver import Resolver
 from proxy.settings import ProxySettings
-from proxy.wire import Address, AddressType, ReplyCode
+from proxy.wire import Address, AddressType, Command, ReplyCode
 from sidedoor.events import Emit
 
 RECEIVE_BYTES = 4096
@@ -77,7 +77,7 @@ class Session:
         self.tick = UNSET
         self._services = services
         self._sock = sock
-        self._handshake = Handshake(authenticate=bool(services.users))
+        self._handshake = Handshake(authenticate=bool(services.users), protocols=("socks5",))
         self._stage = Stage.REQUEST
         self._wanted: Address | None = None
         self._dial: Dial | None = None
@@ -173,13 +173,13 @@ class Session:
             right = self._services.users.verify(event.user, event.password, source, bool)
             event = handshake.verdict(right is True)
             event = event or handshake.next_event()
-        if event is None or isinstance(event, ConnectRequested):
+        if event is None or isinstance(event, Requested):
             if answer := handshake.data_to_send():
                 self._sock.send(answer)  # a few bytes into an empty buffer: they fit
             if event is not None:
                 # An end or an error was reported with the bytes in front of it, and will not be again.
                 self.pending = mask & ~(READ | WRITE) if len(data) < RECEIVE_BYTES else mask
-                self._connect(event.target)
+                self._serve(event)
         elif isinstance(event, Refused):
             self._services.negotiated(self)
             if event.reply is None:
@@ -188,6 +188,14 @@ class Session:
                 self._wanted = event.target
                 self._emit_refused(event.reply)
             self._say_last()
+
+    def _serve(self, request: Requested) -> None:
+        if request.command is Command.CONNECT:
+            self._connect(request.target)
+        else:
+            self._services.negotiated(self)
+            self._wanted = request.target
+            self._refuse(ReplyCode.COMMAND_NOT_SUPPORTED)
 
     def _connect(self, target: Address) -> None:
         """Dial `target`: at once where it is an address, in a task where it is a name."""

@@ -35,7 +35,7 @@ def read_greeting(buffer: bytearray) -> Greeting | None:
     _check_version(buffer, SOCKS_VERSION, "greeting")
     if len(buffer) < 2 or len(buffer) < (size := 2 + buffer[1]):
         return None
-    return _greeting(_take(buffer, size))
+    return _greeting(take(buffer, size))
 
 
 def read_method_choice(buffer: bytearray) -> MethodChoice | None:
@@ -45,7 +45,7 @@ def read_method_choice(buffer: bytearray) -> MethodChoice | None:
     _check_version(buffer, SOCKS_VERSION, "method choice")
     if len(buffer) < 2:
         return None
-    return MethodChoice(_take(buffer, 2)[1])
+    return MethodChoice(take(buffer, 2)[1])
 
 
 def read_credentials(buffer: bytearray) -> Credentials | None:
@@ -57,7 +57,7 @@ def read_credentials(buffer: bytearray) -> Credentials | None:
         return None
     if len(buffer) < (size := user_end + 1 + buffer[user_end]):
         return None
-    data = _take(buffer, size)
+    data = take(buffer, size)
     return Credentials(data[2:user_end], data[user_end + 1 :])
 
 
@@ -68,7 +68,7 @@ def read_auth_result(buffer: bytearray) -> AuthResult | None:
     _check_version(buffer, AUTH_VERSION, "authentication result")
     if len(buffer) < 2:
         return None
-    return AuthResult(_take(buffer, 2)[1])
+    return AuthResult(take(buffer, 2)[1])
 
 
 def read_request(buffer: bytearray) -> Request | None:
@@ -78,11 +78,11 @@ def read_request(buffer: bytearray) -> Request | None:
     _check_version(buffer, SOCKS_VERSION, "request", reply=_GENERAL_FAILURE)
     if len(buffer) < 4:
         return None
-    size = _address_end(buffer, refusal=_ADDRESS_TYPE_NOT_SUPPORTED)
+    size = address_end(buffer, refusal=_ADDRESS_TYPE_NOT_SUPPORTED)
     if size is None or len(buffer) < size:
         return None
     # The whole message is consumed before its command is judged: unread bytes would turn our close into a reset.
-    return _request(_take(buffer, size))
+    return _request(take(buffer, size))
 
 
 def read_reply(buffer: bytearray) -> Reply | None:
@@ -92,15 +92,15 @@ def read_reply(buffer: bytearray) -> Reply | None:
     _check_version(buffer, SOCKS_VERSION, "reply")
     if len(buffer) < 4:
         return None
-    size = _address_end(buffer, refusal=b"")
+    size = address_end(buffer, refusal=b"")
     if size is None or len(buffer) < size:
         return None
-    data = _take(buffer, size)
+    data = take(buffer, size)
     try:
         code = ReplyCode(data[1])
     except ValueError:
         raise ProtocolError(f"reply: code {data[1]} does not exist") from None
-    return Reply(code, _parse_address(data, refusal=b""))
+    return Reply(code, parse_address(data, refusal=b""))
 
 
 # Messages are values: clients that say the same get the same one.
@@ -118,10 +118,11 @@ def _request(data: bytes) -> Request:
     except ValueError:
         what = f"request: command {data[1]} does not exist"
         raise ProtocolError(what, reply=_COMMAND_NOT_SUPPORTED) from None
-    return Request(command, _parse_address(data, refusal=_GENERAL_FAILURE))
+    return Request(command, parse_address(data, refusal=_GENERAL_FAILURE))
 
 
-def _take(buffer: bytearray, size: int) -> bytes:
+def take(buffer: bytearray, size: int) -> bytes:
+    """Consume `size` bytes."""
     data = bytes(buffer[:size])
     del buffer[:size]
     return data
@@ -132,8 +133,8 @@ def _check_version(buffer: bytearray, version: int, what: str, *, reply: bytes =
         raise ProtocolError(f"{what}: version {buffer[0]}, expected {version}", reply=reply)
 
 
-def _address_end(buffer: bytearray, *, refusal: bytes) -> int | None:
-    """Where the message with ATYP at offset 3 ends; None where its length byte is not there yet."""
+def address_end(buffer: bytearray | bytes, *, refusal: bytes) -> int | None:
+    """Where address and port behind the ATYP at offset 3 end; None where the length byte is not there yet."""
     match buffer[3]:
         case AddressType.IPV4:
             return 4 + 4 + 2
@@ -145,20 +146,23 @@ def _address_end(buffer: bytearray, *, refusal: bytes) -> int | None:
             raise ProtocolError(f"address type {other} does not exist", reply=refusal)
 
 
-def _parse_address(data: bytes, *, refusal: bytes) -> Address:
-    """The address of a complete message, whose last two bytes are the port."""
+def parse_address(data: bytes, *, refusal: bytes) -> Address:
+    """The address of a complete message with ATYP at offset 3, whose last two bytes are the port."""
     type_, port = AddressType(data[3]), int.from_bytes(data[-2:], "big")
     if type_ is AddressType.IPV4:
         host = ".".join(map(str, data[4:8]))
     elif type_ is AddressType.IPV6:
         host = str(IPv6Address(data[4:20]))
     else:
-        host = _parse_domain(data[5:-2], refusal)
+        host = parse_domain(data[5:-2], refusal)
     return Address(type_, host, port)
 
 
-def _parse_domain(data: bytes, refusal: bytes) -> str:
-    """The domain as text: UTF-8, not empty, nothing in it that could forge a log line or end a C string early."""
+def parse_domain(data: bytes, refusal: bytes) -> str:
+    """The domain as text: UTF-8, not empty, nothing in it that could forge a log line or end a C string early.
+
+    Raises ProtocolError with `refusal` as its reply.
+    """
     try:
         domain = data.decode()
     except UnicodeDecodeError as error:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
-from proxy.wire.codes import AUTH_VERSION, SOCKS_VERSION, AddressType
+from proxy.wire.codes import AUTH_VERSION, SOCKS_VERSION, AddressType, ReplyCode
 from proxy.wire.errors import Fault, ProtocolError
 from proxy.wire.messages import Address, AuthResult, Credentials, Greeting, MethodChoice, Reply, Request
+
+_SUCCEEDED = bytes((SOCKS_VERSION, ReplyCode.SUCCEEDED, 0))
 
 
 def write_greeting(message: Greeting) -> bytes:
@@ -35,12 +37,17 @@ def write_auth_result(message: AuthResult) -> bytes:
 
 def write_request(message: Request) -> bytes:
     """VER CMD RSV ATYP DST.ADDR DST.PORT (RFC 1928 section 4)."""
-    return bytes((SOCKS_VERSION, message.command, 0)) + _address(message.target)
+    return bytes((SOCKS_VERSION, message.command, 0)) + write_address(message.target)
 
 
 def write_reply(message: Reply) -> bytes:
     """VER REP RSV ATYP BND.ADDR BND.PORT (RFC 1928 section 6)."""
-    return bytes((SOCKS_VERSION, message.code, 0)) + _address(message.bound)
+    return bytes((SOCKS_VERSION, message.code, 0)) + write_address(message.bound)
+
+
+def write_success(bound: Address) -> bytes:
+    """`write_reply(Reply(ReplyCode.SUCCEEDED, bound))`, which every flow needs, without the message in between."""
+    return _SUCCEEDED + write_address(bound)
 
 
 def _counted(data: bytes, what: str) -> bytes:
@@ -49,7 +56,8 @@ def _counted(data: bytes, what: str) -> bytes:
     return bytes((len(data),)) + data
 
 
-def _address(address: Address) -> bytes:
+def write_address(address: Address) -> bytes:
+    """ATYP, address and port (RFC 1928 section 5), which requests, replies and datagrams end or go on with."""
     try:
         return _host(address.type, address.host) + address.port.to_bytes(2, "big")
     except (OverflowError, ValueError) as error:

@@ -165,7 +165,7 @@ async def test_user_and_password() -> None:
 
 async def test_refusals_are_full_replies_and_end_with_a_fin() -> None:
     async with running_proxy() as proxy:
-        assert await talk(proxy, b"\x05\x01\x02" + b"behind") == b"\x05\xff"
+        assert await talk(proxy, b"\x05\x01\x01" + b"behind") == b"\x05\xff"
         assert await talk(proxy, b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00") == b""
         assert (
             await talk(proxy, NO_AUTH + request("127.0.0.1", 1, Command.BIND) + b"x") == b"\x05\x00\x05\x07" + REFUSAL

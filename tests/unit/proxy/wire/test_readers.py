@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -11,12 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire import (
-    Address,
-    AddressType,
     AuthResult,
     Command,
     Credentials,
-    Fault,
     Greeting,
     MethodChoice,
     ProtocolError,
@@ -31,20 +26,9 @@ from proxy.wire import (
     write_reply,
     write_request,
 )
+from tests.unit.proxy.wire.contract import Reader, addresses, check_any_bytes, check_message
 
 byte = st.integers(0, 255)
-ports = st.integers(0, 65535)
-domains = (
-    st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=255)
-    .filter(str.isprintable)
-    .filter(lambda text: len(text.encode()) <= 255)
-)
-addresses = st.one_of(
-    st.builds(Address, st.just(AddressType.IPV4), st.builds(IPv4Address, st.integers(0, 2**32 - 1)).map(str), ports),
-    st.builds(Address, st.just(AddressType.IPV6), st.builds(IPv6Address, st.integers(0, 2**128 - 1)).map(str), ports),
-    st.builds(Address, st.just(AddressType.DOMAIN), domains, ports),
-)
-Reader = Callable[[bytearray], Any]
 cases: st.SearchStrategy[tuple[Reader, bytes, Any, int]] = st.one_of(
     st.lists(byte, max_size=255).map(
         lambda methods: (
@@ -75,19 +59,7 @@ cases: st.SearchStrategy[tuple[Reader, bytes, Any, int]] = st.one_of(
 @given(cases, st.binary(max_size=20))
 def test_whole_byte_by_byte_and_with_bytes_behind(case: tuple[Reader, bytes, Any, int], behind: bytes) -> None:
     read, data, message, limit_bytes = case
-    assert len(data) <= limit_bytes
-
-    buffer = bytearray(data + behind)
-    assert read(buffer) == message
-    assert buffer == behind
-
-    buffer = bytearray()
-    for index in range(len(data)):
-        assert read(buffer) is None
-        assert buffer == data[:index]
-        buffer += data[index : index + 1]
-    assert read(buffer) == message
-    assert not buffer
+    check_message(read, data, message, limit_bytes, behind)
 
 
 @given(
@@ -108,13 +80,7 @@ def test_any_bytes_give_a_message_or_a_remote_error_and_never_want_more_than_the
     reader: tuple[Reader, int], data: bytes, full: bool
 ) -> None:
     read, limit_bytes = reader
-    buffer = bytearray(data.ljust(limit_bytes, b"\xff") if full else data)
-    try:
-        outcome = read(buffer)
-    except ProtocolError as error:
-        outcome = error.fault
-    assert outcome is not Fault.LOCAL
-    assert not (outcome is None and full)
+    check_any_bytes(read, data, limit_bytes, full=full)
 
 
 GENERAL_FAILURE = b"\x05\x01\x00\x01" + bytes(6)

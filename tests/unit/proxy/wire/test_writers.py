@@ -20,6 +20,7 @@ from proxy.wire import (
     write_method_choice,
     write_reply,
     write_request,
+    write_success,
 )
 
 
@@ -37,6 +38,11 @@ def test_bytes_of_every_message() -> None:
 
 def test_an_error_reply_is_a_full_ipv4_one() -> None:
     assert write_reply(Reply(ReplyCode.HOST_UNREACHABLE)) == b"\x05\x04\x00\x01" + bytes(6)
+
+
+def test_success_is_a_reply() -> None:
+    for bound in (Address.of("::1", 2), Address.of("192.0.2.1", 443)):
+        assert write_success(bound) == write_reply(Reply(ReplyCode.SUCCEEDED, bound))
 
 
 @pytest.mark.parametrize(
