@@ -225,8 +225,9 @@ class _Writer:
         except OSError as error:
             self._warn(error)  # the old file will do
             return
+        self._torn = self._torn and os.path.sameopenfile(self._fd, fd)
         os.close(self._fd)
-        self._fd, self._torn = fd, False
+        self._fd = fd
 
     def _warn(self, error: OSError) -> None:
         now = time.monotonic()

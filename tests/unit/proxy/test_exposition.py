@@ -178,7 +178,7 @@ def test_the_dashboard_names_metrics_that_exist_and_all_of_them(shared: Shared) 
 def test_the_dashboard_asks_the_data_source_that_was_chosen() -> None:
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     assert dashboard["schemaVersion"] == 39
-    assert [one["type"] for one in dashboard["templating"]["list"]][0] == "datasource"
+    assert dashboard["templating"]["list"][0]["type"] == "datasource"
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
