@@ -138,14 +138,12 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         records, self._records = self._records, []
-        if not records:
-            return
         try:
             lines = self._encoder.encode_lines(records)
         except ValueError:  # text that is no Unicode
             records = list(filter(self._can_be_written, records))
             lines = self._encoder.encode_lines(records)
-        if not self._writer.put(lines):
+        if lines and not self._writer.put(lines):
             self._lost += len(records)
 
     def _can_be_written(self, record: AccessRecord) -> bool:

@@ -114,9 +114,9 @@ class _Admin:
 
     async def drain(self, request: web.Request) -> web.StreamResponse:
         self._shared.draining = True
-        await self._ask({"do": "drain"})
-        response = _json({"draining": True}, status=202)
         try:
+            await self._ask({"do": "drain"})
+            response = _json({"draining": True}, status=202)
             await response.prepare(request)
             await response.write_eof()
         finally:
@@ -160,7 +160,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
-    except OSError:
+    except ConnectionError:
         raise  # the client has gone
     except Exception:
         log.exception("admin_failed", method=request.method, path=request.path)

@@ -276,6 +276,7 @@ def _fill(fd: int) -> None:
     try:
         while done < FILE_BYTES:
             done += os.pwrite(fd, view[done:], done)
+        os.fsync(fd)
     except OSError:
         os.ftruncate(fd, 0)
         raise

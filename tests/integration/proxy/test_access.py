@@ -255,6 +255,15 @@ async def test_text_that_is_no_unicode_loses_its_line_only(tmp_path: Path) -> No
     assert log.take_lost() == 1
 
 
+async def test_where_no_line_can_be_written_there_is_none(tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"))
+    log.write(record(1, "\udcff"))
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    log.close()
+    assert log.take_lost() == 1
+    assert not (tmp_path / "log").exists(), "nothing was opened again"
+
+
 async def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     log = AccessLog("-")
     log.write(record(7))

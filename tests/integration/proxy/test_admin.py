@@ -189,6 +189,13 @@ async def test_draining_is_told_to_the_workers_and_the_supervisor(client: Client
     assert (await client("GET", "/health"))[0] == 503
 
 
+async def test_draining_begins_whatever_happens_to_the_answer(client: Client, world: World) -> None:
+    world.broken = True
+    assert (await client("POST", "/drain"))[0] == 500
+    assert world.shared.draining
+    assert world.drains == 1
+
+
 async def test_the_settings_in_effect_have_no_passwords(client: Client, world: World) -> None:
     status, config = await client("GET", "/config")
     assert status == 200
