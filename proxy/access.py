@@ -34,38 +34,6 @@ ATOMIC_BYTES = getattr(select, "PIPE_BUF", 512)
 _STOP, _REOPEN = None, b""
 
 
-class AccessRecord(msgspec.Struct, frozen=True, gc=False):
-    """A line of the log. Empty or null: there was none."""
-
-    time: str
-    """When the request was complete, as `moment` writes it."""
-    flow: int | None
-    """Null for a request that was refused."""
-    worker: int
-    client: str
-    """HOST:PORT, behind a load balancer the one that it named."""
-    listener: str
-    user: str
-    protocol: str
-    command: str
-    target: str
-    """As the client asked for it."""
-    address: str
-    """The address that was dialed."""
-    rule: str
-    via: str
-    reply: str
-    """The name of REP (RFC 1928 section 6)."""
-    reason: str
-    """Why the flow ended."""
-    bytes_up: int
-    bytes_down: int
-    seconds: float
-    """From the request to the end."""
-    dns_seconds: float | None
-    dial_seconds: float | None
-
-
 class _Moments:
     """Makes RFC 3339 times; the whole seconds of the last one are remembered."""
 
@@ -84,6 +52,40 @@ class _Moments:
 
 moment = _Moments()
 """`moment(time.time())`: RFC 3339 in UTC, with milliseconds: 2026-03-01T12:00:00.123Z."""
+
+
+class AccessRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A line of the log, in the order of its fields. Empty or null: there was none."""
+
+    time: str = msgspec.field(default_factory=lambda: moment(time.time()))
+    """When the flow ended or the request was refused."""
+    flow: int | None = None
+    """Null for a request that was refused."""
+    worker: int = 0
+    """Its place."""
+    client: str
+    """HOST:PORT, behind a load balancer the one that it named."""
+    listener: str = ""
+    """HOST:PORT that the client connected to."""
+    user: str = ""
+    protocol: str = ""
+    command: str = ""
+    target: str = ""
+    """As the client asked for it."""
+    address: str = ""
+    """The address that was dialed."""
+    rule: str = ""
+    via: str = ""
+    reply: str = ""
+    """The name of REP (RFC 1928 section 6)."""
+    reason: str = ""
+    """Why the flow ended, or the request was refused."""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    seconds: float = 0.0
+    """From the request to the end."""
+    dns_seconds: float | None = None
+    dial_seconds: float | None = None
 
 
 class AccessLog:

@@ -50,12 +50,11 @@ class Ledger:
     """
 
     def __init__(self, places: int, path: str = "", *, wall: Callable[[], float] = time.time) -> None:
-        self.window = 0.0
-        """When the quota began that `take` last charged, on the wall clock; for `give_back`."""
         self._path = path
         self._wall = wall
         self._slots: dict[str, int] = {}
         self._names: list[str] = []
+        self._charged: dict[int, float] = {}  # slot -> the beginning of the quota that `take` last charged here
         self._fd = _open_file(path) if path else _open_memory()
         try:
             self._lasting = _map(self._fd, path)
@@ -186,13 +185,16 @@ class Ledger:
                 tokens = min(tokens, max(1.0, rate * BURST_SECONDS))
                 if tokens < size:
                     size = int(tokens)
-            if quota:
+            if not quota:
+                self._charged.pop(slot, None)
+            else:
                 wall = self._wall()
                 # A clock that was set back by less than a window does not make a new one.
-                self.window = self._began[slot]
-                if not abs(wall - self.window) < quota_seconds:
+                began = self._began[slot]
+                if not abs(wall - began) < quota_seconds:
                     self._used[slot] = 0
-                    self._began[slot] = self.window = wall
+                    self._began[slot] = began = wall
+                self._charged[slot] = began
                 used = self._used[slot]
                 size = max(0, min(size, quota - used))
                 self._used[slot] = used + size
@@ -202,17 +204,18 @@ class Ledger:
         finally:
             lockf(fd, LOCK_UN, 1, slot)
 
-    def give_back(self, slot: int, direction: int, size: int, window: float, rate: float, quota: int) -> None:
-        """Return `size` bytes that `take` reserved with the same `rate` and `quota`, and that did not go. `window` is
-        what the attribute said behind that `take`: bytes of the last quota are not returned to the next."""
+    def give_back(self, slot: int, direction: int, size: int) -> None:
+        """Return `size` bytes that `take` reserved last, and that did not go. Where the quota has begun anew meanwhile,
+        they belonged to the old one, and are not returned to the new."""
         with self._locked(slot):
-            if rate:
-                self._tokens[2 * slot + direction] += size
-            if quota and self._began[slot] == window:
+            self._tokens[2 * slot + direction] += size  # without a rate nobody looks there
+            if self._charged.get(slot) == self._began[slot]:
                 self._used[slot] -= min(size, self._used[slot])
 
     def wait_seconds(self, slot: int, direction: int, rate: float) -> float:
-        """After `take` gave nothing because of `rate`: how long to wait before asking again."""
+        """After `take` gave nothing: how long to wait before asking again."""
+        if not rate:
+            return WAIT_SECONDS  # others have reserved the rest of the quota, and may give some of it back
         return max((1 - self._tokens[2 * slot + direction]) / rate, WAIT_SECONDS)
 
     def exhausted(self, slot: int, quota: int, quota_seconds: float, now_wall: float) -> bool:

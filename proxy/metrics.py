@@ -62,6 +62,8 @@ class Drop(StrEnum):
     SOURCE = "source"
     MALFORMED = "malformed"
     UNRESOLVED = "unresolved"
+    UNSENT = "unsent"
+    LIMIT = "limit"
 
 
 class Kind(StrEnum):
@@ -211,11 +213,11 @@ class Row:
         """A password was right."""
         self._cells[_LOGINS] += 1
 
-    def forwarded(self, direction: int) -> None:
+    def datagram_forwarded(self, direction: int) -> None:
         """A datagram went on, in the direction `ledger.UP` or `ledger.DOWN`."""
         self._cells[_FORWARDED + direction] += 1
 
-    def dropped(self, why: Drop) -> None:
+    def datagram_dropped(self, why: Drop) -> None:
         """A datagram did not go on."""
         self._cells[_DROPPED[why]] += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,20 @@ async def test_records_become_lines_after_a_moment(tmp_path: Path) -> None:
     assert line["time"] == "2023-11-14T22:13:20.000Z"
     assert (line["user"], line["dns_seconds"], line["dial_seconds"]) == ("anna", None, 0.01)
     assert log.take_lost() == 0
+
+
+async def test_a_line_has_all_fields_and_the_documentation_names_them(tmp_path: Path) -> None:
+    log = AccessLog(str(tmp_path / "log"))
+    log.write(AccessRecord(client="127.0.0.1:40000", reply="NOT_ALLOWED"))
+    log.close()
+    [line] = lines(tmp_path / "log")
+    assert line["flow"] is line["dial_seconds"] is None
+    assert line["time"] <= moment(time.time())
+    text = (Path(__file__).parents[3] / "docs/proxy-metrics.md").read_text(encoding="utf-8")
+    named = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", text.partition("## The access log")[2], re.MULTILINE))
+    )
+    assert sorted(named) == sorted(line)
 
 
 async def test_closing_writes_what_there_is_and_a_new_log_appends(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_quota_is_used_up_to_the_byte_and_never_exceeded(ledger: Ledger) -> No
             now = time.monotonic()
             if took := ledger.take(anna, chance.choice((UP, DOWN)), chance.randrange(3000), now, 0.0, quota, DAY):
                 unused = chance.randrange(took + 1) if chance.random() < 0.3 else 0
-                ledger.give_back(anna, UP, unused, ledger.window, 0.0, quota)
+                ledger.give_back(anna, UP, unused)
                 moved += took - unused
         return moved
 
@@ -72,7 +72,7 @@ def test_processes_share_a_rate(ledger: Ledger) -> None:
         while now < begin + seconds:
             took = ledger.take(anna, DOWN, 100_000, now, rate, 0, DAY)
             unused = chance.randrange(took + 1) if chance.random() < 0.3 else 0
-            ledger.give_back(anna, DOWN, unused, ledger.window, rate, 0)
+            ledger.give_back(anna, DOWN, unused)
             moved += took - unused
             now += chance.random() * 0.001
         return moved
@@ -122,7 +122,7 @@ def test_a_killed_process_leaves_nothing_held_and_no_count_wrong(ledger: Ledger)
                 ledger.open_flow(anna, 1, 10)
                 now = time.monotonic()
                 took = ledger.take(anna, UP, want, now, 1e12, quota, DAY)
-                ledger.give_back(anna, UP, took, ledger.window, 1e12, quota)
+                ledger.give_back(anna, UP, took)
                 ledger.close_flow(anna, 1)
         os.read(reader, 1)
         end = time.monotonic() + chance.random() * 0.003
@@ -138,4 +138,4 @@ def test_a_killed_process_leaves_nothing_held_and_no_count_wrong(ledger: Ledger)
         assert ledger.flows(anna) == 0
         now = time.monotonic()
         assert ledger.take(anna, UP, want, now, 1e12, quota, DAY) == want
-        ledger.give_back(anna, UP, want, ledger.window, 1e12, quota)
+        ledger.give_back(anna, UP, want)

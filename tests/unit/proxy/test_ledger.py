@@ -135,9 +135,9 @@ def test_a_process_whose_time_is_a_little_older_gets_nothing_twice(ledger: Ledge
 
 def test_what_did_not_go_is_given_back(ledger: Ledger) -> None:
     took = take_rate(ledger, UP, 10**9, 1000.0, 1e6)
-    ledger.give_back(UNNAMED, UP, 300, ledger.window, 1e6, 0)
+    ledger.give_back(UNNAMED, UP, 300)
     assert take_rate(ledger, UP, 10**9, 1000.0, 1e6) == 300
-    ledger.give_back(UNNAMED, UP, took * 9, ledger.window, 1e6, 0)
+    ledger.give_back(UNNAMED, UP, took * 9)
     assert take_rate(ledger, UP, 10**9, 1000.0, 1e6) == took, "never more than a burst"
 
 
@@ -152,6 +152,7 @@ def test_how_long_to_wait(ledger: Ledger) -> None:
     assert ledger.wait_seconds(UNNAMED, UP, 0.5) == 2.0
     take_rate(ledger, DOWN, 10**9, 1000.0, 1e6)
     assert ledger.wait_seconds(UNNAMED, DOWN, 1e6) == WAIT_SECONDS
+    assert ledger.wait_seconds(UNNAMED, UP, 0.0) == WAIT_SECONDS, "it was the quota"
 
 
 # Quota
@@ -206,19 +207,28 @@ def test_a_quota_that_was_lowered_below_what_is_used_gives_nothing(ledger: Ledge
 
 def test_what_is_given_back_is_not_charged(ledger: Ledger) -> None:
     take_quota(ledger, 1000)
-    ledger.give_back(UNNAMED, UP, 400, ledger.window, 0.0, 1000)
+    ledger.give_back(UNNAMED, UP, 400)
     assert ledger.used(UNNAMED) == 600
-    ledger.give_back(UNNAMED, UP, 400, ledger.window, 0.0, 0)
-    assert ledger.used(UNNAMED) == 600, "it was taken without a quota"
 
 
-def test_what_the_last_quota_was_charged_with_is_not_given_to_the_new_one(ledger: Ledger, clocks: Clocks) -> None:
-    take_quota(ledger, 1000, clocks.monotonic)
-    window = ledger.window
-    clocks.go_on(DAY)
-    take_quota(ledger, 1000, clocks.monotonic)
-    ledger.give_back(UNNAMED, UP, 400, window, 0.0, 1000)
+def test_what_was_taken_without_a_quota_is_not_returned_to_one(ledger: Ledger) -> None:
+    take_quota(ledger, 1000)
+    take_quota(ledger, 400, quota=0)
+    ledger.give_back(UNNAMED, UP, 400)
     assert ledger.used(UNNAMED) == 1000
+
+
+def test_what_the_last_quota_was_charged_with_is_not_given_to_the_new_one(tmp_path: Path, clocks: Clocks) -> None:
+    one, other = clocks.open(tmp_path / "state"), clocks.open(tmp_path / "state")
+    take_quota(one, 1000)
+    clocks.go_on(DAY)
+    take_quota(other, 1000)
+    one.give_back(UNNAMED, UP, 400)
+    assert one.used(UNNAMED) == 1000
+    other.give_back(UNNAMED, UP, 400)
+    assert one.used(UNNAMED) == 600
+    for ledger in (one, other):
+        ledger.close()
 
 
 def test_rate_and_quota_hold_together(ledger: Ledger) -> None:
