@@ -1,37 +1,28 @@
-"""`sidedoor proxy`: run the proxy until SIGINT or SIGTERM."""
+"""`sidedoor proxy`: run the proxy until a signal ends it; check a configuration; hash a password."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
+import json
 import resource
-import signal
-import socket
 import sys
-from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 import msgspec
 
 from proxy import log
-from proxy.listeners import name_of
-from proxy.relay import fast
-from proxy.relay.poller import FlowLoop
-from proxy.server import serve, serve_on
-from proxy.settings import DEFAULT_LISTEN, ProxySettings
-from proxy.workers import bind_all, supervise
+from proxy.server import check
+from proxy.service import Service
+from proxy.settings import DEFAULT_LISTEN, Admin, ProxySettings
 from sidedoor import settings
-from sidedoor.events import Emit, EventWriter, discard
+from sidedoor.events import EventWriter, discard
 from sidedoor.settings import UsageError
 
-FLOWS_PER_WORKER = 10**9
-"""The numbers of a worker's flows: those of the third one begin at 3,000,000,001."""
 
-
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--listen",
     metavar="HOST:PORT",
@@ -39,86 +30,95 @@ FLOWS_PER_WORKER = 10**9
     help=f"Address to listen on, may be repeated; IPv6 as [::1]:1080; port 0: a free one. Default: {DEFAULT_LISTEN}.",
 )
 @click.option("--config", metavar="FILE", help="Settings in TOML; what the command line says goes first.")
+@click.option("--check", "check_", is_flag=True, help="Only check the settings: exit 0, or 2 and what is wrong.")
 @click.option(
     "--user",
     "users",
     metavar="NAME:FILE",
     multiple=True,
-    help="A user, and the file whose first line is the password (a password has no place on a command line).",
+    help="A user, and the file whose first line is the password or its hash (it has no place on a command line).",
 )
 @click.option("--open", "open_", is_flag=True, help="Serve a non-loopback address without users.")
 @click.option(
     "--workers", metavar="N", type=click.IntRange(1), help="Processes that share the connections (Linux). Default: 1."
 )
+@click.option("--admin", metavar="ADDRESS", help="Metrics, flows, drain on unix:PATH or HOST:PORT of the loopback.")
+@click.option("--access-log", metavar="FILE", help="A JSON line per request and flow to FILE; - is stdout.")
 @click.option("--events", metavar="FILE", help="Write events as JSON lines to FILE; - is stdout.")
 @click.option("--verbose", is_flag=True, help="Log what happens to single clients, too.")
+@click.pass_context
 def proxy(
+    context: click.Context,
     listen: tuple[str, ...],
     config: str | None,
+    check_: bool,
     users: tuple[str, ...],
     open_: bool,
     workers: int | None,
+    admin: str | None,
+    access_log: str | None,
     events: str | None,
     verbose: bool,
 ) -> None:
-    """Run the SOCKS5 proxy: CONNECT, without authentication or with user and password.
+    """Run the proxy: SOCKS5 (CONNECT, BIND, UDP), SOCKS4, SOCKS4a and HTTP CONNECT on the same port.
 
-    Runs until SIGINT or SIGTERM, which end it with exit code 0.
+    SIGHUP reads the settings again; flows that stand go on. SIGTERM accepts nobody any more and ends when all flows
+    have ended, after drain_seconds at the latest; SIGINT, or SIGTERM again, ends at once. Exit code 0, all of them.
     """
-    chosen = settings.read(config, ProxySettings) if config else ProxySettings()
-    if listen:
-        chosen = msgspec.structs.replace(chosen, listen=listen)
-    if users:
-        chosen = msgspec.structs.replace(chosen, users=chosen.users | dict(map(_read_user, users)))
-    if open_:
-        chosen = msgspec.structs.replace(chosen, open=True)
-    if workers:
-        chosen = msgspec.structs.replace(chosen, workers=workers)
-    log.configure(verbose=verbose)
-    _take_descriptors()
-    _tame_the_garbage_collector()
-    with contextlib.ExitStack() as stack:
-        emit = EventWriter("proxy", stack.enter_context(_open_events(events))) if events else discard
-        if chosen.workers > 1:
-            _run_workers(chosen, emit)
-        else:
-            _run(_until_signal(serve(chosen, emit, ready=_announce)))
+    if context.invoked_subcommand is not None:
+        return
 
+    def read() -> ProxySettings:
+        chosen = settings.read(config, ProxySettings) if config else ProxySettings()
+        changes: dict[str, object] = {
+            "listen": listen,
+            "users": chosen.users | dict(map(_read_user, users)),
+            "open": open_,
+            "workers": workers,
+            "admin": Admin(listen=admin) if admin else None,
+            "access_log": access_log,
+        }
+        return msgspec.structs.replace(chosen, **{key: value for key, value in changes.items() if value})
 
-def _run(serving: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=FlowLoop if fast.SUPPORTED else None) as runner:
-        runner.run(serving)
-
-
-def _run_workers(chosen: ProxySettings, emit: Emit) -> None:
-    """Listen, and let workers serve until a signal comes."""
-    chosen.check()
-    sets = bind_all([one.address for one in chosen.listeners], chosen.workers)
-    addresses = [name_of(sock.getsockname()) for sock in sets[0]]
-
-    def listening() -> None:
-        emit("proxy_listening", addresses=addresses)
-        _announce(addresses)
-
-    def work(listeners: Sequence[socket.socket], number: int, alive: int) -> None:
-        served = serve_on(listeners, chosen, emit, first_flow=number * FLOWS_PER_WORKER + 1)
-        _run(_until_signal(served, alive))
-
-    supervise(sets, work, ready=listening)
-
-
-async def _until_signal(served: Coroutine[Any, Any, None], alive: int | None = None) -> None:
-    """Run `served` until SIGINT or SIGTERM, or until the other end of the pipe `alive` is closed."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    if alive is not None:
-        loop.add_reader(alive, task.cancel)
     try:
-        await served
-    except asyncio.CancelledError:
-        task.uncancel()
+        chosen = read()
+        if check_:
+            check(chosen)
+            click.echo("the settings are in order", err=True)
+            return
+        log.configure(verbose=verbose)
+        _take_descriptors()
+        _tame_the_garbage_collector()
+        with contextlib.ExitStack() as stack:
+            emit = EventWriter("proxy", stack.enter_context(_open_events(events))) if events else discard
+            Service(chosen, emit, reread=read, announce=_announce).run()
+    except UsageError as error:
+        raise type(error)(_with_file(str(error), config)) from error
+
+
+@proxy.command("hash-password")
+def hash_password() -> None:
+    """Hash a password for the settings: Argon2id (RFC 9106). It is read from the terminal, or a line from stdin."""
+    from proxy.auth import hash_password
+
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    click.echo(hash_password(password))
+
+
+@proxy.command()
+def schema() -> None:
+    """Print the JSON schema of the settings, for editors: every key, what it means, its default."""
+    from proxy.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _with_file(message: str, config: str | None) -> str:
+    """What is wrong with settings that have been read does not know their file."""
+    return message if config is None or config in message else f"{config}: {message}"
 
 
 def _take_descriptors() -> None:

@@ -56,12 +56,25 @@ _NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
 Socket = TypeVar("Socket", bound=SocketType)
 
 
-class DialFailed(Exception):
-    """No connection to the target; `code` is the reply to send."""
+def family_of(address: Address) -> socket.AddressFamily:
+    """What a socket to or from an IP address is made for."""
+    return socket.AF_INET6 if address.type is AddressType.IPV6 else socket.AF_INET
 
-    def __init__(self, code: ReplyCode) -> None:
-        super().__init__(code.name)
+
+def by_family(addresses: Sequence[str]) -> Mapping[int, str]:
+    """Local addresses, as the settings name them, by their address family."""
+    if not addresses:
+        return NO_EGRESS
+    return {family_of(Address.of(one, 0)): one for one in addresses}
+
+
+class DialFailed(Exception):
+    """No connection to the target; `code` is the reply to send, `why` is for logs."""
+
+    def __init__(self, code: ReplyCode, why: str = "") -> None:
+        super().__init__(why or code.name)
         self.code = code
+        self.why = why
 
 
 class Dial:
@@ -77,7 +90,7 @@ class Dial:
     def __init__(self, target: Address, done: Callable[[ReplyCode | None], object], source: str = "") -> None:
         self._done: Callable[[ReplyCode | None], object] | None = done
         self.pending = 0
-        family = socket.AF_INET6 if target.type is AddressType.IPV6 else socket.AF_INET
+        family = family_of(target)
         self.sock = _open(SocketType, family, target.host, source)
         number = self.sock.connect_ex((target.host, target.port))
         if number not in (0, errno.EINPROGRESS):

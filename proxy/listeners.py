@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from socket import SocketType
 
 from proxy.relay.flow import close_orderly, prepare
@@ -21,20 +22,46 @@ BACK_OFF_SECONDS = 0.1
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-def bind(addresses: Iterable[str], *, shared: bool = False) -> list[socket.socket]:
-    """Listening, non-blocking sockets on all of `addresses`, or on none of them. Raises UsageError.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A listening, non-blocking socket, and the address in the settings that it is for."""
+
+    address: str
+    sock: socket.socket
+
+    @property
+    def name(self) -> str:
+        """The "HOST:PORT" that it listens on."""
+        return name_of(self.sock.getsockname())
+
+
+def bind(addresses: Iterable[str], *, shared: bool = False) -> list[Bound]:
+    """Sockets on all of `addresses`, or on none of them. Raises UsageError.
 
     `shared` ones (SO_REUSEPORT) can be bound again and again by the same user, and share the connections.
     """
-    sockets: list[socket.socket] = []
+    found: list[Bound] = []
     try:
         for address in addresses:
-            sockets += _bind(address, shared)
+            found += [Bound(address, sock) for sock in _bind(address, shared)]
     except BaseException:
-        for sock in sockets:
-            sock.close()
+        for one in found:
+            one.sock.close()
         raise
-    return sockets
+    return found
+
+
+def bind_again(bound: Iterable[Bound]) -> list[Bound]:
+    """More sockets on the same ports as these `shared` ones. Raises UsageError."""
+    found: list[Bound] = []
+    try:
+        for one in bound:
+            found += [Bound(one.address, sock) for sock in _bind(one.name, shared=True)]
+    except BaseException:
+        for one in found:
+            one.sock.close()
+        raise
+    return found
 
 
 def _bind(address: str, shared: bool) -> list[socket.socket]:
@@ -123,6 +150,12 @@ class Acceptor:
         self._listener.close()
         if self._reserve is not None:
             os.close(self._reserve)
+
+    def finish(self) -> None:
+        """Accept those who have connected already, and stop."""
+        if self._timer is None:
+            self.ready(READ)
+        self.close()
 
     def ready(self, mask: int) -> None:
         """See `Watcher`."""

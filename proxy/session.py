@@ -1,94 +1,128 @@
 """One client, from accept until its flow is handed to the relay or its request is refused.
 
 No task, no future: the relay's poller calls `ready` and the deadlines call `expired`; a connection costs the system
-calls that it needs and few objects. Only a target that is a name has a task, since its look-up takes a thread anyway.
+calls that it needs and few objects. What a request asks for is done by its command: `connect`, `bind`, `associate`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Callable
 from enum import Enum
-from itertools import count
 from socket import SocketType
 from typing import Protocol
 
 from proxy import log
-from proxy.auth import Users
-from proxy.dial import Dial, DialFailed, dial, local_address
-from proxy.handshake import CredentialsPresented, Handshake, Refused, Requested
+from proxy.accounts import Account
+from proxy.auth import log_failure
+from proxy.flows import Flow, Services
+from proxy.handshake import CredentialsPresented, Event, Handshake, Refused, Requested
 from proxy.listeners import name_of
-from proxy.relay import Ended, Relay
-from proxy.relay.deadlines import Deadlines
+from proxy.metrics import Failure
 from proxy.relay.flow import close_orderly
 from proxy.relay.poller import READ, WRITE
 from proxy.relay.wheel import UNSET
-from proxy.resolver import Resolver
-from proxy.settings import ProxySettings
-from proxy.wire import Address, AddressType, Command, ReplyCode
-from sidedoor.events import Emit
+from proxy.tls import TlsFront
+from proxy.wire import Address, Command, ProtocolError, ReplyCode
+from proxy.wire.proxy_protocol import ProxyHeader, read_proxy_header
 
 RECEIVE_BYTES = 4096
-"""More than all messages of a handshake: a read that is not full has emptied the socket. Also the most early data that
-is taken before the connection to the target stands."""
+"""More than all messages of a SOCKS handshake: a read that is not full has emptied the socket. Also the most early data
+that is taken before the connection to the target stands."""
 LINGER_SECONDS = 1.0
 """How long a refused client may go on sending: closing on unread bytes is a reset, which may overtake the answer."""
 LINGER_READS = 16
 
 
-class Services(Protocol):
-    """What all sessions of a server share."""
-
-    settings: ProxySettings
-    emit: Emit | None
-    users: Users
-    resolver: Resolver
-    relay: Relay
-    deadlines: Deadlines[Session]
-    names: asyncio.TaskGroup
-    flow_numbers: count[int]
-
-    def negotiated(self, session: Session) -> None:
-        """`session` no longer waits for what its client wants, and counts as a handshake no more."""
-
-    def over(self, session: Session) -> None:
-        """`session` has handed its sockets on or closed them."""
-
-
 class Stage(Enum):
     """What a session waits for."""
 
+    HEADER = "header"
+    """The PROXY protocol's."""
     REQUEST = "request"
-    TARGET = "target"
+    VERDICT = "verdict"
+    """Whether the password is right."""
+    COMMAND = "command"
     LAST_READ = "last read"
     OVER = "over"
+
+
+class Errand(Protocol):
+    """A request that is being served: what its command does until the session is over."""
+
+    reading: bool
+    """Whether it wants to know what the client's connection is ready for (`ready`)."""
+
+    def begin(self) -> None:
+        """Do what can be done at once. An OSError that nobody else has answered is refused as it deserves."""
+
+    def ready(self, mask: int) -> None:
+        """The client's connection is ready for `mask`."""
+
+    def expired(self) -> None:
+        """The deadline that was set last has come."""
+
+    def close(self) -> None:
+        """Give up."""
 
 
 class Session:
     """A `Watcher` of the client's socket. Sees to it that the socket is closed, or the relay's."""
 
-    __slots__ = ("_dial", "_handshake", "_services", "_sock", "_stage", "_task", "_wanted", "peer", "pending", "tick")
+    __slots__ = (
+        "_entered",
+        "_errand",
+        "_failure",
+        "_handshake",
+        "_preamble",
+        "_stage",
+        "account",
+        "front",
+        "listener",
+        "peer",
+        "pending",
+        "request",
+        "services",
+        "sock",
+        "tick",
+    )
 
-    def __init__(self, services: Services, sock: SocketType, peer: tuple[object, ...]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        sock: SocketType,
+        peer: tuple[object, ...],
+        front: TlsFront | None = None,
+        *,
+        listener: str = "",
+        header: bool = False,
+    ) -> None:
+        """`listener` is the address in the settings that the client came to. `header`: the connection begins with one
+        of the PROXY protocol (of a `front`, which reads that itself, too)."""
+        settings = services.settings
+        self.services = services
+        self.sock = sock
         self.peer = peer
+        self.front = front
+        self.listener = listener
         self.pending = 0
         self.tick = UNSET
-        self._services = services
-        self._sock = sock
-        self._handshake = Handshake(authenticate=bool(services.users), protocols=("socks5",))
-        self._stage = Stage.REQUEST
-        self._wanted: Address | None = None
-        self._dial: Dial | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.request: Requested | None = None
+        self.account: Account | None = None
+        self._handshake = Handshake(authenticate=bool(services.users), protocols=settings.protocols)
+        self._stage = Stage.HEADER if header and front is None else Stage.REQUEST
+        self._preamble: bytearray | None = bytearray() if self._stage is Stage.HEADER else None
+        self._errand: Errand | None = None
+        self._entered = False  # the account has counted its flow
+        self._failure: Failure | None = None
 
     def start(self) -> None:
-        """Wait for the client's greeting."""
-        services = self._services
+        """Wait for the client's first bytes."""
+        services = self.services
         services.deadlines.set(self, time.monotonic() + services.settings.handshake_seconds)
         try:
-            services.relay.poller.watch(self._sock, self)
+            services.relay.poller.watch(self.sock, self)
         except OSError as error:  # fs.epoll.max_user_watches
             log.warning("client_dropped", client=self.name, error=error.strerror)
             self.close()
@@ -99,51 +133,84 @@ class Session:
         return name_of(self.peer)
 
     @property
+    def source(self) -> str:
+        """The client's address."""
+        return str(self.peer[0])
+
+    @property
+    def user(self) -> str:
+        """The client's user; empty without authentication."""
+        return self.account.name if self.account is not None else ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether the client has not said a word yet."""
+        return self._stage is Stage.HEADER or (self._stage is Stage.REQUEST and not self._handshake.protocol)
+
+    @property
+    def outer(self) -> SocketType:
+        """The client's connection itself, TLS or not."""
+        return self.sock if self.front is None else self.front.sock
+
+    @property
     def reading(self) -> bool:
         """See `Watcher`."""
-        return self._stage in (Stage.REQUEST, Stage.LAST_READ)
+        stage = self._stage
+        if stage is Stage.COMMAND:
+            return self._errand is not None and self._errand.reading
+        return stage in (Stage.REQUEST, Stage.HEADER, Stage.LAST_READ)
 
     def ready(self, mask: int) -> None:
         """See `Watcher`. Whatever happens to one client stays here."""
         try:
-            if self._stage is Stage.REQUEST:
+            stage = self._stage
+            if stage is Stage.REQUEST:
                 self._negotiate(mask)
-            elif self._stage is Stage.LAST_READ:
+            elif stage is Stage.LAST_READ:
                 self._read_last()
+            elif stage is Stage.HEADER:
+                self._read_header(mask)
+            elif self._errand is not None and self._errand.reading:
+                self._errand.ready(mask)
             else:
                 self.pending |= mask
         except Exception as error:
-            self._failed(error)
+            self.failed(error)
 
     def expired(self) -> None:
-        """The deadline has come: of the handshake, of the dial, or of the client's last words."""
+        """The deadline has come: of the handshake, of the command, or of the client's last words."""
         try:
-            if self._stage is Stage.TARGET:
-                self._refuse(ReplyCode.HOST_UNREACHABLE)
+            if self._errand is not None and self._stage is Stage.COMMAND:
+                self._errand.expired()
             else:
+                if self._stage is not Stage.LAST_READ:
+                    self.services.row.failed(Failure.DEADLINE)
                 self._lost("deadline")
         except Exception as error:
-            self._failed(error)
+            self.failed(error)
 
-    def close(self) -> None:
+    def close(self, *, reset: bool = False) -> None:
         """Close what the session still has."""
         if self._stage is Stage.OVER:
             return
         self._over()
-        self._services.relay.poller.forget(self._sock)
-        close_orderly(self._sock)
-        if self._dial is not None:
-            self._services.relay.poller.forget(self._dial.sock)
-            self._dial.sock.close()
-        if self._task is not None:
-            self._task.cancel()
+        self.services.relay.poller.forget(self.sock)
+        (SocketType.close if reset else close_orderly)(self.sock)
+        if self.front is not None:
+            self.front.over(reset=reset)
 
     def _over(self) -> None:
         self._stage = Stage.OVER
-        self._services.deadlines.clear(self)
-        self._services.over(self)
+        self.services.deadlines.clear(self)
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            errand.close()
+        if self._entered and self.account is not None:
+            self.account.leave()
+        self.account = None
+        self.services.over(self)
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         """An OSError is the client's doing, anything else a mistake of ours."""
         if isinstance(error, OSError):
             self._lost(str(error))
@@ -156,161 +223,203 @@ class Session:
         log.debug("client_lost", client=self.name, error=why)
         self.close()
 
-    def _negotiate(self, mask: int) -> None:
+    # Until the request is there.
+
+    def header_read(self, header: ProxyHeader) -> None:
+        """Who the client is, by a load balancer's word."""
+        if header.source is not None:
+            self.peer = (header.source.host, header.source.port)
+
+    def _read_header(self, mask: int) -> None:
+        assert self._preamble is not None
+        data = self._receive()
+        if data is None:
+            return
+        self._preamble += data
         try:
-            data = self._sock.recv(RECEIVE_BYTES)
+            header = read_proxy_header(self._preamble)
+        except ProtocolError as error:
+            self.services.row.failed(Failure.PROXY_HEADER)
+            log.info("client_refused", client=self.name, reason=str(error))
+            self.close()
+            return
+        if header is not None:
+            self.header_read(header)
+            self._stage = Stage.REQUEST
+            rest, self._preamble = bytes(self._preamble), None
+            self._heard(rest, mask, emptied=len(data) < RECEIVE_BYTES)
+
+    def _receive(self) -> bytes | None:
+        """What the client says; None: nothing now, or it hung up before it wanted anything."""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            return
+            return None
         if not data:
-            self.close()  # it hung up before it wanted anything
-            return
+            self.close()
+            return None
+        return data
+
+    def _negotiate(self, mask: int) -> None:
+        self.pending = 0
+        data = self._receive()
+        if data is not None:
+            self._heard(data, mask, emptied=len(data) < RECEIVE_BYTES)
+
+    def _heard(self, data: bytes, mask: int, *, emptied: bool) -> None:
         handshake = self._handshake
         handshake.receive(data)
         event = handshake.next_event()
+        # An end or an error was reported with the bytes in front of it, and will not be again.
+        self.pending = mask & ~(READ | WRITE) if emptied else mask
         if isinstance(event, CredentialsPresented):
-            source = str(self.peer[0])
-            # Answers that come later (hashed passwords) are a no here.
-            right = self._services.users.verify(event.user, event.password, source, bool)
-            event = handshake.verdict(right is True)
-            event = event or handshake.next_event()
-        if event is None or isinstance(event, Requested):
-            if answer := handshake.data_to_send():
-                self._sock.send(answer)  # a few bytes into an empty buffer: they fit
-            if event is not None:
-                # An end or an error was reported with the bytes in front of it, and will not be again.
-                self.pending = mask & ~(READ | WRITE) if len(data) < RECEIVE_BYTES else mask
-                self._serve(event)
+            self._authenticate(event)
+        else:
+            self._go_on(event)
+        if not emptied and self._stage is Stage.REQUEST:
+            self.services.relay.poller.watch(self.sock, self)  # the rest was reported, too
+
+    def _authenticate(self, presented: CredentialsPresented) -> None:
+        def judged(right: bool) -> None:
+            if self._stage is not Stage.VERDICT:
+                return  # the client did not wait
+            try:
+                self._judged(presented, right)
+            except Exception as error:
+                self.failed(error)
+
+        if answer := self._handshake.data_to_send():
+            self.sock.send(answer)
+        self._stage = Stage.VERDICT
+        users = self.services.users
+        blocked = users.blocked
+        right = users.verify(presented.user, presented.password, self.source, judged)
+        if right is not None:
+            if users.blocked > blocked:
+                self._failure = Failure.BACKED_OFF
+            self._judged(presented, right)
+
+    def _judged(self, presented: CredentialsPresented, right: bool) -> None:
+        services = self.services
+        self._stage = Stage.REQUEST
+        refused = self._handshake.verdict(right)
+        if right:
+            self.account = services.account(presented.user.decode())
+            services.row.logged_in()
+        else:
+            self._failure = self._failure or Failure.WRONG_PASSWORD
+            log_failure(self.source, self.name, presented.user, self._failure)
+        self._go_on(refused or self._handshake.next_event())
+        if self._stage is Stage.REQUEST:  # there may be more to read that was reported meanwhile
+            services.relay.poller.watch(self.sock, self)
+
+    def _go_on(self, event: Event | None) -> None:
+        """Answer what there is to answer, and do what is asked for."""
+        if event is None:
+            if answer := self._handshake.data_to_send():
+                self.sock.send(answer)  # a few bytes into an empty buffer: they fit
+        elif isinstance(event, Requested):
+            if answer := self._handshake.data_to_send():
+                self.sock.send(answer)
+            self._serve(event)
         elif isinstance(event, Refused):
-            self._services.negotiated(self)
+            self.services.negotiated(self)
             if event.reply is None:
-                log.info("client_refused", client=self.name, reason=event.reason)
+                self.services.row.failed(self._failure or self._failure_of(event))
+                if self._failure is None:  # else it is in the log already
+                    log.info("client_refused", client=self.name, reason=event.reason)
             else:
-                self._wanted = event.target
-                self._emit_refused(event.reply)
+                self.services.refused(self, event.target, event.reply, event.reason)
             self._say_last()
+        else:
+            self._authenticate(event)
+
+    def _failure_of(self, refused: Refused) -> Failure:
+        """What the metrics call a handshake that ended before its request."""
+        if not self._handshake.protocol:
+            return Failure.BAD_VERSION
+        return Failure.NO_METHOD if refused.anonymous else Failure.MALFORMED
+
+    # The request.
 
     def _serve(self, request: Requested) -> None:
-        if request.command is Command.CONNECT:
-            self._connect(request.target)
-        else:
-            self._services.negotiated(self)
-            self._wanted = request.target
-            self._refuse(ReplyCode.COMMAND_NOT_SUPPORTED)
-
-    def _connect(self, target: Address) -> None:
-        """Dial `target`: at once where it is an address, in a task where it is a name."""
-        services = self._services
+        services = self.services
         services.negotiated(self)
-        self._stage = Stage.TARGET
-        self._wanted = target
-        services.deadlines.set(self, time.monotonic() + services.settings.connect_seconds)
-        if target.type is AddressType.DOMAIN:
-            services.deadlines.clear(self)  # the dial has its own
-            self._task = services.names.create_task(self._dial_name(target), name=f"dial for {self.name}")
+        self.request = request
+        self._stage = Stage.COMMAND
+        if self.account is None:
+            self.account = services.account("")
+        if (why := self.account.enter()) is not None:
+            self.refuse(ReplyCode.NOT_ALLOWED, why)
             return
-        try:
-            self._dial = Dial(target, self._dialed)
-            services.relay.poller.watch(self._dial.sock, self._dial)
-        except DialFailed as failed:
-            self._refuse(failed.code)
+        self._entered = True
+        self._errand = services.errands[request.command](self)
+        self._errand.begin()
 
-    def _dialed(self, failed: ReplyCode | None) -> None:
-        """The connect of `_dial` is over."""
-        assert self._dial is not None
-        try:
-            if failed is None:
-                self._hand_over(self._dial.sock)
-            else:
-                self._refuse(failed)
-        except Exception as error:
-            self._failed(error)
+    def wait(self, seconds: float) -> None:
+        """Set the deadline that `Errand.expired` is about."""
+        self.services.deadlines.set(self, time.monotonic() + seconds)
 
-    async def _dial_name(self, target: Address) -> None:
-        services = self._services
-        try:
-            sock = await dial(target, services.resolver, connect_seconds=services.settings.connect_seconds)
-            self._task = None  # from here on nothing waits: there is nothing to cancel
-            try:
-                self._hand_over(sock)
-            finally:
-                if self._stage is not Stage.OVER:
-                    sock.close()
-        except DialFailed as failed:
-            self._task = None
-            self._refuse(failed.code)
-        except Exception as error:
-            self._failed(error)
+    def no_deadline(self) -> None:
+        """The errand has one of its own."""
+        self.services.deadlines.clear(self)
 
-    def _hand_over(self, target: SocketType) -> None:
-        """The connection to the target stands: tell the client, and let the relay have both."""
-        services, handshake = self._services, self._handshake
-        handshake.succeed(local_address(target))
-        self._sock.send(handshake.data_to_send())
-        ended: Callable[[Ended], object] = _ignore
-        if services.emit is not None:
-            flow = next(services.flow_numbers)
-            services.emit("flow_opened", flow=flow, client=self.name, target=str(self._wanted))
-            ended = FlowEnd(services.emit, flow)
+    def listening(self, bound: Address) -> None:
+        """BIND's first reply."""
+        self._handshake.listening(bound)
+        self.sock.send(self._handshake.data_to_send())
+
+    def succeed(self, bound: Address) -> None:
+        """The reply that what was asked for stands."""
+        self._handshake.succeed(bound)
+        self.sock.send(self._handshake.data_to_send())
+
+    def watch(self) -> None:
+        """Tell the errand, which is reading from now on, what happens to the client's connection."""
+        self.services.relay.poller.watch(self.sock, self)
+
+    def hand_over(self, target: SocketType, bound: Address, flow: Flow) -> None:
+        """The connection to the target stands: tell the client, and let the relay have both. `flow` has been told all
+        there is to know but how it ends."""
+        self.succeed(bound)
+        flow.opened()
+        self.account = self._errand = None  # the flow has the account now
         self._over()
-        services.relay.add(self._sock, target, handshake.early_data(), ended)
+        early = self._handshake.early_data()
+        flow.carry(self.services.relay, self.sock, target, early)
 
-    def _refuse(self, code: ReplyCode) -> None:
-        """Answer the request with `code`."""
-        if self._dial is not None:
-            self._services.relay.poller.forget(self._dial.sock)
-            self._dial.sock.close()
-            self._dial = None
+    def refuse(self, code: ReplyCode, reason: str = "", rule: str = "") -> None:
+        """Answer the request with `code`. `reason` and `rule` are for the logs; empty: the code says it."""
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            errand.close()
         self._handshake.fail(code)
-        self._emit_refused(code)
+        assert self.request is not None
+        self.services.refused(self, self.request.target, code, reason, rule)
         self._say_last()
 
-    def _emit_refused(self, reply: ReplyCode) -> None:
-        if self._services.emit is not None:
-            target = None if self._wanted is None else str(self._wanted)
-            self._services.emit("flow_refused", client=self.name, target=target, reply=reply.name)
+    # The end of a client that is refused.
 
     def _say_last(self) -> None:
         """Send what the handshake has left to say and a FIN, then read until the client closes too."""
-        services = self._services
+        services = self.services
         self._stage = Stage.LAST_READ
         services.deadlines.set(self, time.monotonic() + LINGER_SECONDS)
-        self._sock.send(self._handshake.data_to_send())
-        self._sock.shutdown(socket.SHUT_WR)
+        self.sock.send(self._handshake.data_to_send())
+        self.sock.shutdown(socket.SHUT_WR)
         self._read_last()
         if self._stage is Stage.LAST_READ:
             self.pending = 0
-            services.relay.poller.watch(self._sock, self)
+            services.relay.poller.watch(self.sock, self)
 
     def _read_last(self) -> None:
         try:
             for _ in range(LINGER_READS):
-                if not self._sock.recv(RECEIVE_BYTES):
+                if not self.sock.recv(RECEIVE_BYTES):
                     break
         except BlockingIOError:
             return
         self.close()
 
 
-class FlowEnd:
-    """Reports the end of a flow. (A class, for it is one per flow: smaller than a partial or a closure.)"""
-
-    __slots__ = ("_emit", "_flow", "_started")
-
-    def __init__(self, emit: Emit, flow: int) -> None:
-        self._emit = emit
-        self._flow = flow
-        self._started = time.monotonic()
-
-    def __call__(self, ended: Ended) -> None:
-        self._emit(
-            "flow_closed",
-            flow=self._flow,
-            bytes_up=ended.bytes_up,
-            bytes_down=ended.bytes_down,
-            reason=ended.reason.value,
-            seconds=round(time.monotonic() - self._started, 6),
-        )
-
-
-def _ignore(ended: Ended) -> None:
-    """Nobody wants to know."""
+Errands = dict[Command, Callable[[Session], Errand]]

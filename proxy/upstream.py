@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from proxy import log
 from proxy.dial import NO_EGRESS, DialFailed, addresses_of, dial_any
-from proxy.http_head import read_http_response, write_http_connect
 from proxy.resolver import Resolver
 from proxy.settings import Upstream, parse_upstream
 from proxy.wire import (
@@ -26,10 +25,12 @@ from proxy.wire import (
     ReplyCode,
     Request,
     read_auth_result,
+    read_http_response,
     read_method_choice,
     read_reply,
     write_credentials,
     write_greeting,
+    write_http_connect,
     write_request,
 )
 

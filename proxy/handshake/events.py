@@ -32,12 +32,13 @@ class Requested:
 class Refused:
     """The handshake is over, the answer is in `data_to_send()`. `reply` is None where it ended before a request.
 
-    `reply` is what SOCKS5 would say, whatever the protocol.
+    `reply` is what SOCKS5 would say, whatever the protocol. `anonymous`: the client has to say who it is, and did not.
     """
 
     reason: str
     reply: ReplyCode | None = None
     target: Address | None = None
+    anonymous: bool = False
 
 
 Event = CredentialsPresented | Requested | Refused

@@ -110,7 +110,7 @@ class Http(Machine):
             return self._requested()
         if request.credentials is None:
             self._step(Step.REFUSED, _AUTHENTICATE)
-            return Refused("no user and password", target=request.target)
+            return Refused("no user and password", target=request.target, anonymous=True)
         self._step(Step.CREDENTIALS_READ)
         return CredentialsPresented(request.credentials.user, request.credentials.password)
 

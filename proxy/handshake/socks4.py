@@ -48,7 +48,8 @@ class Socks4(Machine):
             return None
         if self._authenticate:
             self._answer(Step.REFUSED, Socks4Code.IDENT_MISMATCH)
-            return Refused("SOCKS4 has no password, and this proxy asks for one", target=request.target)
+            reason = "SOCKS4 has no password, and this proxy asks for one"
+            return Refused(reason, target=request.target, anonymous=True)
         command = Command(request.command)  # the numbers are the same
         self._step(Step.BIND_READ if command is Command.BIND else Step.REQUEST_READ)
         return Requested(command, request.target, "socks4")

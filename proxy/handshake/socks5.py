@@ -89,7 +89,7 @@ class Socks5(Machine):
                 return self._judge(message.command, message.target)
             if isinstance(message, Greeting):
                 if not self._choose(message.methods):
-                    return Refused("no acceptable authentication method")
+                    return Refused("no acceptable authentication method", anonymous=True)
             else:
                 self._step(Step.CREDENTIALS_READ)
                 if self._authenticate:

@@ -100,7 +100,7 @@ class Flow:
             if end.pipe is not None:
                 (relay.pipes.discard if end.piped else relay.pipes.give_back)(end.pipe)
                 end.pipe = None
-        ended = Ended(self.client.moved, self.target.moved, reason)
+        ended = Ended(self.client.moved, self.target.moved, reason, self.client.spliced or self.target.spliced)
         relay.over(self)
         # No cycle is left for the garbage collector, which looks at all flows there are.
         del self.client.other, self.target.other, self.client, self.target
@@ -125,6 +125,7 @@ class End:
         "readable",
         "sent_eof",
         "sock",
+        "spliced",
         "tick",
         "unsent",
     )
@@ -145,6 +146,7 @@ class End:
         self.pipe: Pipe | None = None  # held only while it has bytes in it
         self.piped = 0
         self.sent_eof = False  # this end's FIN has been passed on
+        self.spliced = False
         self.queued = False  # for its next turn, or until its meter lets bytes go again
         self.meter: Meter | None = None
         self.tick = UNSET
@@ -336,6 +338,7 @@ class End:
     def _splice(self, pipe: Pipe, limit: int) -> None:
         """At most `limit` bytes, through the empty `pipe`, which goes back to the pool unless the sink is full."""
         self.pipe = pipe
+        self.spliced = True
         for _ in range(TURN_SPLICES):
             try:
                 size = os.splice(self.sock.fileno(), pipe.write_fd, limit, flags=_SPLICE_FLAGS)

@@ -24,15 +24,14 @@ class FastRelay:
     """`Relay` on a nested epoll and splice. One thread, no locks: call it from the loop it was entered in."""
 
     def __init__(self, limits: Limits, *, pipes: PipePool | None = None) -> None:
-        self._limits = limits
-        self._look_seconds = min(limits.idle_seconds, limits.half_close_seconds)
+        self.limits = limits
         self.pipes = pipes or PipePool()
         self.view = memoryview(bytearray(BUFFER_BYTES))
         self._flows: set[Flow] = set()
 
     async def __aenter__(self) -> Self:
         self.poller = EpollPoller()
-        self._idle: Deadlines[Flow] = Deadlines(self._limits.sweep_seconds, self._look_at)
+        self._idle: Deadlines[Flow] = Deadlines(self.limits.sweep_seconds, self._look_at)
         self._pauses: Deadlines[End] = Deadlines(PAUSE_TICK_SECONDS, End.resume)
         return self
 
@@ -61,11 +60,11 @@ class FastRelay:
         ends = flow.client, flow.target
         if meters is not None:
             ends[0].meter, ends[1].meter = meters
-        if rate := self._limits.rate_bytes_per_second:
+        if rate := self.limits.rate_bytes_per_second:
             for end in ends:
                 bucket = Bucket(rate, flow.last_active)
                 end.meter = Narrowest(bucket, end.meter) if end.meter else bucket
-        self._idle.set(flow, flow.last_active + self._look_seconds)
+        self._idle.set(flow, flow.last_active + self.limits.look_seconds)
         if early_data:
             flow.client.deliver(early_data)
         try:
@@ -92,8 +91,8 @@ class FastRelay:
         """It is time to look at `flow`: end it, if it is over its limit, else look again when it may be. (A flow whose
         one direction ends is over the shorter limit not before its next look.)"""
         half_closed = flow.half_closed
-        due = flow.last_active + (self._limits.half_close_seconds if half_closed else self._limits.idle_seconds)
+        due = flow.last_active + (self.limits.half_close_seconds if half_closed else self.limits.idle_seconds)
         if due <= self.poller.moment():
             flow.end(Reason.HALF_CLOSED if half_closed else Reason.IDLE)
         else:
-            self._idle.set(flow, min(due, self.poller.now + self._look_seconds))
+            self._idle.set(flow, min(due, self.poller.now + self.limits.look_seconds))

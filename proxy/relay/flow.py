@@ -6,7 +6,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from socket import SocketType
 from typing import Protocol, Self
@@ -23,6 +23,11 @@ class Limits:
     """The same once one direction has ended: nobody may be left who would close it."""
     rate_bytes_per_second: float = 0
     """The most that each direction of a flow carries; 0: as much as it can."""
+
+    @property
+    def look_seconds(self) -> float:
+        """When to look at a flow first: it may be over the shorter limit."""
+        return min(self.idle_seconds, self.half_close_seconds)
 
     @property
     def sweep_seconds(self) -> float:
@@ -51,6 +56,8 @@ class Ended:
     bytes_up: int
     bytes_down: int
     reason: Reason
+    spliced: bool = field(default=False, compare=False)
+    """Whether bytes went by splice at some time, in either direction."""
 
 
 class Meter(Protocol):
@@ -79,6 +86,9 @@ class Carried(Protocol):
 
 class Relay(Protocol):
     """Carries flows while its context is entered; leaving it resets the flows that are left."""
+
+    limits: Limits
+    """Can be replaced; idle flows learn of it at their next look, rates hold for new flows."""
 
     @property
     def poller(self) -> Poller:

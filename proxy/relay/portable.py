@@ -67,7 +67,7 @@ class PortableRelay:
     """`Relay` on asyncio's socket calls."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._flows: dict[Flow, asyncio.Task[Reason]] = {}
 
     async def __aenter__(self) -> Self:
@@ -75,7 +75,7 @@ class PortableRelay:
         self.poller = LoopPoller()
         self._group = asyncio.TaskGroup()
         await self._group.__aenter__()
-        self._sweeper = self._loop.call_later(self._limits.sweep_seconds, self._sweep)
+        self._sweeper = self._loop.call_later(self.limits.sweep_seconds, self._sweep)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -98,7 +98,7 @@ class PortableRelay:
         """See `Relay.add`."""
         for sock in (client, target):
             self.poller.forget(sock)
-        flow = Flow(self._limits.rate_bytes_per_second, meters)
+        flow = Flow(self.limits.rate_bytes_per_second, meters)
         self._carry(
             flow, socket.socket(fileno=client.detach()), socket.socket(fileno=target.detach()), early_data, ended
         )
@@ -214,11 +214,11 @@ class PortableRelay:
         now = monotonic()
         for flow, task in self._flows.items():
             half_closed = flow.half_closed
-            limit = self._limits.half_close_seconds if half_closed else self._limits.idle_seconds
+            limit = self.limits.half_close_seconds if half_closed else self.limits.idle_seconds
             if now - flow.last_active > limit:
                 flow.over_limit = Reason.HALF_CLOSED if half_closed else Reason.IDLE
                 task.cancel()
-        self._sweeper = self._loop.call_later(self._limits.sweep_seconds, self._sweep)
+        self._sweeper = self._loop.call_later(self.limits.sweep_seconds, self._sweep)
 
 
 async def _allowed(flow: Flow, meter: Meter) -> int:

@@ -28,12 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import log
+from proxy.entrance import Entrance
 from proxy.listeners import Acceptor, bind
+from proxy.metrics import Shared
 from proxy.relay import FastRelay, Limits
 from proxy.relay.flow import prepare
 from proxy.relay.pipes import Pipe, PipePool
 from proxy.relay.poller import FlowLoop
-from proxy.resolver import Resolver
 from proxy.server import Server
 from proxy.settings import ProxySettings
 from sidedoor.events import discard
@@ -75,9 +76,13 @@ async def _serve(listeners: list[socket.socket], line: socket.socket) -> None:
     pool = Pool()
     exhausted: Counter[int | None] = Counter()
     log.configure(verbose=False)
+    shared = Shared(1)
     async with FastRelay(limits, pipes=pool) as relay, asyncio.TaskGroup() as names:
-        server = Server(SETTINGS, discard, relay, Resolver(), names, 1)
-        acceptor = Acceptor(listeners[0], relay.poller, server.accepted, lambda error: exhausted.update((error.errno,)))
+        server = Server(SETTINGS, discard, relay, names, shared, 0, 1)
+        entrance = Entrance(server, SETTINGS.listeners[0])
+        acceptor = Acceptor(
+            listeners[0], relay.poller, entrance.accepted, lambda error: exhausted.update((error.errno,))
+        )
         line.setblocking(False)
         while await loop.sock_recv(line, 1):
             report = {
@@ -94,6 +99,7 @@ async def _serve(listeners: list[socket.socket], line: socket.socket) -> None:
             await loop.sock_sendall(line, json.dumps(report).encode() + b"\n")
         acceptor.close()
         server.close()
+    shared.close()
 
 
 def _ordinary_user() -> None:
@@ -106,7 +112,7 @@ def _ordinary_user() -> None:
 @contextlib.contextmanager
 def _proxy() -> Iterator[tuple[int, socket.socket]]:
     """Gives the port and the line to ask on."""
-    listeners = bind(SETTINGS.listen)
+    listeners = [one.sock for one in bind([one.address for one in SETTINGS.listeners])]
     near, far = socket.socketpair()
     pid = os.fork()
     if not pid:

@@ -46,7 +46,9 @@ def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
         with socket.create_connection(("127.0.0.1", port)):
             process.send_signal(number)
             out, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode, out, err) == (0, "", "")
+        assert (process.returncode, out) == (0, "")
+        logged = [json.loads(line)["event"] for line in err.splitlines()]
+        assert logged == (["draining"] if number == signal.SIGTERM else [])
 
 
 def test_a_killed_proxy_resets_its_flows() -> None:
@@ -86,7 +88,7 @@ def test_events_and_users(tmp_path: Path) -> None:
     with started("--user", f"anna:{password}", "--events", str(events)) as (process, port):
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.settimeout(SECONDS)
-            sock.sendall(b"\x05\x01\x02\x01\x04anna\x06secret\x05\x02\x00\x01\x7f\x00\x00\x01\x00\x50")
+            sock.sendall(b"\x05\x01\x02\x01\x04anna\x06secret\x05\x09\x00\x01\x7f\x00\x00\x01\x00\x50")
             answer = b""
             while chunk := sock.recv(100):
                 answer += chunk

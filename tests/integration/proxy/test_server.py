@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from proxy import server, session
+from proxy import server
 from proxy.dial import Dial
+from proxy.flows import Flow
 from proxy.listeners import ACCEPTS_AT_ONCE, Acceptor, bind
 from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
-from proxy.resolver import Resolver
+from proxy.resolver import SystemResolver
 from proxy.server import serve
 from proxy.settings import ProxySettings
 from proxy.wire import (
@@ -95,8 +96,8 @@ async def test_connect(listen: str, host: str, wanted: str) -> None:
 async def test_connections_that_stay_on_this_host_are_not_paced(host: str) -> None:
     """Both of a flow's: the accepted one inherits it."""
     name = f"[{host}]:0" if ":" in host else f"{host}:0"
-    [listener] = bind([name])
-    with listener:
+    [bound] = bind([name])
+    with bound.sock as listener:
         dialed = Dial(Address.of(host, listener.getsockname()[1]), lambda failed: None).sock
         with await asyncio.to_thread(_accepted, listener) as accepted:
             for sock in (listener, accepted, dialed):
@@ -117,7 +118,7 @@ async def test_a_name_with_several_addresses(host: str, monkeypatch: pytest.Monk
         kind = (socket.SOCK_STREAM, 6, "")
         return [(socket.AF_INET6, *kind, ("::1", port, 0, 0)), (socket.AF_INET, *kind, ("127.0.0.1", port))]
 
-    monkeypatch.setattr(server, "Resolver", lambda: Resolver(getaddrinfo))
+    monkeypatch.setattr(server, "open_resolver", lambda settings: SystemResolver(getaddrinfo))
     async with target(echo, host) as port, running_proxy() as proxy:
         with await proxy.connect() as sock:
             await send(sock, NO_AUTH + domain_request("dual.example", port))
@@ -166,10 +167,8 @@ async def test_user_and_password() -> None:
 async def test_refusals_are_full_replies_and_end_with_a_fin() -> None:
     async with running_proxy() as proxy:
         assert await talk(proxy, b"\x05\x01\x01" + b"behind") == b"\x05\xff"
-        assert await talk(proxy, b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00") == b""
-        assert (
-            await talk(proxy, NO_AUTH + request("127.0.0.1", 1, Command.BIND) + b"x") == b"\x05\x00\x05\x07" + REFUSAL
-        )
+        assert await talk(proxy, b"\x16\x03\x01") == b""
+        assert await talk(proxy, NO_AUTH + b"\x05\x09\x00\x01" + bytes(6) + b"x") == b"\x05\x00\x05\x07" + REFUSAL
         assert await talk(proxy, NO_AUTH + b"\x05\x01\x00\x09" + bytes(30)) == b"\x05\x00\x05\x08" + REFUSAL
         assert await talk(proxy, NO_AUTH + b"\x05\x01\x00\x03\x03a\r\n\x00\x50") == b"\x05\x00\x05\x01" + REFUSAL
         replies = [fields["reply"] for event, fields in proxy.events if event == "flow_refused"]
@@ -320,7 +319,7 @@ async def test_one_that_fails_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake in what is done for one client ends its connection and nothing else."""
     async with target(echo) as port, running_proxy() as proxy:
         with monkeypatch.context() as patch, await proxy.connect() as sock:
-            patch.setattr(session, "FlowEnd", None)
+            patch.setattr(Flow, "opened", None)
             await send(sock, NO_AUTH + request("127.0.0.1", port))
             assert len(await receive_all(sock)) == 12
         for host in ("127.0.0.1", "localhost"):

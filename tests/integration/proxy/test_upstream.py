@@ -246,7 +246,7 @@ async def test_what_http_is_asked_for() -> None:
         ("http", [b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>"], ReplyCode.HOST_UNREACHABLE, ""),
         ("http", [b"HTTP/1.1 403 Forbidden\r\n\r\n"], ReplyCode.NOT_ALLOWED, ""),
         ("http", [b"HTTP/1.1 407 Who?\r\n\r\n"], ReplyCode.NOT_ALLOWED, "does not accept user and password"),
-        ("http", [b"SSH-2.0-x\r\n"], ReplyCode.GENERAL_FAILURE, "is no HTTP/1"),
+        ("http", [b"SSH-2.0-x\r\n"], ReplyCode.GENERAL_FAILURE, "first line is not HTTP/1"),
         ("http", [b"HTTP/1.1 200 OK\r\n" + b"x" * 20000], ReplyCode.GENERAL_FAILURE, "more than 16384 bytes"),
         ("http", [ends], ReplyCode.GENERAL_FAILURE, "closed the connection"),
     ],

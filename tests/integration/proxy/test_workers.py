@@ -85,7 +85,7 @@ def test_a_killed_worker_takes_its_flows_with_it_and_is_replaced(target: socket.
         # A connection on either worker's queue is served: by the new one, too.
         for _ in range(8):
             connected(port, target.getsockname()[1]).close()
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # SIGTERM would wait for the flows
         _, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0
         assert "worker_died" in err
@@ -192,12 +192,12 @@ def test_a_worker_that_dies_at_once_is_not_started_all_the_time() -> None:
     """In a process of its own: it forks and blocks signals."""
     script = (
         "import os, signal, time\n"
-        "from proxy.workers import bind_all, supervise\n"
-        "def work(listeners, number, alive):\n"
+        "from proxy.workers import Place, bind_all, supervise\n"
+        "def work(number, alive):\n"
         "    print('worker', number, flush=True)\n"
         "    if number == 3: os.kill(os.getppid(), signal.SIGTERM)\n"
         "    os._exit(3)\n"
-        "supervise(bind_all(['127.0.0.1:0'], 1), work)\n"
+        "supervise([Place('worker', work, bind_all(['127.0.0.1:0'], 1)[0])])\n"
     )
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True)

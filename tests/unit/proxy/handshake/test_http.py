@@ -48,7 +48,7 @@ def test_user_and_password() -> None:
 @pytest.mark.parametrize("fields", [b"", b"Proxy-Authorization: Bearer x\r\n", b"Authorization: Basic Og==\r\n"])
 def test_no_user_and_password(fields: bytes) -> None:
     driven = check_every_cut(HEAD + fields + b"\r\n", authenticate=True)
-    assert driven.events == [Refused("no user and password", target=TARGET)]
+    assert driven.events == [Refused("no user and password", target=TARGET, anonymous=True)]
     status, answer, _ = parse(driven.sent)
     assert (status, answer["Proxy-Authenticate"]) == (407, 'Basic realm="sidedoor"')
 

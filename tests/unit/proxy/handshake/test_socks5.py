@@ -65,7 +65,7 @@ def test_every_cut(authenticate: bool, command: int) -> None:
 )
 def test_no_acceptable_method(greeting: bytes, authenticate: bool) -> None:
     events, sent, _ = drive([greeting, CONNECT], authenticate=authenticate)
-    assert events == [Refused("no acceptable authentication method")]
+    assert events == [Refused("no acceptable authentication method", anonymous=True)]
     assert sent == b"\x05\xff"
 
 
