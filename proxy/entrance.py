@@ -76,7 +76,7 @@ class Entrance:
 
         def failed(why: str) -> None:
             host.row.failed(Failure.TLS if front.header is None else Failure.PROXY_HEADER)
-            log.info("client_refused", client=name_of(peer), reason=why)
+            log.info("client_refused", client=session.name, reason=why)
 
         front = TlsFront(sock, self._context, failed=failed, gone=host.front_gone)
         session = Session(host, front.inner, peer, front, listener=address)
