@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -62,16 +63,24 @@ async def tls_proxy(files: CertificateFiles, **settings: object) -> AsyncIterato
 
 
 class TlsClient:
-    """TLS over `sock`, by hand. `step` is how many bytes of what it says go out in one segment; 0: all."""
+    """TLS over `sock`, by hand. `step` is how many bytes of what it says go out in one segment; 0: all. `header` comes
+    in front of everything."""
 
     def __init__(
-        self, sock: socket.socket, files: CertificateFiles, version: ssl.TLSVersion = VERSIONS[1], *, step: int = 0
+        self,
+        sock: socket.socket,
+        files: CertificateFiles,
+        version: ssl.TLSVersion = VERSIONS[1],
+        *,
+        step: int = 0,
+        header: bytes = b"",
     ) -> None:
         context = ssl.create_default_context(cafile=str(files.ca))
         context.minimum_version = context.maximum_version = version
         self.sock = sock
         self._step = step
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._outgoing.write(header)
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="proxy.example")
 
     async def flush(self) -> None:
@@ -85,7 +94,20 @@ class TlsClient:
         data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.sock, 1 << 16), SECONDS)
         self._incoming.write(data) if data else self._incoming.write_eof()
 
-    async def shake(self) -> None:
+    def hello(self) -> bytes:
+        """The first flight, which is not sent yet."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self._outgoing.read()
+
+    async def shake(self, *, split: int = 0) -> None:
+        """The handshake; its first flight is split there."""
+        hello = self.hello()
+        await send(self.sock, hello[:split])
+        await asyncio.sleep(0)
+        self._outgoing.write(hello[split:])
+        await self.flush()
+        await self._more()
         while True:
             try:
                 self.tls.do_handshake()
@@ -176,37 +198,23 @@ async def test_a_handshake_byte_by_byte(files: CertificateFiles, version: ssl.TL
 async def test_every_split_of_the_first_flight_and_of_the_request(files: CertificateFiles) -> None:
     async with target(echo) as port, tls_proxy(files) as proxy:
         stream = NO_AUTH + request("127.0.0.1", port) + b"early data"
-        size = 1
-        for index in range(400):
+        for index in range(600):  # a ClientHello has some 520 bytes
             with await proxy.connect() as sock:
                 client = TlsClient(sock, files)
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    client.tls.do_handshake()
-                hello = client._outgoing.read()
-                size = len(hello)
-                if index > max(size, len(stream)):
-                    break
-                await send(sock, hello[:index])
-                await asyncio.sleep(0)
-                await send(sock, hello[index:])
-                await client.shake()
+                await client.shake(split=index)
                 for part in (stream[:index], stream[index:]):
                     if part:
                         await client.send(part)
                         await asyncio.sleep(0)
                 await client.finish()
                 assert (await client.receive_all())[12:] == b"early data", f"split at {index}"
-        assert index > len(stream)
 
 
 @pytest.mark.parametrize("said", [0, 1, 5, 100], ids=lambda said: f"{said} bytes of it")
 async def test_a_handshake_that_stops_meets_the_deadline(files: CertificateFiles, said: int) -> None:
     async with tls_proxy(files, handshake_seconds=0.2) as proxy:
         with await proxy.connect() as sock:
-            client = TlsClient(sock, files)
-            with contextlib.suppress(ssl.SSLWantReadError):
-                client.tls.do_handshake()
-            await send(sock, client._outgoing.read()[:said])
+            await send(sock, TlsClient(sock, files).hello()[:said])
             assert await receive_all(sock) == b""
         assert proxy.counted(Metrics.FAILED, Failure.DEADLINE) == 1
         await until(lambda: not proxy.server._fronts)
@@ -222,10 +230,7 @@ async def test_a_client_that_says_nothing_over_tls_meets_the_deadline(files: Cer
 async def test_a_client_that_goes_in_the_middle_of_the_handshake(files: CertificateFiles, reset: bool) -> None:
     async with tls_proxy(files) as proxy:
         with await proxy.connect() as sock:
-            client = TlsClient(sock, files)
-            with contextlib.suppress(ssl.SSLWantReadError):
-                client.tls.do_handshake()
-            await send(sock, client._outgoing.read()[:50])
+            await send(sock, TlsClient(sock, files).hello()[:50])
             await until(lambda: proxy.server._fronts)
             if reset:
                 prepare(sock)
@@ -264,6 +269,24 @@ async def test_an_old_tls_is_refused(files: CertificateFiles) -> None:
             await send(sock, b"\x16\x03\x01" + len(hello).to_bytes(2, "big") + hello)
             assert await receive_all(sock) == b"\x15\x03\x02\x00\x02\x02\x46"  # fatal: protocol version
         await until(lambda: proxy.counted(Metrics.FAILED, Failure.TLS) == 1)
+
+
+async def test_without_descriptors_for_tls_a_client_is_refused_and_the_next_one_served(
+    files: CertificateFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with target(echo) as port, tls_proxy(files) as proxy:
+        with monkeypatch.context() as patch:
+            patch.setattr(tls.socket, "socketpair", exhausted)
+            clients = [await proxy.connect() for _ in range(2)]
+            for sock in clients:
+                with sock:
+                    assert await receive_all(sock) == b""
+        assert proxy.counted(Metrics.ACCEPTS_REFUSED) == 2
+        async with flowing(proxy, files, port):
+            pass
 
 
 # Flows.
