@@ -14,7 +14,6 @@ import structlog
 from proxy import server
 from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
-from proxy.resolver import SystemResolver
 from proxy.settings import Listener, ProxySettings, Rule, Upstream
 from proxy.wire import Address, AddressType, Command, Reply, ReplyCode, Request, Socks4Code, read_reply, write_request
 from proxy.wire.socks4 import (
@@ -24,6 +23,7 @@ from proxy.wire.socks4 import (
     read_socks4_reply,
     write_socks4_request,
 )
+from tests.integration.proxy.test_associate import names
 from tests.integration.proxy.test_server import NO_AUTH, REFUSAL, relays, request, talk
 from tests.integration.proxy.world import Proxy, receive, receive_all, running_proxy, send, until
 
@@ -159,12 +159,7 @@ async def test_a_second_peer_finds_the_port_closed() -> None:
 
 
 async def test_a_name_as_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
-        if name != "peer.example":
-            raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.6", "127.0.0.7")]
-
-    monkeypatch.setattr(server, "open_resolver", lambda settings: SystemResolver(getaddrinfo))
+    names(monkeypatch, {"peer.example": ["127.0.0.6", "127.0.0.7"]})
     async with running_proxy() as proxy:
         async with bound(proxy, Address.of("peer.example", 20)) as (sock, place):
             await turned_away(place, "127.0.0.5")
