@@ -85,6 +85,8 @@ def test_loopback_needs_neither(address: str) -> None:
     "settings",
     [
         ProxySettings(listen=()),
+        ProxySettings(listen=("127.0.0.1:1080", "127.0.0.1:1080")),
+        ProxySettings(protocols=()),
         ProxySettings(handshake_seconds=0),
         ProxySettings(connect_seconds=-1),
         ProxySettings(max_handshakes=0),
