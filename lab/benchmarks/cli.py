@@ -146,8 +146,11 @@ def conformance(
     with messages.status("starting") as status:
         matrix = runner.run(plan, status.update)
     Console(width=None if sys.stdout.isatty() else 120).print(table(matrix))
-    options = [("--json", json_path), ("--markdown", markdown_path)]
-    options += [*(("--only", name) for name in only), *(("--peer", peer) for peer in peers)]
+    options = [
+        ("--markdown", markdown_path),
+        *(("--only", name) for name in only),
+        *(("--peer", peer) for peer in peers),
+    ]
     words = [word for option, value in options if value for word in (option, value)]
     command = shlex.join(["sidedoor", "bench", "conformance", *words])
     wanted: list[tuple[str, str | None, Callable[[], str]]] = [
