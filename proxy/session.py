@@ -396,7 +396,10 @@ class Session:
         self._handshake.fail(code)
         assert self.request is not None
         self.services.refused(self, self.request.target, code, reason, rule)
-        self._say_last()
+        try:
+            self._say_last()
+        except OSError as error:  # it did not wait for an answer
+            self.failed(error)
 
     # The end of a client that is refused.
 
