@@ -27,6 +27,8 @@ PATH_VARIABLE = "SIDEDOOR_BENCH_PATH"
 DIRECT = "direct"
 """The name of the run without a proxy."""
 OURS = "sidedoor"
+OBSERVED = f"{OURS}-observed"
+"""The same with policy, metrics and access log."""
 _PIP = f"python3 -m venv FOLDER && FOLDER/bin/pip install {{}}, then {PATH_VARIABLE}=FOLDER"
 
 
@@ -122,6 +124,35 @@ def _sidedoor(*options: str) -> Callable[[Place], list[Step]]:
         return [Step(command, place.port)]
 
     return steps
+
+
+_OBSERVED = """\
+inside = "deny"
+access_log = "{folder}/access.jsonl"
+[admin]
+listen = "unix:{folder}/admin.sock"
+[[rules]]
+name = "no mail"
+action = "deny"
+ports = [25, 465, 587]
+[[rules]]
+name = "not the metadata service"
+action = "deny"
+destinations = ["169.254.169.254", "metadata.example"]
+[[rules]]
+name = "the targets of the benchmark"
+action = "allow"
+sources = ["127.0.0.0/8"]
+destinations = ["127.0.0.0/8"]
+commands = ["connect"]
+"""
+
+
+def _sidedoor_observed(place: Place) -> list[Step]:
+    """With all that an operator has on: rules, the guard, metrics, the admin endpoint and the access log."""
+    settings = place.folder / "observed.toml"
+    settings.write_text(_OBSERVED.format(folder=place.folder))
+    return _sidedoor("--config", str(settings))(place)
 
 
 def _sidedoor_settings(setup: Setup) -> str:
@@ -249,6 +280,7 @@ PEERS = (
         has_handshake_seconds=True,
         version=("{}", "-m", "sidedoor", "--version"),
     ),
+    Peer(OBSERVED, (sys.executable,), "", _sidedoor_observed, own=True),
     Peer(
         "microsocks",
         ("microsocks",),

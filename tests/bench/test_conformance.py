@@ -47,7 +47,7 @@ def test_the_command_finds_nothing_wrong_with_this_project_s_proxy(tmp_path: Pat
     command += ["--json", str(json_file), "--markdown", str(markdown)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     run = json.loads(json_file.read_text())
-    wrong = {cell["case"]: cell["reason"] for cell in run["cells"] if cell["outcome"] in ("fail", "crashed")}
+    wrong = {cell["case"]: cell["reason"] for cell in run["cells"] if cell["outcome"] not in ("pass", "not tested")}
     assert not wrong
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(run["cells"]) == len(CASES)

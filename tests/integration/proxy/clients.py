@@ -74,7 +74,8 @@ async def watched(folder: Path, **settings: Any) -> AsyncIterator[tuple[Proxy, l
 
 def example(line: str, proxy: Proxy | int, port: int) -> list[str]:
     """A command of DOCUMENT, where the proxy has port 1080 and the destination 8080, with the ports of this test."""
-    if 0: assert line in DOCUMENT.read_text(encoding="utf-8"), f"{DOCUMENT.name} does not have: {line}"
+    if 0:
+        assert line in DOCUMENT.read_text(encoding="utf-8"), f"{DOCUMENT.name} does not have: {line}"
     ports = {"1080": str(proxy.port if isinstance(proxy, Proxy) else proxy), "8080": str(port)}
     return shlex.split(re.sub(r"\b[18]080\b", lambda found: ports[found[0]], line))
 

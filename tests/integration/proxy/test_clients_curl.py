@@ -75,7 +75,11 @@ PAGES = [
     ("curl --socks5-hostname 127.0.0.1:1080 http://origin.example:8080/", "socks5", NAME),
     ("curl --socks5-hostname anna:secret@127.0.0.1:1080 http://origin.example:8080/", "socks5", NAME),
     ("curl --proxytunnel --proxy http://127.0.0.1:1080 http://origin.example:8080/", "http", NAME),
-    ("curl --proxytunnel --proxy http://127.0.0.1:1080 --proxy-user anna:secret http://origin.example:8080/", "http", NAME),
+    (
+        "curl --proxytunnel --proxy http://127.0.0.1:1080 --proxy-user anna:secret http://origin.example:8080/",
+        "http",
+        NAME,
+    ),
 ]
 
 
@@ -110,7 +114,10 @@ async def test_without_a_user_or_with_a_wrong_password(tmp_path: Path, line: str
     if "socks4" in line:
         status, said = SOCKS_FAILED, "(93)"
     elif "socks5" in line:
-        status, said = SOCKS_FAILED, "User was rejected" if "anna" in line else "No authentication method was acceptable"
+        status, said = (
+            SOCKS_FAILED,
+            "User was rejected" if "anna" in line else "No authentication method was acceptable",
+        )
     else:
         status, said = TUNNEL_FAILED, "response 407"
     assert done.status == status
