@@ -138,7 +138,9 @@ class Flow:
         assert account is not None
         carried = relay.add(client, target, early_data, self, account.meters())
         if self.account is not None:  # else it is over already
-            self.follows(carried)
+            self.carried = carried
+            if self.front is not None:
+                self.front.client_reset = self._client_reset
 
     def opened(self) -> None:
         """It stands: number it, and say so."""
@@ -151,7 +153,7 @@ class Flow:
             services.emit("flow_opened", flow=number, client=self.client, target=str(self.target))
 
     def follows(self, carried: Carried) -> None:
-        """`carried` is what moves its bytes."""
+        """It is an association: `carried` is what moves its bytes."""
         self.carried = carried
         if self.front is not None:
             self.front.client_reset = self._client_reset
@@ -167,13 +169,11 @@ class Flow:
 
     def settle(self) -> None:
         """Count what it has moved since it was last settled."""
-        if self.carried is not None and self.account is not None:
-            self._count(*self.carried.moved, self.account)
-
-    def _count(self, up: int, down: int, account: Account) -> None:
-        before_up, before_down = self._settled
+        if self.carried is None or self.account is None:
+            return
+        (before_up, before_down), (up, down) = self._settled, self.carried.moved
         self._settled = up, down
-        self._services.row.moved(account.slot, up - before_up, down - before_down)
+        self._services.row.moved(self.account.slot, up - before_up, down - before_down)
 
     def __call__(self, ended: Ended) -> None:
         """It is over."""
@@ -181,7 +181,8 @@ class Flow:
         assert account is not None
         self.account = self.carried = None
         services.row.closed(ended.reason, spliced=ended.spliced)
-        self._count(ended.bytes_up, ended.bytes_down, account)
+        up, down = self._settled
+        services.row.moved(account.slot, ended.bytes_up - up, ended.bytes_down - down)
         account.leave()
         if self.front is not None:
             self.front.over(reset=ended.reason is not Reason.EOF)
