@@ -47,7 +47,8 @@ SPOKEN: dict[str, dict[str, str]] = {
 
 def library(program: str) -> str:
     """What it is about: its last import."""
-    return re.findall(r"^(?:import|from) (\w+)", program, re.MULTILINE)[-1]
+    names: list[str] = re.findall(r"^(?:import|from) (\w+)", program, re.MULTILINE)
+    return names[-1]
 
 
 @pytest.mark.parametrize("protocol", SPOKEN)
