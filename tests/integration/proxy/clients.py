@@ -72,12 +72,16 @@ async def watched(folder: Path, **settings: Any) -> AsyncIterator[tuple[Proxy, l
         seen.append(Seen(**{field: record[field] for field in fields}))
 
 
-def example(line: str, proxy: Proxy | int, port: int) -> list[str]:
-    """A command of DOCUMENT, where the proxy has port 1080 and the destination 8080, with the ports of this test."""
-    if 0:
-        assert line in DOCUMENT.read_text(encoding="utf-8"), f"{DOCUMENT.name} does not have: {line}"
+def example(text: str, proxy: Proxy | int, port: int) -> list[str]:
+    """A command that DOCUMENT has, as words, with the ports of this test."""
+    return shlex.split(written(text, proxy, port))
+
+
+def written(text: str, proxy: Proxy | int, port: int) -> str:
+    """What DOCUMENT has, where the proxy's port is 1080 and the destination's 8080, with the ports of this test."""
+    assert text in DOCUMENT.read_text(encoding="utf-8"), f"{DOCUMENT.name} does not have: {text}"
     ports = {"1080": str(proxy.port if isinstance(proxy, Proxy) else proxy), "8080": str(port)}
-    return shlex.split(re.sub(r"\b[18]080\b", lambda found: ports[found[0]], line))
+    return re.sub(r"\b[18]080\b", lambda found: ports[found[0]], text)
 
 
 def certificate(folder: Path) -> CertificateFiles:
@@ -123,6 +127,24 @@ async def origin(files: CertificateFiles | None = None) -> AsyncIterator[int]:
         await listener.wait_closed()
 
 
+@contextlib.asynccontextmanager
+async def udp_echo() -> AsyncIterator[int]:
+    """Sends datagrams back. Gives its port."""
+
+    class Echo(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            self.transport.sendto(data, addr)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+    try:
+        yield transport.get_extra_info("sockname")[1]
+    finally:
+        transport.close()
+
+
 def closed_port() -> int:
     """A port of 127.0.0.1 that refuses connections."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -136,23 +158,27 @@ def _surroundings() -> dict[str, str]:
 
 
 async def run(
-    *command: str, said: str = "", environment: Mapping[str, str] | None = None, seconds: float = SECONDS
+    *command: str,
+    folder: Path | None = None,
+    said: str = "",
+    environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> Done:
-    """Run a program to its end, with `said` as its input. What it started in its turn ends with it."""
+    """Run a program in `folder` to its end, with `said` as its input, for at most so many seconds."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        cwd=folder,
         env=_surroundings() | {"LC_ALL": "C"} | dict(environment or {}),
         start_new_session=True,
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(said.encode()), seconds)
     finally:
-        # The program is the leader of its group, which nobody else is in.
-        with contextlib.suppress(ProcessLookupError):
+        if process.returncode is None:  # it hangs, and so may what it started: both are in its group
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+            await process.wait()
     assert process.returncode is not None
     return Done(process.returncode, output.decode(errors="replace"))

@@ -33,10 +33,12 @@ TUNNEL_FAILED, BAD_CERTIFICATE, SOCKS_FAILED = 56, 60, 97
 """curl's exit codes (curl(1), "Exit codes")."""
 
 
-async def curl(line: str, at: Proxy | int, port: int, *more: str, password: str = "secret") -> Done:
+async def curl(
+    line: str, at: Proxy | int, port: int, *more: str, password: str = "secret", folder: Path | None = None
+) -> Done:
     program, *arguments = example(line, at, port)
     arguments = [word.replace("secret", password) for word in arguments]
-    return await run(program, "--silent", "--show-error", *more, *arguments)
+    return await run(program, "--silent", "--show-error", *more, *arguments, folder=folder)
 
 
 def tls_listener(folder: Path) -> tuple[Listener, CertificateFiles]:
@@ -138,11 +140,8 @@ async def test_a_proxy_behind_tls(tmp_path: Path) -> None:
     listener, files = tls_listener(tmp_path)
     line = "curl --proxytunnel --proxy https://127.0.0.1:1080 --proxy-cacert ca.pem http://origin.example:8080/"
     async with watched(tmp_path, listen=(listener,)) as (proxy, seen), origin() as port:
-        with contextlib.chdir(files.ca.parent):
-            assert await curl(line, proxy, port) == Done(0, PAGE)
-        program, *arguments = example(line, proxy, port)
-        arguments[arguments.index("ca.pem")] = str(certificate(tmp_path / "other").ca)
-        stranger = await run(program, "--silent", "--show-error", *arguments)
+        assert await curl(line, proxy, port, folder=files.ca.parent) == Done(0, PAGE)
+        stranger = await curl(line, proxy, port, folder=certificate(tmp_path / "other").ca.parent)
     assert stranger.status == BAD_CERTIFICATE
     assert "certificate" in stranger.said
     assert seen == [Seen("http", "connect", f"{NAME}:{port}")]
@@ -155,9 +154,9 @@ async def test_tls_in_tls(tmp_path: Path) -> None:
         " --cacert ca.pem https://origin.example:8080/"
     )
     async with watched(tmp_path, listen=(listener,), users=USERS) as (proxy, seen), origin(files) as port:
-        with contextlib.chdir(files.ca.parent):
-            assert await curl(line, proxy, port) == Done(0, PAGE)
-            wrong = await curl(line, proxy, port, password="wrong")
+        folder = files.ca.parent
+        assert await curl(line, proxy, port, folder=folder) == Done(0, PAGE)
+        wrong = await curl(line, proxy, port, password="wrong", folder=folder)
     assert (wrong.status, "response 407" in wrong.said) == (TUNNEL_FAILED, True)
     assert seen == [Seen("http", "connect", f"{NAME}:{port}", "anna")]
 
