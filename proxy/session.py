@@ -374,6 +374,11 @@ class Session:
         self._handshake.succeed(bound)
         self.sock.send(self._handshake.data_to_send())
 
+    @property
+    def said_more(self) -> bool:
+        """Whether the client's request came with bytes behind it."""
+        return self._handshake.has_early_data
+
     def watch(self) -> None:
         """Tell the errand, which is reading from now on, what happens to the client's connection."""
         self.services.relay.poller.watch(self.sock, self)

@@ -49,8 +49,8 @@ class Policy:
         for i, rule in enumerate(rules):
             check_rule(f"rules[{i}]", rule, settings)
         self._guard = _guarded(settings)
-        self.free = not rules and not self._guard
-        """Nothing is ever denied or sent elsewhere than the settings say: there is no need to ask."""
+        self.free = not rules and not self._guard and not settings.via
+        """Everything is allowed, and nothing goes through an upstream: there is no need to ask."""
         self._via = settings.via
         self._default = Verdict(True, "default", settings.via, settings.egress)
         # Index 0 is "no rule": the verdict of the rule with the bit b is at b.bit_length().
