@@ -95,7 +95,7 @@ class TlsFront:
         if reset:
             self._close(orderly=False)
         else:
-            self._timer = self._loop.call_later(FLUSH_SECONDS, self._close)
+            self._timer = self._loop.call_later(FLUSH_SECONDS, self.abort)
             self._attend()
 
     def abort(self) -> None:
