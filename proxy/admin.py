@@ -40,7 +40,7 @@ from proxy.control import FLOWS_MOST, select_flows
 from proxy.exposition import CONTENT_TYPE, exposition
 from proxy.listeners import name_of
 from proxy.metrics import Shared
-from proxy.settings import ProxySettings, is_loopback_host, parse_listen
+from proxy.settings import HIDDEN, ProxySettings, is_loopback_host, parse_listen
 from sidedoor.settings import UsageError
 
 Ask = Callable[[dict[str, object]], Awaitable[list[dict[str, object]]]]
@@ -51,7 +51,6 @@ FLOWS_LIMIT = 1000
 STOP_SECONDS = 1.0
 """How long requests that are being answered may take at the end."""
 BACKLOG = 64
-HIDDEN = "***"
 
 
 def app(

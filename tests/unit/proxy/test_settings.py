@@ -184,3 +184,16 @@ def test_the_docs_say_of_every_key_whether_a_reload_changes_it() -> None:
     assert sorted(named) == sorted(
         {"..._seconds" if key.endswith("_seconds") else key for key in ProxySettings.__struct_fields__}
     )
+
+
+def test_the_repr_of_settings_shows_no_password() -> None:
+    settings = ProxySettings(
+        users={"anna": "secret-1", "bert": User(password="secret-2", max_flows=2), "nobody": ""},
+        upstreams={"far": Upstream(url="http://carl:secret-3@192.0.2.1:80", user="carl", password="secret-4")},
+        resolver=ResolverSettings(kind="doh", url="https://dora:secret-5@dns.example/"),
+    )
+    shown = f"{settings!r} {settings.accounts!r} {settings.__rich_repr__()!r}"
+    assert "secret" not in shown
+    for name in ("'anna': '***'", "User(password='***', max_flows=2,", "//***@192.0.2.1", "//***@dns", "user='carl'"):
+        assert name in shown
+    assert repr(User(password="")).startswith("User(password='',")
