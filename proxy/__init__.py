@@ -3,6 +3,7 @@
 - `listeners`: binds, accepts, survives running out of descriptors; `entrance`: what a listening address asks of a
   client first: a load balancer's header, TLS (`tls`);
 - `session`: one object per client until its flow stands: reads, answers, hands over; no task but for names;
+- `admission`: of too many handshakes at once, the one that goes;
 - `handshake/`: what the bytes mean and what to answer, sans-IO, the rules of each protocol in one table; `wire/`: the
   byte formats;
 - `auth`: user and password; `hashing`, `turns`: Argon2 on threads, sources in turn; `backoff`: for those who guess;

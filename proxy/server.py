@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -11,6 +12,7 @@ import msgspec
 from proxy import log
 from proxy.access import AccessLog, AccessRecord
 from proxy.accounts import Account
+from proxy.admission import OpenHandshakes
 from proxy.associate import Associate
 from proxy.auth import Users
 from proxy.bind import Bind
@@ -34,6 +36,8 @@ from sidedoor.settings import SettingsError
 
 NOBODY = User(password="")
 """The limits of clients without a name: none."""
+WARN_SECONDS = 1.0
+"""Between two lines about dropped handshakes; each says how many there were since the last one."""
 
 
 async def serve(
@@ -145,7 +149,9 @@ class Server:
         self._entrances: list[Entrance] = []
         self._acceptors: list[Acceptor] = []
         self._sessions: set[Session] = set()
-        self._handshakes: dict[Session, None] = {}  # oldest first
+        self._handshakes: OpenHandshakes[Session] = OpenHandshakes()
+        self._dropped = 0
+        self._told_of_dropped = -WARN_SECONDS
         self._fronts: set[TlsFront] = set()
         self._draining: asyncio.TimerHandle | None = None
 
@@ -273,16 +279,24 @@ class Server:
     # What the entrances and sessions call.
 
     def admit(self, session: Session) -> None:
-        """Start the session of a new client. At the cap the oldest open handshake makes room: a client that means it
-        is through in a round trip or two, those that hold places are not."""
+        """Start the session of a new client. At the cap the oldest open handshake of the source that has the most makes
+        room: a client that means it is through in a round trip or two, those that hold places are not."""
         if len(self._handshakes) >= self.settings.max_handshakes:
-            oldest = next(iter(self._handshakes))
-            self.row.failed(Failure.DROPPED)
-            log.warning("handshake_dropped", client=oldest.name, open=self.settings.max_handshakes)
-            oldest.close()
+            self._drop(self._handshakes.first_to_go())
         self._sessions.add(session)
-        self._handshakes[session] = None
+        self._handshakes.add(session, session.source)
         session.start()
+
+    def _drop(self, session: Session) -> None:
+        self.row.failed(Failure.DROPPED)
+        self._dropped += 1
+        now = time.monotonic()
+        if now - self._told_of_dropped >= WARN_SECONDS:  # a flood must not fill the log, too
+            log.warning(
+                "handshake_dropped", client=session.name, open=self.settings.max_handshakes, number=self._dropped
+            )
+            self._told_of_dropped, self._dropped = now, 0
+        session.close()
 
     def fronted(self, front: TlsFront) -> None:
         """A client that speaks TLS is there."""
@@ -310,7 +324,7 @@ class Server:
 
     def negotiated(self, session: Session) -> None:
         """See `Services`."""
-        self._handshakes.pop(session, None)
+        self._handshakes.discard(session)
 
     def refused(self, session: Session, target: Address | None, code: ReplyCode, reason: str, rule: str = "") -> None:
         """See `Services`."""
@@ -337,7 +351,7 @@ class Server:
 
     def over(self, session: Session) -> None:
         """See `Services`."""
-        self._handshakes.pop(session, None)
+        self._handshakes.discard(session)
         self._sessions.discard(session)
         if self._draining is not None:
             # Not now: what it has handed on is not counted yet.

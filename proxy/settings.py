@@ -203,7 +203,7 @@ class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_
     workers: int = 1
     """Processes that share the connections. More than one needs Linux."""
     max_handshakes: int = 1024
-    """Open handshakes; one more and the oldest is dropped."""
+    """Open handshakes; one more, and the source with the most of them loses its oldest."""
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
