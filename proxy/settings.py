@@ -245,10 +245,12 @@ class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_
 
     def _check_listener(self, listener: Listener) -> None:
         host, _ = parse_listen(listener.address)
-        if not (self.users or self.open or is_loopback_host(host)):
+        # Whoever a load balancer lets in comes from another host, wherever the balancer itself is.
+        what = "has proxy_protocol_from" if is_loopback_host(host) else "is not a loopback address"
+        if not (self.users or self.open) and (listener.proxy_protocol_from or not is_loopback_host(host)):
             raise SettingsError(
-                f"listen: {listener.address} is not a loopback address and there are no users, so anybody could use "
-                f"this proxy; add users, or say --open (open = true) if that is meant"
+                f"listen: {listener.address} {what} and there are no users, so anybody could use this proxy; add "
+                f"users, or say --open (open = true) if that is meant"
             )
         if bool(listener.certificate) != bool(listener.key):
             there, missing = ("certificate", "key") if listener.certificate else ("key", "certificate")

@@ -75,6 +75,14 @@ def test_beyond_loopback_needs_users_or_open(address: str) -> None:
     ProxySettings(listen=(address,), users={"anna": ""}).check()
 
 
+def test_a_load_balancers_clients_need_users_or_open_wherever_it_is() -> None:
+    listener = Listener(address="127.0.0.1:1080", proxy_protocol_from=("127.0.0.1",))
+    with pytest.raises(SettingsError, match="has proxy_protocol_from and there are no users"):
+        ProxySettings(listen=(listener,)).check()
+    ProxySettings(listen=(listener,), open=True).check()
+    ProxySettings(listen=(listener,), users={"anna": ""}).check()
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1080", "127.1.2.3:0", "[::1]:1", "localhost:65535"])
 def test_loopback_needs_neither(address: str) -> None:
     ProxySettings(listen=(address,)).check()
