@@ -144,12 +144,20 @@ class Attacked:
 
 def total(text: str, name: str, **labels: str) -> float:
     """The sum of the samples of one metric that have these labels, in Prometheus' text."""
+    assert f"\nsidedoor_proxy_{name}" in text, f"there is no metric {name}"
     found = 0.0
     for line in text.splitlines():
-        match = re.fullmatch(r"(?:sidedoor_proxy_)?(\w+)(?:\{(.*)\})? (\S+)", line)
+        match = re.fullmatch(r"sidedoor_proxy_(\w+)(?:\{(.*)\})? (\S+)", line)
         if match and match[1] == name and all(f'{key}="{value}"' in (match[2] or "") for key, value in labels.items()):
             found += float(match[3])
     return found
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Look, 100 times a second, until it does."""
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110  # what is counted elsewhere sets no event
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
