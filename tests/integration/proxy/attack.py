@@ -93,8 +93,8 @@ def outcome(answer: bytes) -> str:
     return {0: SUCCEEDED, 1: MALFORMED, 2: DENIED}.get(rest[1], FAILED)
 
 
-async def ask(address: tuple[str, int], wire: bytes, *, source: str = "", size: int = 0) -> bytes:
-    """What is answered to `wire`: up to the end, or `size` bytes where a success is expected."""
+async def ask(address: tuple[str, int], wire: bytes, *, source: str = "", hang_up: bool = False) -> bytes:
+    """What is answered to `wire`: up to the end, or a whole success. `hang_up`: a FIN follows `wire`."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as sock:
         sock.setblocking(False)
@@ -103,8 +103,10 @@ async def ask(address: tuple[str, int], wire: bytes, *, source: str = "", size: 
         async with asyncio.timeout(SECONDS):
             await loop.sock_connect(sock, address)
             await loop.sock_sendall(sock, wire)
+            if hang_up:
+                sock.shutdown(socket.SHUT_WR)
             answer = b""
-            while not (size and len(answer) >= size) and (chunk := await loop.sock_recv(sock, 4096)):
+            while chunk := await loop.sock_recv(sock, 4096):
                 answer += chunk
                 if outcome_is_there(answer):
                     break

@@ -109,8 +109,8 @@ def flooding(flood: Callable[[tuple[str, int], threading.Event], int], address: 
 
 @pytest.mark.parametrize("flood", [connections, requests, heads, datagrams])
 async def test_others_are_served(flood: Callable[[tuple[str, int], threading.Event], int], tmp_path: Path) -> None:
-    """Most of them at once. Where connections come faster than one worker can take them (some 7,000 a second here), the
-    kernel's queue is full now and then, and a client's SYN gets lost: the next one comes after a second."""
+    """Most of them at once. Where connections come faster than a worker can take them, some 10,000 a second, the queue
+    of the kernel is full at times, and a client's SYN gets lost: the next one comes after a second."""
     config = tmp_path / "proxy.toml"
     config.write_text('listen = ["127.0.0.1:0"]\ninside = "allow"\n')
     with program(tmp_path, "--config", str(config)) as running:
