@@ -14,6 +14,9 @@ import select
 import stat
 import threading
 import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -21,8 +24,8 @@ from proxy import log
 from sidedoor.settings import UsageError
 
 FLUSH_SECONDS = 0.2
-BATCH_RECORDS = 10_000
-"""So many are encoded at once, before their time."""
+BATCH_RECORDS = 256
+"""So many are encoded at once, before their time: a millisecond's work, which flows have to wait for."""
 QUEUE_BYTES = 8 << 20
 """The most that waits for the thread: lines behind it are lost."""
 WARN_SECONDS = 60.0
@@ -34,31 +37,11 @@ ATOMIC_BYTES = getattr(select, "PIPE_BUF", 512)
 _STOP, _REOPEN = None, b""
 
 
-class _Moments:
-    """Makes RFC 3339 times; the whole seconds of the last one are remembered."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
-
-    def __call__(self, wall: float) -> str:
-        milliseconds = int(wall * 1000)
-        second = milliseconds // 1000
-        if second != self._second:
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            self._second = second
-        return f"{self._text}{milliseconds % 1000:03d}Z"
-
-
-moment = _Moments()
-"""`moment(time.time())`: RFC 3339 in UTC, with milliseconds: 2026-03-01T12:00:00.123Z."""
-
-
 class AccessRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A line of the log, in the order of its fields. Empty or null: there was none."""
 
-    time: str = msgspec.field(default_factory=lambda: moment(time.time()))
-    """When the flow ended or the request was refused."""
+    time: datetime = msgspec.field(default_factory=partial(datetime.now, UTC))
+    """When the flow ended or the request was refused: RFC 3339, microseconds."""
     flow: int | None = None
     """Null for a request that was refused."""
     worker: int = 0
@@ -87,6 +70,17 @@ class AccessRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     dns_seconds: float | None = None
     dial_seconds: float | None = None
 
+    def record(self) -> AccessRecord:
+        """See `Entry`."""
+        return self
+
+
+class Entry(Protocol):
+    """What becomes a line. To make it together with others costs half as much as one at a time."""
+
+    def record(self) -> AccessRecord:
+        """The line."""
+
 
 class AccessLog:
     """Appends records to the file at `path`; "-" is stdout.
@@ -103,20 +97,20 @@ class AccessLog:
                 f"access_log: {path}: cannot be written: {error.strerror}; its folder must exist, and be writable for "
                 f"this user"
             ) from error
-        self._records: list[AccessRecord] = []
+        self._entries: list[Entry] = []
         self._timer: asyncio.TimerHandle | None = None
         self._encoder = msgspec.json.Encoder()
         self._writer = _Writer(path, fd)
         self._lost = 0  # here; the writer counts for itself
         self._told = 0
 
-    def write(self, record: AccessRecord) -> None:
-        """Log `record`, soon."""
-        records = self._records
-        records.append(record)
+    def write(self, entry: Entry) -> None:
+        """Log `entry`, soon: it must not change any more."""
+        entries = self._entries
+        entries.append(entry)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
-        elif len(records) >= BATCH_RECORDS:
+        elif len(entries) >= BATCH_RECORDS:
             self._flush()
 
     def reopen(self) -> None:
@@ -139,7 +133,8 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        records, self._records = self._records, []
+        entries, self._entries = self._entries, []
+        records = [entry.record() for entry in entries]
         try:
             lines = self._encoder.encode_lines(records)
         except ValueError:  # text that is no Unicode

@@ -31,7 +31,7 @@ class Account:
     def enter(self) -> str | None:
         """Count one more flow. None: it may be opened, and `leave` is to be called at its end; else why it may not."""
         limits = self._limits
-        if self.used_up():
+        if limits.quota_bytes and self.used_up():
             return f"the quota of {limits.quota_bytes} bytes is used up"
         if not self._ledger.open_flow(self.slot, self._place, limits.max_flows):
             return f"{limits.max_flows} flows are open, and that is the limit"

@@ -54,10 +54,11 @@ class Associate:
         except OSError as error:
             session.refuse(reply_of(error), error.strerror or "")
             return
-        self._flow = Flow(session, rule=judged.rule)
+        flow = Flow(session, rule=judged.rule)
         session.succeed(self._association.bound)
-        self._flow.opened()
-        self._flow.follows(self)
+        flow.opened()
+        flow.follows(self)
+        self._flow = flow  # from here on there is something to report at the end
         self.reading = True
         session.wait(services.settings.udp.idle_seconds)
         session.watch()

@@ -17,7 +17,8 @@ from ipaddress import ip_address
 from socket import SocketType
 from typing import Protocol
 
-from proxy.dial import by_family
+from proxy import log
+from proxy.dial import ADDRESSES_MOST, by_family
 from proxy.flows import Services
 from proxy.ledger import DOWN, UP
 from proxy.metrics import Drop, Row
@@ -74,7 +75,7 @@ class Association:
         self._meters = meters
         self._reassembly = Reassembly() if settings.fragments == "reassemble" else None
         self._policy: Policy | None = None
-        self._allowed: dict[Address, SocketAddress | None] = {}
+        self._allowed: dict[Address, Places] = {}
         self._names: dict[str, tuple[float, list[str]]] = {}
         self._waiting: dict[str, list[Datagram]] = {}
         self._lookups: set[asyncio.Task[None]] = set()
@@ -143,37 +144,32 @@ class Association:
         target = datagram.target
         if target.type is AddressType.DOMAIN:
             target = Address.of(target.host, target.port)  # an IP literal that came as a domain
-        try:
-            where = self._allowed[target]
-        except KeyError:
+        places = self._allowed.get(target)
+        if places is None:
             if target.type is AddressType.DOMAIN and not self._known(target, datagram):
                 return
-            where = self._judge(target)
-        if where is None:
-            self._row.datagram_dropped(Drop.POLICY)
+            places = self._judge(target)
+        if places:
+            self._send(places, datagram.data)
         else:
-            self._send(where, datagram.data)
+            self._row.datagram_dropped(Drop.POLICY)
 
-    def _judge(self, target: Address) -> SocketAddress | None:
-        """Where datagrams to `target` go; None: nowhere. Remembered, where it is an address."""
+    def _judge(self, target: Address) -> Places:
+        """Where datagrams to `target` may go. Remembered, where it is an address."""
         owner, policy = self._owner, self._services.policy
-        where: SocketAddress | None = None
+        name, addresses = "", [target.host]
         if target.type is AddressType.DOMAIN:
-            for address in self._names[target.host][1]:
-                verdict = policy.judge_address(
-                    owner.user, owner.source, Command.UDP_ASSOCIATE, target.host, address, target.port
-                )
-                if verdict.allowed and not verdict.via:
-                    where = (address, target.port)
-                    break
-            return where
-        judged = policy.judge(owner.user, owner.source, Command.UDP_ASSOCIATE, target)
-        if judged is not None and judged.allowed and not judged.via:
-            where = (target.host, target.port)
-        if len(self._allowed) >= REMEMBERED:
-            del self._allowed[next(iter(self._allowed))]
-        self._allowed[target] = where
-        return where
+            name, addresses = target.host, self._names[target.host][1]
+        places = []
+        for address in addresses:
+            verdict = policy.judge_address(owner.user, owner.source, Command.UDP_ASSOCIATE, name, address, target.port)
+            if verdict.allowed and not verdict.via:
+                places.append((address, target.port))
+        if not name:
+            if len(self._allowed) >= REMEMBERED:
+                del self._allowed[next(iter(self._allowed))]
+            self._allowed[target] = tuple(places)
+        return tuple(places)
 
     def _known(self, target: Address, datagram: Datagram) -> bool:
         """Whether the addresses of a name are there; else `datagram` waits for them."""
@@ -184,7 +180,9 @@ class Association:
             return False
         known = self._names.get(target.host)
         if known is not None and known[0] > time.monotonic():
-            return True
+            if not known[1]:
+                self._row.datagram_dropped(Drop.UNRESOLVED)
+            return bool(known[1])
         waiting = self._waiting.get(target.host)
         if (waiting is None and len(self._waiting) >= NAMES_WAITING) or (waiting and len(waiting) >= NAMES_WAITING):
             self._row.datagram_dropped(Drop.UNRESOLVED)
@@ -200,9 +198,15 @@ class Association:
     async def _look_up(self, target: Address) -> None:
         try:
             found = await self._services.resolver.resolve(target.host, target.port)
-            addresses = [str(address[0]) for _, address in found]
+            addresses = [str(address[0]) for _, address in found[:ADDRESSES_MOST]]
         except OSError:
             addresses = []
+        try:
+            self._looked_up(target, addresses)
+        except Exception:  # a mistake of ours must not end the server, whose task group this is in
+            log.exception("association_failed", source=self._source)
+
+    def _looked_up(self, target: Address, addresses: list[str]) -> None:
         if len(self._names) >= REMEMBERED:
             del self._names[next(iter(self._names))]
         self._names[target.host] = (time.monotonic() + NAME_SECONDS, addresses)
@@ -214,21 +218,26 @@ class Association:
             else:
                 self._row.datagram_dropped(Drop.UNRESOLVED)
 
-    def _send(self, where: SocketAddress, data: bytes) -> None:
+    def _send(self, places: Places, data: bytes) -> None:
+        """Send to the first of `places` that takes it: where there is no route to one family, to the other."""
         if self._meters is not None and not self._metered(self._meters[0], len(data)):
             return
-        host = where[0]
-        if host not in self._talked:
-            if len(self._talked) >= REMEMBERED:
-                del self._talked[next(iter(self._talked))]
-            self._talked[host] = None
-        try:
-            outlet = self._outlet(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            outlet.sock.sendto(data, where)
+        for place in places:
+            host = place[0]
+            try:
+                self._outlet(socket.AF_INET6 if ":" in host else socket.AF_INET).sock.sendto(data, place)
+            except BlockingIOError:
+                break  # no room: UDP promises nothing
+            except OSError:
+                continue  # no route to this one, or too long
+            if host not in self._talked:
+                if len(self._talked) >= REMEMBERED:
+                    del self._talked[next(iter(self._talked))]
+                self._talked[host] = None
             self.moved_up += len(data)
             self._row.datagram_forwarded(UP)
-        except OSError:
-            self._row.datagram_dropped(Drop.UNSENT)  # no route, too long, no room: UDP promises nothing
+            return
+        self._row.datagram_dropped(Drop.UNSENT)
 
     def _outlet(self, family: int) -> _Inlet:
         found = self._outlets.get(family)
@@ -270,7 +279,8 @@ class Association:
         return False
 
 
-SocketAddress = tuple[str, int]
+Places = tuple[tuple[str, int], ...]
+"""Addresses and ports that datagrams may go to, the best one first."""
 
 
 class _Inlet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from ipaddress import ip_address
 from socket import SocketType
 from typing import TYPE_CHECKING
@@ -25,16 +25,16 @@ UNSPECIFIED = frozenset({"0.0.0.0", "::"})
 
 
 class Bind:
-    """An `Errand`."""
+    """An `Errand`. It reads while it waits for the peer, to learn that the client has gone."""
 
-    __slots__ = ("_flow", "_incoming", "_peers", "_session", "_task")
-    reading = False
+    __slots__ = ("_flow", "_incoming", "_peers", "_session", "_task", "reading")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._incoming: Incoming | None = None
         self._flow: Flow | None = None
-        self._peers: list[str] = []
+        self._peers: list[str] = []  # who may come; empty: anybody whom the rules allow
+        self.reading = False
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -50,7 +50,7 @@ class Bind:
         if not judged.allowed:
             session.refuse(ReplyCode.NOT_ALLOWED, rule=judged.rule)
         elif target.host in UNSPECIFIED:
-            self._listen(session.outer.getsockname()[0], judged.rule, services.settings.egress)
+            self._listen(session.outer.getsockname()[0], judged.rule, judged.egress)
         elif target.type is AddressType.DOMAIN:
             session.no_deadline()
             self._task = services.tasks.create_task(self._resolve(target), name=f"BIND for {session.name}")
@@ -58,7 +58,16 @@ class Bind:
             self._for_peers([target.host], target)
 
     def ready(self, mask: int) -> None:
-        """See `Errand`: it does not read."""
+        """See `Errand`. Whoever ends without a word does not wait any more; words are for the peer, and are left."""
+        session = self._session
+        session.pending |= mask
+        try:
+            gone = not session.sock.recv(1, socket.MSG_PEEK) and not session.said_more
+        except BlockingIOError:
+            return
+        self.reading = False
+        if gone:
+            session.close()
 
     def expired(self) -> None:
         """See `Errand`."""
@@ -115,12 +124,25 @@ class Bind:
         local = by_family(egress).get(family_of(Address.of(local, 0)), local)
         self._flow = Flow(session, rule=rule)
         try:
-            self._incoming = Incoming(session.services.relay.poller, local, self._peers, self._connected, self._refused)
+            poller = session.services.relay.poller
+            self._incoming = Incoming(poller, local, self._admits, self._connected, self._refused)
         except OSError as error:
             session.refuse(reply_of(error), error.strerror or "")
             return
         session.wait(session.services.settings.bind_seconds)
         session.listening(self._incoming.bound)
+        self.reading = True
+        session.watch()
+
+    def _admits(self, peer: Address) -> bool:
+        """Whether `peer` may come. If the client left open who that is, the rules have not been asked about it yet."""
+        session = self._session
+        if self._peers:
+            return ip_address(peer.host) in {ip_address(one) for one in self._peers}
+        assert session.request is not None
+        port = session.request.target.port  # that of the rules: the peer's own is any
+        policy = session.services.policy
+        return policy.judge_address(session.user, session.source, Command.BIND, "", peer.host, port).allowed
 
     def _connected(self, sock: SocketType, peer: Address) -> None:
         session = self._session
@@ -139,8 +161,8 @@ class Bind:
 class Incoming:
     """Waits for the peer. A `Watcher` of its listening socket; raises OSError where there can be none.
 
-    `peers` are the addresses that the peer may have; empty: any. `connected` is called once, with the connection,
-    which is the caller's, and the peer's address; others are closed by a reset and `refused` is told who they were.
+    Whom `admits` lets in is the peer: `connected` is called once, with the connection, which is the caller's, and the
+    peer's address. Others are closed by a reset and `refused` is told who they were.
     """
 
     pending = 0
@@ -150,12 +172,12 @@ class Incoming:
         self,
         poller: Poller,
         local: str,
-        peers: Collection[str],
+        admits: Callable[[Address], bool],
         connected: Callable[[SocketType, Address], object],
         refused: Callable[[Address], object],
     ) -> None:
         self._poller = poller
-        self._peers = {ip_address(one) for one in peers}
+        self._admits = admits
         self._connected = connected
         self._refused = refused
         self._closed = False
@@ -192,7 +214,7 @@ class Incoming:
             sock = SocketType(self._family, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             address = Address.of(str(peer[0]).partition("%")[0], peer[1])
-            if self._peers and ip_address(address.host) not in self._peers:
+            if not self._admits(address):
                 sock.close()
                 self._refused(address)
                 continue

@@ -32,6 +32,9 @@ class Host(Services, Protocol):
     def front_gone(self, front: TlsFront) -> None:
         """Its connection is closed."""
 
+    def exhausted(self, error: OSError) -> None:
+        """Out of descriptors or memory: a client was refused."""
+
 
 class Entrance:
     """One listening address. What it asks of clients can be changed while it is open."""
@@ -76,9 +79,14 @@ class Entrance:
 
         def failed(why: str) -> None:
             host.row.failed(Failure.TLS if front.header is None else Failure.PROXY_HEADER)
-            log.info("client_refused", client=name_of(peer), reason=why)
+            log.info("client_refused", client=session.name, reason=why)
 
-        front = TlsFront(sock, self._context, failed=failed, gone=host.front_gone)
+        try:
+            front = TlsFront(sock, self._context, failed=failed, gone=host.front_gone)
+        except OSError as error:  # it takes two descriptors more
+            host.exhausted(error)
+            close_orderly(sock)
+            return
         session = Session(host, front.inner, peer, front, listener=address)
         if self._trusted:
             front.header = session.header_read

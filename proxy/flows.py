@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import count
 from socket import SocketType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +26,10 @@ from sidedoor.events import Emit
 
 if TYPE_CHECKING:
     from proxy.session import Errand, Session
+
+
+COMMANDS = {command: command.name.lower() for command in Command}
+"""What logs call them, as the settings do."""
 
 
 class Services(Protocol):
@@ -66,9 +71,13 @@ class Flow:
     """One flow, from its request to its end, which it reports. (One object per flow: idle ones are many.)"""
 
     __slots__ = (
+        "_ended",
         "_peer",
+        "_seconds",
         "_services",
         "_settled",
+        "_user",
+        "_wall",
         "account",
         "address",
         "carried",
@@ -84,6 +93,12 @@ class Flow:
         "target",
         "via",
     )
+
+    # There from its end on, where somebody wants to know of it.
+    _ended: Ended
+    _seconds: float
+    _user: str
+    _wall: float
 
     def __init__(self, session: Session, address: str = "", rule: str = "", via: str = "") -> None:
         """`address` is what was dialed for a name, or who came to a BIND; `rule` allowed it; `via` is the upstream."""
@@ -123,7 +138,9 @@ class Flow:
         assert account is not None
         carried = relay.add(client, target, early_data, self, account.meters())
         if self.account is not None:  # else it is over already
-            self.follows(carried)
+            self.carried = carried
+            if self.front is not None:
+                self.front.client_reset = self._client_reset
 
     def opened(self) -> None:
         """It stands: number it, and say so."""
@@ -136,7 +153,7 @@ class Flow:
             services.emit("flow_opened", flow=number, client=self.client, target=str(self.target))
 
     def follows(self, carried: Carried) -> None:
-        """`carried` is what moves its bytes."""
+        """It is an association: `carried` is what moves its bytes."""
         self.carried = carried
         if self.front is not None:
             self.front.client_reset = self._client_reset
@@ -152,26 +169,28 @@ class Flow:
 
     def settle(self) -> None:
         """Count what it has moved since it was last settled."""
-        if self.carried is not None and self.account is not None:
-            self._count(*self.carried.moved, self.account)
-
-    def _count(self, up: int, down: int, account: Account) -> None:
-        before_up, before_down = self._settled
+        if self.carried is None or self.account is None:
+            return
+        (before_up, before_down), (up, down) = self._settled, self.carried.moved
         self._settled = up, down
-        self._services.row.moved(account.slot, up - before_up, down - before_down)
+        self._services.row.moved(self.account.slot, up - before_up, down - before_down)
 
     def __call__(self, ended: Ended) -> None:
         """It is over."""
         services, account = self._services, self.account
         assert account is not None
         self.account = self.carried = None
-        seconds = round(time.monotonic() - self.started, 6)
         services.row.closed(ended.reason, spliced=ended.spliced)
-        self._count(ended.bytes_up, ended.bytes_down, account)
+        up, down = self._settled
+        services.row.moved(account.slot, ended.bytes_up - up, ended.bytes_down - down)
         account.leave()
         if self.front is not None:
             self.front.over(reset=ended.reason is not Reason.EOF)
         services.flow_over(self)
+        if services.emit is None and services.access is None:
+            return
+        self._ended, self._user = ended, account.name
+        self._seconds = round(time.monotonic() - self.started, 6)
         if services.emit is not None:
             services.emit(
                 "flow_closed",
@@ -179,31 +198,35 @@ class Flow:
                 bytes_up=ended.bytes_up,
                 bytes_down=ended.bytes_down,
                 reason=ended.reason.value,
-                seconds=seconds,
+                seconds=self._seconds,
             )
         if services.access is not None:
-            services.access.write(self._record(account.name, ended, seconds))
+            self._wall = time.time()
+            services.access.write(self)
 
-    def _record(self, user: str, ended: Ended, seconds: float) -> AccessRecord:
+    def record(self) -> AccessRecord:
+        """See `proxy.access.Entry`: of a flow that is over."""
+        ended = self._ended
         return AccessRecord(
+            time=datetime.fromtimestamp(self._wall, UTC),
             flow=self.number,
             worker=self._services.place,
             listener=self.listener,
-            client=self.client,
-            user=user,
+            client=name_of(self._peer),
+            user=self._user,
             protocol=self.protocol,
-            command=self.command.name.lower(),
+            command=COMMANDS[self.command],
             target=str(self.target),
             address=self.address,
             rule=self.rule,
             via=self.via,
-            reply=ReplyCode.SUCCEEDED.name,
-            reason=ended.reason.value,
+            reply="SUCCEEDED",
+            reason=ended.reason,
             bytes_up=ended.bytes_up,
             bytes_down=ended.bytes_down,
-            seconds=seconds,
-            dns_seconds=self.dns_seconds,
-            dial_seconds=self.dial_seconds,
+            seconds=self._seconds,
+            dns_seconds=self.dns_seconds or None,
+            dial_seconds=round(self.dial_seconds, 6),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -215,7 +238,7 @@ class Flow:
             "user": self.user,
             "target": str(self.target),
             "protocol": self.protocol,
-            "command": self.command.name.lower(),
+            "command": COMMANDS[self.command],
             "address": self.address,
             "rule": self.rule,
             "via": self.via,

@@ -19,7 +19,7 @@ from proxy.bind import Bind
 from proxy.connect import Connect
 from proxy.control import Message, select_flows
 from proxy.entrance import Entrance
-from proxy.flows import Flow
+from proxy.flows import COMMANDS, Flow
 from proxy.listeners import Acceptor, Bound, bind
 from proxy.metrics import Failure, Shared
 from proxy.policy import Policy
@@ -341,7 +341,7 @@ class Server:
                     client=session.name,
                     user=session.user,
                     protocol="" if request is None else request.protocol,
-                    command="" if request is None else request.command.name.lower(),
+                    command="" if request is None else COMMANDS[request.command],
                     target=shown or "",
                     rule=rule,
                     reply=code.name,

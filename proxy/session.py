@@ -374,6 +374,11 @@ class Session:
         self._handshake.succeed(bound)
         self.sock.send(self._handshake.data_to_send())
 
+    @property
+    def said_more(self) -> bool:
+        """Whether the client's request came with bytes behind it."""
+        return self._handshake.has_early_data
+
     def watch(self) -> None:
         """Tell the errand, which is reading from now on, what happens to the client's connection."""
         self.services.relay.poller.watch(self.sock, self)
@@ -396,7 +401,10 @@ class Session:
         self._handshake.fail(code)
         assert self.request is not None
         self.services.refused(self, self.request.target, code, reason, rule)
-        self._say_last()
+        try:
+            self._say_last()
+        except OSError as error:  # it did not wait for an answer
+            self.failed(error)
 
     # The end of a client that is refused.
 

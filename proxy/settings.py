@@ -219,6 +219,12 @@ class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_
         """Raise SettingsError for values that fit their types and make no sense."""
         if not self.listen:
             raise SettingsError("listen: is empty; name at least one HOST:PORT")
+        places = [parse_listen(listener.address) for listener in self.listeners]
+        for host, port in places:
+            if port and places.count((host, port)) > 1:
+                raise SettingsError(f"listen: {host} port {port} is named twice; once is enough")
+        if not self.protocols:
+            raise SettingsError("protocols: is empty, so nobody would be served; expected some of socks5, socks4, http")
         for name in _ABOVE_ZERO:
             _check_number(name, getattr(self, name), above_zero=True)
         for name in ("rate_bytes_per_second", "drain_seconds"):

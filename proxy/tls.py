@@ -142,11 +142,12 @@ class TlsFront:
                 self._tls.do_handshake()
                 self._shaken = True
                 self._loop.add_reader(self._near, self._inner_readable)
-            while not self._to_inner and not self._client_ended:
+            # All that is there, taken or not: a close_notify of ours does not go out while there is more (`unwrap`).
+            while not self._client_ended:
                 data = self._tls.read(BUFFER_BYTES)
                 if not data:
                     raise ssl.SSLZeroReturnError
-                self._to_inner = data
+                self._to_inner += data
                 self._flush_inner()
         except ssl.SSLWantReadError:
             pass
@@ -187,8 +188,7 @@ class TlsFront:
             self._loop.remove_writer(self._near)
             if self._client_ended:
                 self._shut_inner()
-            else:
-                self._decrypt()
+            self._attend()
 
     # From the session or the relay to the client.
 

@@ -1,7 +1,7 @@
-"""What the markers `netns` and `docker` mean: skipped, with the reason, where the machine cannot do it.
+"""What the markers `netns`, `docker` and `programs` mean: skipped, with the reason, where the machine cannot do it.
 
-`SIDEDOOR_REQUIRE=netns,docker` (as CI sets it) turns that skip into a failure. The machine is asked once, when the
-first marked test comes up.
+`SIDEDOOR_REQUIRE=netns,docker,clients` (as CI sets it) turns that skip into a failure: "clients" is about `programs`.
+The machine is asked once, when the first marked test comes up.
 """
 
 from __future__ import annotations
@@ -24,18 +24,51 @@ REQUIRED = frozenset(filter(None, os.environ.get("SIDEDOOR_REQUIRE", "").replace
 settings.register_profile("untimed", deadline=None)
 
 
-def pytest_configure() -> None:
+PACKAGES = {
+    "chromium": "chromium",
+    "curl": "curl",
+    "fail2ban-regex": "fail2ban",
+    "nc": "netcat-openbsd",
+    "ncat": "ncat",
+    "proxychains4": "proxychains4",
+    "scp": "openssh-client",
+    "socksify": "dante-client",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "systemd-analyze": "systemd",
+    "systemd-socket-activate": "systemd",
+}
+"""Programs that tests are marked with, and the packages of Debian that have them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "programs(name, ...): needs these programs")
     settings.load_profile("untimed")
-    if unknown := REQUIRED - _PROBLEMS.keys():
-        raise pytest.UsageError(f"SIDEDOOR_REQUIRE: unknown: {', '.join(sorted(unknown))}; known: netns, docker")
+    if unknown := REQUIRED - {*_PROBLEMS, "clients"}:
+        known = "netns, docker, clients"
+        raise pytest.UsageError(f"SIDEDOOR_REQUIRE: unknown: {', '.join(sorted(unknown))}; known: {known}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for ability, problems in _PROBLEMS.items():
         if item.get_closest_marker(ability) and (found := problems()):
-            if ability in REQUIRED:
-                pytest.fail(f"SIDEDOOR_REQUIRE has {ability}, but: {found[0]}", pytrace=False)
-            pytest.skip(f"{ability}: {found[0]}")
+            _cannot_run(ability, found[0])
+    for mark in item.iter_markers("programs"):
+        for name in mark.args:
+            if find(name) is None:
+                _cannot_run("clients", f"{name} is missing; sudo apt-get install {PACKAGES[name]}")
+
+
+def _cannot_run(ability: str, why: str) -> None:
+    if ability in REQUIRED:
+        pytest.fail(f"SIDEDOOR_REQUIRE has {ability}, but: {why}", pytrace=False)
+    pytest.skip(f"{ability}: {why}")
+
+
+def find(program: str) -> str | None:
+    """Its path, also where an ordinary user's PATH does not lead."""
+    return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
 @cache

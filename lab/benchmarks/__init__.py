@@ -6,5 +6,6 @@
 - `peers`: the proxies that are compared, how they are found and started;
 - `generator`: the load, and `load.c` / `load.py`, which make it;
 - `processes`: start and end, CPU time and memory of processes;
+- `conformance/`: SOCKS servers judged from outside, case by case;
 - `results`, `table`, `plot`: medians and ratios, as JSON, for a terminal, as a picture; `goals`: what is asked of them.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -76,9 +77,7 @@ def relay(
     if sys.platform != "linux":
         raise UsageError("bench relay needs Linux: it reads CPU time and memory from /proc")
     messages = Console(stderr=True, highlight=False)
-    for option, path in (("--json", json_path), ("--plot", plot_path)):
-        if path and not Path(path).resolve().parent.is_dir():
-            raise UsageError(f"{option}: {path}: there is no such folder")
+    _check_folders({"--json": json_path, "--plot": plot_path})
     plan = relay_benchmark.plan(
         rounds=rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
         seconds=seconds or (_QUICK_SECONDS if quick else _SECONDS),
@@ -109,6 +108,74 @@ def relay(
     sys.exit(_status(results))
 
 
+@bench.command()
+@click.option("--json", "json_path", metavar="FILE", help="Write all outcomes and reasons to FILE as JSON.")
+@click.option("--markdown", "markdown_path", metavar="FILE", help="Write them as a page, like docs/conformance.md.")
+@click.option("--only", multiple=True, metavar="CASE", help="Only this case, topic or server; may be repeated.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME='COMMAND with {port}'",
+    help="Another SOCKS5 server; must listen on {port} of 127.0.0.1 and stay in the foreground. May be repeated.",
+)
+@click.option("--list", "list_", is_flag=True, help="Say what the cases are, and try nothing.")
+def conformance(
+    json_path: str | None, markdown_path: str | None, only: tuple[str, ...], peers: tuple[str, ...], list_: bool
+) -> None:
+    """SOCKS servers judged from outside: Sidedoor and those that are installed, case by case.
+
+    Programs are looked for in the folders or virtual environments of SIDEDOOR_BENCH_PATH, in PATH and in sbin. Exit
+    code 1: Sidedoor was wrong in a case.
+    """
+    from lab.benchmarks.conformance import markdown, runner
+    from lab.benchmarks.conformance.table import table
+
+    _check_folders({"--json": json_path, "--markdown": markdown_path})
+    plan = runner.plan(only, [custom(peer) for peer in peers])
+    if list_:
+        for case in plan.cases:
+            print(f"{case.id}\n  source: {case.source}\n  sent:   {case.sent}\n  right:  {case.right}")
+        return
+    if sys.platform != "linux":
+        raise UsageError("bench conformance needs Linux: its cases use addresses of 127.0.0.0/8 and Linux's backlogs")
+    messages = Console(stderr=True, highlight=False)
+    for name, reason in plan.skipped.items():
+        messages.print(f"skipped {name}: {reason}", soft_wrap=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the peers are ended on the way out
+    with messages.status("starting") as status:
+        matrix = runner.run(plan, status.update)
+    Console(width=None if sys.stdout.isatty() else 120).print(table(matrix))
+    options = [
+        ("--markdown", markdown_path),
+        *(("--only", name) for name in only),
+        *(("--peer", peer) for peer in peers),
+    ]
+    words = [word for option, value in options if value for word in (option, value)]
+    command = shlex.join(["sidedoor", "bench", "conformance", *words])
+    wanted: list[tuple[str, str | None, Callable[[], str]]] = [
+        ("--json", json_path, lambda: json.dumps(matrix.to_json(), indent=1) + "\n"),
+        ("--markdown", markdown_path, lambda: markdown.markdown(matrix, command)),
+    ]
+    _write_files(wanted)
+    sys.exit(int(not matrix.held))
+
+
+def _check_folders(paths: dict[str, str | None]) -> None:
+    for option, path in paths.items():
+        if path and not Path(path).resolve().parent.is_dir():
+            raise UsageError(f"{option}: {path}: there is no such folder")
+
+
+def _write_files(wanted: list[tuple[str, str | None, Callable[[], str]]]) -> None:
+    for option, path, text in wanted:
+        if path:
+            try:
+                Path(path).write_text(text(), encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"{option}: {path}: cannot be written: {error.strerror}") from error
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
@@ -125,12 +192,7 @@ def _write(results: Results, json_path: str | None, plot_path: str | None) -> No
         ("--json", json_path, lambda: json.dumps(_json(results), indent=1) + "\n"),
         ("--plot", plot_path, lambda: plot.html(results)),
     ]
-    for option, path, text in wanted:
-        if path:
-            try:
-                Path(path).write_text(text(), encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"{option}: {path}: cannot be written: {error.strerror}") from error
+    _write_files(wanted)
 
 
 def _json(results: Results) -> dict[str, Any]:

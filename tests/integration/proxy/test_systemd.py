@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -125,9 +124,8 @@ def test_more_sockets_promised_than_there_are() -> None:
     )
 
 
+@pytest.mark.programs("systemd-socket-activate")
 def test_systemds_own_socket_activation() -> None:
-    if (program := shutil.which("systemd-socket-activate")) is None:
-        pytest.skip("systemd-socket-activate is not installed")
     with socket.socket() as reserved:
         # Bound, not listening: nobody else is given this port, and whoever sets SO_REUSEADDR, as systemd does, gets it.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,7 +133,7 @@ def test_systemds_own_socket_activation() -> None:
         host, port = reserved.getsockname()
         with subprocess.Popen(
             [
-                program,
+                "systemd-socket-activate",
                 "-l",
                 f"{host}:{port}",
                 f"--setenv=PYTHONPATH={os.pathsep.join(sys.path)}",

@@ -27,8 +27,6 @@ def values(unit: str, key: str) -> list[str]:
 @pytest.fixture
 def analyzed(tmp_path: Path) -> Path:
     """A folder with the units, whose program is one that this machine has."""
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
     for unit in UNITS.iterdir():
         text = unit.read_text(encoding="utf-8")
         (tmp_path / unit.name).write_text(text.replace("/usr/bin/sidedoor", str(shutil.which("true"))))
@@ -46,17 +44,20 @@ def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.programs("systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_them(analyzed: Path) -> None:
     done = analyze(analyzed, "verify", "--man=no", "./sidedoor-proxy.service", "./sidedoor-proxy.socket")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.programs("systemd-analyze")
 def test_systemd_says_when_something_is_wrong(analyzed: Path) -> None:
     (analyzed / "sidedoor-proxy.service").write_text("[Service]\nExecStart=/bin/no-such-program\nKilMode=mixed\n")
     done = analyze(analyzed, "verify", "--man=no", "./sidedoor-proxy.service")
     assert "KilMode" in done.stderr
 
 
+@pytest.mark.programs("systemd-analyze")
 def test_the_service_is_exposed_to_little(analyzed: Path) -> None:
     threshold = f"--threshold={round(HIGHEST_EXPOSURE * 10)}"
     done = analyze(analyzed, "security", "--offline=true", threshold, "./sidedoor-proxy.service")

@@ -8,7 +8,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from proxy.server import serve
+from proxy.metrics import Family
+from proxy.server import Server, serve
 from proxy.settings import ProxySettings
 
 SECONDS = 10.0
@@ -48,11 +49,19 @@ async def receive_all(sock: socket.socket) -> bytes:
     return b"".join(chunks)
 
 
+async def until(holds: Callable[[], object]) -> None:
+    """Look, turn by turn of the loop, until it does."""
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110  # what the kernel does sets no event
+            await asyncio.sleep(0)
+
+
 class Proxy:
     """A proxy that runs in the test's own loop, and its events."""
 
     def __init__(self) -> None:
         self.addresses: list[str] = []
+        self.server: Server
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.users: dict[str, str] = {}
         self._waiting: list[asyncio.Future[None]] = []
@@ -77,6 +86,10 @@ class Proxy:
                 await future
         return found[number - 1]
 
+    def counted(self, family: Family, label: str = "") -> int:
+        """How often, so far; of what `label` says."""
+        return self.server.shared.counters.total(family.indices()[label] if label else family.first)
+
     async def connect(self) -> socket.socket:
         """A new connection to the proxy, before any handshake."""
         host, _, port = self.addresses[0].rpartition(":")
@@ -98,8 +111,11 @@ async def running_proxy(**settings: Any) -> AsyncIterator[Proxy]:
         proxy.addresses = addresses
         ready.set()
 
+    def started(server: Server) -> None:
+        proxy.server = server
+
     chosen = ProxySettings(**({"listen": ("127.0.0.1:0",)} | settings))
-    task = asyncio.create_task(serve(chosen, proxy.emit, ready=listening), name="proxy")
+    task = asyncio.create_task(serve(chosen, proxy.emit, ready=listening, started=started), name="proxy")
     try:
         await asyncio.wait_for(ready.wait(), SECONDS)
         yield proxy

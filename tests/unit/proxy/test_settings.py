@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.settings import (
@@ -92,6 +93,8 @@ def test_loopback_needs_neither(address: str) -> None:
     "settings",
     [
         ProxySettings(listen=()),
+        ProxySettings(listen=("127.0.0.1:1080", "127.0.0.1:1080")),
+        ProxySettings(protocols=()),
         ProxySettings(handshake_seconds=0),
         ProxySettings(connect_seconds=-1),
         ProxySettings(max_handshakes=0),
@@ -205,3 +208,12 @@ def test_the_repr_of_settings_shows_no_password() -> None:
     for name in ("'anna': '***'", "User(password='***', max_flows=2,", "//***@192.0.2.1", "//***@dns", "user='carl'"):
         assert name in shown
     assert repr(User(password="")).startswith("User(password='',")
+
+
+def test_the_manual_has_every_key() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/proxy.md").read_text(encoding="utf-8")
+    table = text.partition("## Settings")[2].partition("## Replies")[0]
+    named = set(re.findall(r"`\.?([a-z_]+)`|`[a-z_]+(?:\[\]|\.\*)\.([a-z_]+)`", table))
+    keys = {key for pair in named for key in pair if key}
+    for type_ in (ProxySettings, Listener, User, Upstream, UdpSettings, Admin):
+        assert {field.encode_name for field in msgspec.structs.fields(type_)} <= keys | {"address"}, type_

@@ -5,10 +5,13 @@ from click.testing import CliRunner
 
 from lab.benchmarks import relay
 from lab.benchmarks.cli import bench
+from lab.benchmarks.conformance import runner
+from lab.benchmarks.conformance.outcome import Outcome
 from lab.benchmarks.processes import BenchError
 from lab.benchmarks.relay import Plan
 from lab.benchmarks.results import Contestant, Results, Sample
 from sidedoor.settings import UsageError
+from tests.unit.lab.benchmarks.conformance.test_matrix import matrix
 from tests.unit.lab.benchmarks.test_results import results
 
 
@@ -70,3 +73,32 @@ def test_a_failure_of_our_own_is_exit_code_1_and_so_is_one_of_the_generator(monk
     done = CliRunner().invoke(bench, ["relay"])
     assert done.exit_code == 1
     assert "the target did not start" in done.stderr
+
+
+def test_conformance_lists_its_cases() -> None:
+    done = CliRunner().invoke(bench, ["conformance", "--list", "--only", "bind-end"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("bind-end\n  source: RFC 1928")
+    assert done.stdout.count("right:") == 1
+
+
+@pytest.mark.parametrize(("ours", "status"), [(Outcome.PASS, 0), (Outcome.FAIL, 1)])
+def test_conformance_writes_its_files(
+    ours: Outcome, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(runner, "run", lambda plan, progress: matrix(ours))
+    json, markdown = tmp_path / "x.json", tmp_path / "x.md"
+    done = CliRunner().invoke(
+        bench,
+        ["conformance", "--json", str(json), "--markdown", str(markdown), "--peer", "gost=no-such-program {port}"],
+    )
+    assert done.exit_code == status, done.output
+    assert "skipped gost: no-such-program not found" in done.stderr
+    assert "CRASH" in done.stdout
+    assert '"benchmark": "conformance"' in json.read_text()
+    assert f"Made by `sidedoor bench conformance --markdown {markdown} --peer " in markdown.read_text()
+
+
+@pytest.mark.parametrize("options", [["--only", "nginx"], ["--peer", "x=nginx"], ["--markdown", "/no/such/folder/x"]])
+def test_a_wrong_call_of_conformance(options: list[str]) -> None:
+    assert isinstance(CliRunner().invoke(bench, ["conformance", *options]).exception, UsageError)

@@ -54,6 +54,14 @@ def test_the_entry_with_workers_and_named_peers() -> None:
     assert alone["connects_per_second/best/several"].held is None
 
 
+def test_what_observing_costs() -> None:
+    rates = {"sidedoor": 4.0, "sidedoor-observed": 3.9}
+    peers = [Contestant(name, own=True) for name in rates]
+    found = run(peers, {name: {"connects_per_second": rate} for name, rate in rates.items()}, "connects")
+    assert found["connects_per_second/sidedoor/sidedoor-observed"].held is True
+    assert found["connects_per_second/best/several"].held is None
+
+
 def test_a_figure_that_stands_for_itself() -> None:
     found = run([Contestant("sidedoor", own=True)], {"sidedoor": {"pss_bytes_per_flow": 1500.0}}, "idle")
     assert found["pss_bytes_per_flow//sidedoor"].held is True

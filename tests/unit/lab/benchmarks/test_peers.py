@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.benchmarks import peers
-from lab.benchmarks.peers import PATH_VARIABLE, PEERS, Peer, Place, Running, custom, find
+from lab.benchmarks.peers import PATH_VARIABLE, PEERS, Login, Peer, Place, Running, Setup, custom, find
 from sidedoor.settings import UsageError
 
 
@@ -43,6 +43,40 @@ def test_openssh_has_keys_and_a_server_of_its_own(tmp_path: Path, monkeypatch: p
     assert "ListenAddress 127.0.0.1:40002" in (tmp_path / "sshd_config").read_text()
     assert (server.port, client.port) == (40002, 40000)
     assert "/dev/null" in client.command, "not the user's settings"
+
+
+EVERYTHING = Setup(Login("anna", "pass word"), handshake_seconds=1.5, everything=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sidedoor", ['"anna" = "pass word"', "handshake_seconds = 1.5", "--config"]),
+        ("microsocks", ["-u anna -P pass word"]),
+        ("danted", ["timeout.negotiate: 2"]),
+        ("sing-box", ['"type": "mixed"', '"username": "anna", "password": "pass word"']),
+        ("pproxy", ["http+socks4+socks5://127.0.0.1:40000#anna:pass word"]),
+    ],
+)
+def test_setups(name: str, words: list[str], tmp_path: Path) -> None:
+    peer = next(peer for peer in PEERS if peer.name == name)
+    (step,) = peer.steps(Place(("/bin/program",), 40000, 40001, tmp_path, EVERYTHING))
+    said = " ".join(step.command) + "".join(path.read_text() for path in tmp_path.iterdir())
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_danted_goes_out_by_ipv6_where_there_is_some(
+    ipv6: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "_has_ipv6_loopback", lambda: ipv6)
+    next(peer for peer in PEERS if peer.name == "danted").steps(Place(("x",), 1, 2, tmp_path, EVERYTHING))
+    assert ("external: ::1" in (tmp_path / "danted.conf").read_text()) is ipv6
+
+
+def test_a_password_has_no_place_in_a_repr() -> None:
+    assert "pass word" not in repr(EVERYTHING)
 
 
 def test_with_workers() -> None:

@@ -51,7 +51,7 @@ def test_what_is_not_installed_is_skipped_with_its_reason(monkeypatch: pytest.Mo
     monkeypatch.setattr(peers, "find", lambda program: program if program == sys.executable else None)
     monkeypatch.setattr(iperf, "find", lambda program: None)
     chosen = plan(rounds=1, seconds=1)
-    assert [c.name for c in chosen.contestants] == ["direct", "sidedoor"]
+    assert [c.name for c in chosen.contestants] == ["direct", "sidedoor", "sidedoor-observed"]
     assert chosen.skipped["danted"] == "danted not found (apt-get install dante-server)"
     assert "apt-get install iperf3" in chosen.skipped["iperf3"]
     assert "iperf3" not in {w.group for w in chosen.workloads}

@@ -117,7 +117,9 @@ def test_early_data_that_comes_while_the_driver_connects(stream: bytes) -> None:
     handshake.receive(b"second")
     assert handshake.next_event() is None
     handshake.succeed(BOUND)
+    assert handshake.has_early_data
     assert (handshake.early_data(), handshake.early_data()) == (b"first second", b"")
+    assert not handshake.has_early_data
 
 
 def test_a_step_out_of_turn_is_the_drivers_mistake() -> None:

@@ -48,15 +48,21 @@ def ask_about(policy: Policy, name: str, address: str, port: int = 443) -> Verdi
 
 
 def test_without_rules_and_guard_all_is_free() -> None:
-    open_ = policy(via="far", egress=("192.0.2.5",))
+    open_ = policy(egress=("192.0.2.5",))
     assert open_.free
+    assert ask(open_, "127.0.0.1") == Verdict(True, "default", "", ("192.0.2.5",))
+    assert not policy(deny()).free
+    assert not policy(inside="deny").free
+
+
+def test_what_goes_through_an_upstream_is_not_free() -> None:
+    open_ = policy(via="far", egress=("192.0.2.5",))
+    assert not open_.free
     expected = Verdict(True, "default", "far", ("192.0.2.5",))
     assert ask(open_, "127.0.0.1") == expected
     assert ask(open_, "a.example") == expected
     assert ask_about(open_, "a.example", "127.0.0.1") == expected
     assert open_.judge_command("", SOURCE, Command.UDP_ASSOCIATE) == expected
-    assert not policy(deny()).free
-    assert not policy(inside="deny").free
 
 
 def test_the_first_rule_that_matches_decides() -> None:
