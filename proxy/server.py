@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
-import msgspec
-
 from proxy import log
 from proxy.access import AccessLog, AccessRecord
 from proxy.accounts import Account
@@ -32,7 +30,6 @@ from proxy.settings import ProxySettings, User
 from proxy.tls import TlsFront
 from proxy.wire import Address, Command, ReplyCode
 from sidedoor.events import Emit, discard
-from sidedoor.settings import SettingsError
 
 NOBODY = User(password="")
 """The limits of clients without a name: none."""
@@ -175,13 +172,12 @@ class Server:
 
         Not changed are those that were used up at the start (`FIXED`): they are logged.
         """
-        by_address = {one.address: one for one in settings.listeners}
-        settings = held(settings, self.settings)
         users, policy = Users(settings.accounts, backoff=self.users.backoff), Policy(settings)
         try:
             resolver = self.resolver
             if settings.resolver != self.settings.resolver:
                 resolver = open_resolver(settings.resolver)
+            by_address = {one.address: one for one in settings.listeners}
             prepared = [entrance.prepared(by_address.get(entrance.listener.address)) for entrance in self._entrances]
             access = self.access
             if settings.access_log != self.settings.access_log:
@@ -191,6 +187,11 @@ class Server:
         except BaseException:
             users.close()
             raise
+        fixed = [name for name in FIXED if getattr(settings, name) != getattr(self.settings, name)]
+        if sorted(by_address) != sorted({one.address for one in self.settings.listeners}):
+            fixed.append("listen")
+        if fixed:
+            log.warning("reload_needs_restart", keys=fixed)
         for entrance, (listener, context) in zip(self._entrances, prepared, strict=True):
             entrance.use(listener, context)
         self.users.close()
@@ -370,26 +371,3 @@ def _limits(settings: ProxySettings) -> Limits:
 
 FIXED = ("workers", "admin", "state", "open")
 """Settings that a reload does not change."""
-
-
-def held(settings: ProxySettings, running: ProxySettings) -> ProxySettings:
-    """What a reload with `settings` makes of those that are `running`: what it cannot change stays, and is logged.
-
-    Checked is what results: what is listened on is listened on still, whatever `listen` of the new settings says.
-    Raises SettingsError.
-    """
-    kept: dict[str, object] = {name: getattr(running, name) for name in FIXED}
-    fixed = [name for name, value in kept.items() if getattr(settings, name) != value]
-    by_address = {one.address: one for one in settings.listeners}
-    kept["listen"] = tuple(by_address.get(one.address, one) for one in running.listeners)
-    if by_address.keys() != {one.address for one in running.listeners}:
-        fixed.append("listen")
-    settings = msgspec.structs.replace(settings, **kept)
-    try:
-        settings.check()
-    except SettingsError as error:
-        why = f"{error}; what a reload does not change: {', '.join(fixed)}" if fixed else str(error)
-        raise SettingsError(why) from error
-    if fixed:
-        log.warning("reload_needs_restart", keys=fixed)
-    return settings

@@ -24,7 +24,7 @@ from proxy.listeners import Bound, bind
 from proxy.metrics import Shared
 from proxy.relay import fast
 from proxy.relay.poller import FlowLoop
-from proxy.server import Server, check, held, serve_on
+from proxy.server import Server, check, serve_on
 from proxy.settings import ProxySettings
 from proxy.systemd import Notifier, adopt, inherited
 from proxy.workers import STOP_SECONDS, Place, bind_all, supervise
@@ -106,8 +106,8 @@ class Service:
             def reload() -> None:
                 self._notifier.reloading()
                 try:
-                    server.apply(self._reread())
-                    self._settings = server.settings
+                    self._settings = self._reread()
+                    server.apply(self._settings)
                 except UsageError as error:
                     log.warning("reload_failed", error=str(error))
                 self._notifier.ready()
@@ -143,7 +143,7 @@ class Service:
         def reload() -> bool:
             self._notifier.reloading()
             try:
-                settings = held(self._reread(), self._settings)
+                settings = self._reread()
                 check(settings)
                 self._reserve(settings, shared)
                 handed.put(settings)
