@@ -17,7 +17,7 @@
   `access`: the access log; `log`: the log;
 - `server`: puts these together: `serve(settings, emit)` runs until it is cancelled, can be reloaded and drained;
 - `service`: the process or processes of a proxy and their signals; `workers`: the supervisor, which starts one again
-  when it dies; `control`, `admin`: how somebody asks them all something;
+  when it dies; `control`, `admin`, `admin_socket`: how somebody asks them all something;
 - `systemd`: its sockets, notifications and watchdog; `deploy/`: units, an example of every setting, fail2ban, Grafana;
 - `settings`: what can be set; `schema`: the same for editors; `cli`: the command `sidedoor proxy`.
 """

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
+import msgspec
+
 from proxy import log
 from proxy.access import AccessLog, AccessRecord
 from proxy.accounts import Account
@@ -170,15 +172,16 @@ class Server:
     def apply(self, settings: ProxySettings) -> None:
         """Go on with other settings; flows that stand stay as they are. Raises SettingsError, and nothing is changed.
 
-        Not changed are those that were used up at the start (`FIXED`): they are logged.
+        Not changed are those that were used up at the start: see `reloadable`.
         """
+        settings = reloadable(self.settings, settings)
         users, policy = Users(settings.accounts, backoff=self.users.backoff), Policy(settings)
         try:
             resolver = self.resolver
             if settings.resolver != self.settings.resolver:
                 resolver = open_resolver(settings.resolver)
             by_address = {one.address: one for one in settings.listeners}
-            prepared = [entrance.prepared(by_address.get(entrance.listener.address)) for entrance in self._entrances]
+            prepared = [entrance.prepared(by_address[entrance.listener.address]) for entrance in self._entrances]
             access = self.access
             if settings.access_log != self.settings.access_log:
                 access = AccessLog(settings.access_log) if settings.access_log else None
@@ -187,18 +190,14 @@ class Server:
         except BaseException:
             users.close()
             raise
-        fixed = [name for name in FIXED if getattr(settings, name) != getattr(self.settings, name)]
-        if sorted(by_address) != sorted({one.address for one in self.settings.listeners}):
-            fixed.append("listen")
-        if fixed:
-            log.warning("reload_needs_restart", keys=fixed)
         for entrance, (listener, context) in zip(self._entrances, prepared, strict=True):
             entrance.use(listener, context)
-        self.users.close()
-        if resolver is not self.resolver:
-            self.resolver.close()
+        old_users, old_resolver = self.users, self.resolver
         self.users, self.policy, self.resolver, self.settings = users, policy, resolver, settings
         self._accounts.clear()
+        old_users.close()  # who waits for its answer asks the new ones
+        if old_resolver is not resolver:
+            old_resolver.close()
         self.relay.limits = _limits(settings)
         if access is not self.access and self.access is not None:
             self.access.close()
@@ -234,9 +233,6 @@ class Server:
                 return {"closed": flow is not None}
             case "settle":
                 self.settle()
-                return {}
-            case "drain":
-                self.drain()
                 return {}
             case other:
                 return {"error": f"{other!r} is not known here"}
@@ -370,4 +366,23 @@ def _limits(settings: ProxySettings) -> Limits:
 
 
 FIXED = ("workers", "admin", "state", "open")
-"""Settings that a reload does not change."""
+"""Settings that a reload does not change; nor does it change the addresses of `listen`, only their options."""
+
+
+def reloadable(running: ProxySettings, wanted: ProxySettings) -> ProxySettings:
+    """`wanted`, as far as a proxy that runs with `running` can have it; what needs a restart stays, and is logged.
+
+    Raises SettingsError for what makes no sense together: no users any more, say, on an address that is still open to
+    all.
+    """
+    kept: dict[str, object] = {name: getattr(running, name) for name in FIXED}
+    keys = [name for name, value in kept.items() if getattr(wanted, name) != value]
+    options = {one.address: one for one in wanted.listeners}
+    if options.keys() != {one.address for one in running.listeners}:
+        keys.append("listen")
+    kept["listen"] = tuple(options.get(one.address, one) for one in running.listeners)
+    settings = msgspec.structs.replace(wanted, **kept)
+    check(settings)
+    if keys:
+        log.warning("reload_needs_restart", keys=keys)
+    return settings

@@ -284,7 +284,10 @@ class Session:
             if self._stage is not Stage.VERDICT:
                 return  # the client did not wait
             try:
-                self._judged(presented, right)
+                if self.services.users is users:
+                    self._judged(presented, right)
+                else:
+                    self._authenticate(presented)  # users were changed meanwhile: ask the new ones
             except Exception as error:
                 self.failed(error)
 
