@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -46,9 +47,17 @@ class Command:
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def listens(self) -> None:
+        """Wait until it does."""
         with self._news:
-            assert self._news.wait_for(lambda: self.port or process.poll() is not None, SECONDS)
-        assert self.port, self.other
+            assert self._news.wait_for(lambda: self.port, SECONDS), self.other
+
+    def close(self) -> None:
+        """Kill it. Its workers end, too, and with them its log."""
+        self.process.kill()
+        self._reader.join(SECONDS)
+        assert not self._reader.is_alive()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -85,9 +94,13 @@ class Command:
     def reload(self, **settings: object) -> None:
         """Write `settings` to its file, send SIGHUP, and wait until all workers have them."""
         before = len(self.lines("reloaded"))
-        self.file.write_text(toml(**settings))
+        self.write(**settings)
         self.send(signal.SIGHUP)
         self.logged("reloaded", before + self.workers)
+
+    def write(self, **settings: object) -> None:
+        """Write `settings` to its file, and those that `running` adds."""
+        self.file.write_text(toml(**_defaults(self.file.parent) | settings))
 
     def drain(self) -> None:
         """Send SIGTERM, and wait until all workers drain."""
@@ -131,6 +144,24 @@ class Command:
         rows = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return {name.removeprefix("sidedoor_proxy_"): float(value) for name, _, value in rows}
 
+    def flows(self, **query: str) -> list[dict[str, Any]]:
+        """What the admin process lists."""
+        status, text = self.admin("GET", "/flows" + "".join(f"?{key}={value}" for key, value in query.items()))
+        assert status == 200
+        return list(json.loads(text))
+
+    def access_log(self, lines: int) -> list[dict[str, Any]]:
+        """The first `lines` of the access log, waited for; see `running`."""
+        found: list[str] = []
+
+        def there() -> bool:
+            nonlocal found
+            found = (self.file.parent / "access.jsonl").read_text().splitlines()
+            return len(found) >= lines
+
+        until(there)
+        return [json.loads(line) for line in found[:lines]]
+
     def client(self, user: str = "", password: str = "") -> socket.socket:
         """A connection that has agreed on how to authenticate, and sent a user's name and password."""
         sock = socket.create_connection(("127.0.0.1", self.port), SECONDS)
@@ -165,17 +196,23 @@ class Command:
 
 @contextlib.contextmanager
 def running(folder: Path, workers: int = 1, **settings: object) -> Iterator[Command]:
-    """`sidedoor proxy` with these settings on a free port of 127.0.0.1. Two workers have an admin process."""
-    settings.setdefault("listen", ["127.0.0.1:0"])
-    (folder / "proxy.toml").write_text(toml(**settings))
+    """`sidedoor proxy` with these settings, on a free port of 127.0.0.1 and with an access log in `folder`. Two workers
+    have an admin process."""
+    (folder / "proxy.toml").write_text(toml(**_defaults(folder) | settings))
     options = ["--workers", "2", "--admin", f"unix:{folder / 'admin.sock'}"] if workers == 2 else []
     with subprocess.Popen(
         [*PROXY, "--config", str(folder / "proxy.toml"), *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
+        command = Command(folder, process, workers)
         try:
-            yield Command(folder, process, workers)
+            command.listens()
+            yield command
         finally:
-            process.kill()
+            command.close()
+
+
+def _defaults(folder: Path) -> dict[str, object]:
+    return {"listen": ["127.0.0.1:0"], "access_log": str(folder / "access.jsonl")}
 
 
 def toml(**settings: object) -> str:
@@ -215,6 +252,12 @@ def receive(sock: socket.socket, size: int) -> bytes:
     while len(data) < size and (chunk := sock.recv(size - len(data))):
         data += chunk
     return data
+
+
+def abort(sock: socket.socket) -> None:
+    """Close by a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def is_reset(sock: socket.socket) -> bool:

@@ -191,9 +191,9 @@ def test_associations_and_peers_of_bind_are_waited_for(workers: int, tmp_path: P
         assert command.ends() < SOON_SECONDS
 
 
-def bound(sock: socket.socket) -> tuple[str, int]:
-    """BND.ADDR of a reply."""
-    assert receive(sock, 2) == b"\x05\x00"
+def bound(sock: socket.socket, *, authenticated: bool = False) -> tuple[str, int]:
+    """BND.ADDR of a reply, after the answers before it."""
+    assert receive(sock, 4 if authenticated else 2) == (b"\x05\x02\x01\x00" if authenticated else b"\x05\x00")
     reply = receive(sock, 10)
     assert reply[:4] == b"\x05\0\0\x01"
     return socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big")

@@ -117,7 +117,7 @@ def test_a_mistake_changes_nothing_and_is_one_line_of_the_log(
     workers: int, target: socket.socket, tmp_path: Path
 ) -> None:
     rule = {"action": "deny", "ports": [1]}
-    good: dict[str, object] = {"listen": ["127.0.0.1:0"], "users": {"anna": "secret"}, "rules": [rule]}
+    good: dict[str, object] = {"users": {"anna": "secret"}, "rules": [rule]}
     with running(tmp_path, workers, **good) as command:
         for number, (text, error) in enumerate(MISTAKES, 1):
             command.file.write_text(text)
@@ -176,7 +176,6 @@ def test_an_open_address_does_not_lose_its_users(workers: int, tmp_path: Path) -
 def test_who_waits_for_his_password_meets_the_new_users(workers: int, target: socket.socket, tmp_path: Path) -> None:
     """A hash takes a moment, and the users may be others then."""
     settings: dict[str, object] = {
-        "listen": ["127.0.0.1:0"],
         "users": {"anna": hash_password("secret"), "bert": hash_password("secret"), "fast": "secret"},
     }
     with contextlib.ExitStack() as stack:
@@ -201,6 +200,6 @@ def test_a_signal_that_comes_while_workers_start_ends_none_of_them(
     """SIGHUP would: nobody has asked for it otherwise."""
     with running(tmp_path, workers) as command:
         rule = {"action": "deny", "ports": [target.getsockname()[1]]}
-        command.reload(listen=["127.0.0.1:0"], rules=[rule])  # at once: the first line is there before the workers
+        command.reload(rules=[rule])  # at once: the first line is there before the workers
         assert [command.reply(target.getsockname()) for _ in range(8)] == [2] * 8
         assert command.lines("worker_died") == []
