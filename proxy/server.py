@@ -33,6 +33,8 @@ from proxy.tls import TlsFront
 from proxy.wire import Address, Command, ReplyCode
 from sidedoor.events import Emit, discard
 
+SILENCE_SECONDS = 1.0
+"""How long clients that have just connected may say nothing, once nobody else is accepted: it may be on its way."""
 NOBODY = User(password="")
 """The limits of clients without a name: none."""
 WARN_SECONDS = 1.0
@@ -153,6 +155,7 @@ class Server:
         self._told_of_dropped = -WARN_SECONDS
         self._fronts: set[TlsFront] = set()
         self._draining: asyncio.TimerHandle | None = None
+        self._hanging_up: asyncio.TimerHandle | None = None
 
     @property
     def poller(self) -> Poller:
@@ -207,17 +210,18 @@ class Server:
     def drain(self) -> None:
         """Accept nobody any more; end when the last flow has ended, or after `drain_seconds`.
 
-        Clients that have said something are served; those that have not are told by a FIN.
+        Clients that have said something are served; those that have not done so SILENCE_SECONDS later are told by a
+        FIN.
         """
         if self._draining is not None:
             return
-        self._draining = asyncio.get_running_loop().call_later(self.settings.drain_seconds, self._give_up)
+        loop, seconds = asyncio.get_running_loop(), self.settings.drain_seconds
+        self._draining = loop.call_later(seconds, self._give_up)
+        self._hanging_up = loop.call_later(min(SILENCE_SECONDS, seconds), self._hang_up)
         for acceptor in self._acceptors:
             acceptor.finish()
         self._acceptors.clear()
-        for session in [one for one in self._handshakes if one.silent]:
-            session.close()  # nothing was begun that could be cut off
-        log.info("draining", flows=len(self.flows), seconds=self.settings.drain_seconds)
+        log.info("draining", flows=len(self.flows), seconds=seconds)
         self._look_whether_drained()
 
     def handle(self, request: Message) -> Message:
@@ -247,8 +251,9 @@ class Server:
 
     def close(self) -> None:
         """End all sessions."""
-        if self._draining is not None:
-            self._draining.cancel()
+        for timer in (self._draining, self._hanging_up):
+            if timer is not None:
+                timer.cancel()
         for acceptor in self._acceptors:
             acceptor.close()
         for session in list(self._sessions):
@@ -262,6 +267,10 @@ class Server:
         self.resolver.close()
         if self.access is not None:
             self.access.close()
+
+    def _hang_up(self) -> None:
+        for session in [one for one in self._handshakes if one.silent]:
+            session.close()  # nothing was begun that could be cut off
 
     def _give_up(self) -> None:
         log.warning("drain_given_up", flows=len(self.flows), seconds=self.settings.drain_seconds)
