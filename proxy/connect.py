@@ -56,7 +56,7 @@ class Connect:
             return
         rule, egress = ("", services.settings.egress) if verdict is None else (verdict.rule, verdict.egress)
         self._flow = Flow(session, rule=rule)
-        session.wait(services.settings.connect_seconds)
+        services.deadlines.set(session, self._began + services.settings.connect_seconds)
         try:
             self._dial = Dial(target, self._dialed, by_family(egress).get(family_of(target), ""))
             services.relay.poller.watch(self._dial.sock, self._dial)

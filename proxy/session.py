@@ -17,7 +17,7 @@ from proxy import log
 from proxy.accounts import Account
 from proxy.auth import log_failure
 from proxy.flows import Flow, Services
-from proxy.handshake import CredentialsPresented, Event, Handshake, Refused, Requested
+from proxy.handshake import CredentialsPresented, Event, Handshake, Machine, Refused, Requested
 from proxy.listeners import name_of
 from proxy.metrics import Failure
 from proxy.relay.flow import close_orderly
@@ -110,7 +110,9 @@ class Session:
         self.tick = UNSET
         self.request: Requested | None = None
         self.account: Account | None = None
-        self._handshake = Handshake(authenticate=bool(services.users), protocols=settings.protocols)
+        self._handshake: Handshake | Machine = Handshake(
+            authenticate=bool(services.users), protocols=settings.protocols
+        )
         self._stage = Stage.HEADER if header and front is None else Stage.REQUEST
         self._preamble: bytearray | None = bytearray() if self._stage is Stage.HEADER else None
         self._errand: Errand | None = None
@@ -262,18 +264,28 @@ class Session:
 
     def _negotiate(self, mask: int) -> None:
         self.pending = 0
-        data = self._receive()
-        if data is not None:
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)  # as `_receive`
+        except BlockingIOError:
+            return
+        if data:
             self._heard(data, mask, emptied=len(data) < RECEIVE_BYTES)
+        else:
+            self.close()
 
     def _heard(self, data: bytes, mask: int, *, emptied: bool) -> None:
         handshake = self._handshake
         handshake.receive(data)
+        if isinstance(handshake, Handshake):
+            handshake = self._handshake = handshake.machine
         event = handshake.next_event()
         # An end or an error was reported with the bytes in front of it, and will not be again.
         self.pending = mask & ~(READ | WRITE) if emptied else mask
-        if isinstance(event, CredentialsPresented):
-            self._authenticate(event)
+        if event is None or isinstance(event, Requested):
+            if answer := handshake.data_to_send():
+                self.sock.send(answer)  # a few bytes into an empty buffer: they fit
+            if event is not None:
+                self._serve(event)
         else:
             self._go_on(event)
         if not emptied and self._stage is Stage.REQUEST:
@@ -320,7 +332,7 @@ class Session:
         """Answer what there is to answer, and do what is asked for."""
         if event is None:
             if answer := self._handshake.data_to_send():
-                self.sock.send(answer)  # a few bytes into an empty buffer: they fit
+                self.sock.send(answer)
         elif isinstance(event, Requested):
             if answer := self._handshake.data_to_send():
                 self.sock.send(answer)

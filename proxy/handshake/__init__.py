@@ -19,5 +19,6 @@ What the client pipelined behind its request is `early_data()`, to be forwarded 
 
 from proxy.handshake.events import CredentialsPresented, Event, Refused, Requested
 from proxy.handshake.handshake import Handshake
+from proxy.handshake.machine import Machine
 
-__all__ = ["CredentialsPresented", "Event", "Handshake", "Refused", "Requested"]
+__all__ = ["CredentialsPresented", "Event", "Handshake", "Machine", "Refused", "Requested"]
