@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import json
 import resource
+import select
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from proxy.settings import ProxySettings
+from proxy.settings import Listener, ProxySettings
 from tests.integration.proxy.attack import attacked, socks5
 from tests.integration.proxy.slowloris import HANDSHAKE_SECONDS
-from tests.integration.proxy.world import SECONDS, echo, receive, target
+from tests.integration.proxy.world import SECONDS, echo, receive, receive_all, target
 
 CLIENTS = 5000
 
@@ -64,3 +65,23 @@ async def test_a_slow_client_is_not_the_one_that_makes_room() -> None:
                 await loop.sock_sendall(slow, wire[index : index + 1])
             assert (await asyncio.wait_for(receive(slow, 12), SECONDS))[3:4] == b"\x00"
             assert proxy.counted("handshake_failures_total", reason="dropped") > 200
+
+
+@pytest.mark.parametrize(
+    "said", [b"\x05", b"\x05\x01\x00", b"\x05\x01\x00\x05\x01", b"\x04\x01", b"CONNECT x:80 HTTP/1.1\r\n", b"C" * 4096]
+)
+@pytest.mark.parametrize("header", [b"", b"PROXY TCP4 192.0.2.1 ", b"PROXY UNKNOWN\r\n"], ids=["", "half", "whole"])
+async def test_who_hangs_up_with_the_last_byte_is_not_waited_for(said: bytes, header: bytes) -> None:
+    """The end was reported together with the bytes in front of it, and once only."""
+    listener = Listener(address="127.0.0.1:0", proxy_protocol_from=("127.0.0.0/8",) if header else ())
+    settings = ProxySettings(listen=(listener,), open=True, handshake_seconds=10 * SECONDS)
+    wire = header if header.endswith(b" ") else header + said
+    async with attacked(settings) as proxy:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.connect_ex(proxy.address)  # the proxy does not run before the end is there, too
+            while not select.select([], [sock], [], SECONDS)[1]:
+                pass
+            sock.send(wire)
+            sock.shutdown(socket.SHUT_WR)
+            assert await receive_all(sock) in (b"", b"\x05\x00")
