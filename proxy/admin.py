@@ -1,4 +1,4 @@
-"""The admin endpoint: HTTP on a socket in the file system or on the loopback, in a process of its own.
+"""The admin endpoint: HTTP in a process of its own, on the sockets of `proxy.admin_socket`.
 
 | request | answer |
 |---|---|
@@ -14,21 +14,16 @@ so what comes from a page, or under another name than this host's, is refused.
 
 Workers are asked {"do": "flows", "limit": n} and perhaps "user" and "target"; they answer {"flows": [...]}, see
 `control.select_flows`. {"do": "close", "flow": n}: {"closed": bool}. {"do": "settle"}: they add what open flows have
-moved since, and set their gauges. {"do": "drain"}.
+moved since, and set their gauges.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
 import re
 import socket
-import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,12 +31,11 @@ import msgspec
 from aiohttp import web
 
 from proxy import log
+from proxy.admin_socket import BACKLOG
 from proxy.control import FLOWS_MOST, select_flows
 from proxy.exposition import CONTENT_TYPE, exposition
-from proxy.listeners import name_of
 from proxy.metrics import Shared
-from proxy.settings import ProxySettings, is_loopback_host, parse_listen
-from sidedoor.settings import UsageError
+from proxy.settings import HIDDEN, ProxySettings, is_loopback_host
 
 Ask = Callable[[dict[str, object]], Awaitable[list[dict[str, object]]]]
 """Asks all workers, and gives the answers of those that are alive."""
@@ -50,8 +44,6 @@ FLOWS_LIMIT = 1000
 """Of GET /flows, where the request names none."""
 STOP_SECONDS = 1.0
 """How long requests that are being answered may take at the end."""
-BACKLOG = 64
-HIDDEN = "***"
 
 
 def app(
@@ -115,7 +107,6 @@ class _Admin:
     async def drain(self, request: web.Request) -> web.StreamResponse:
         self._shared.draining = True
         try:
-            await self._ask({"do": "drain"})
             response = _json({"draining": True}, status=202)
             await response.prepare(request)
             await response.write_eof()
@@ -187,87 +178,13 @@ def _is_this_host(header: str) -> bool:
     return host == "unix" or is_loopback_host(host)
 
 
-async def serve_admin(application: web.Application, listen: str, ready: Callable[[str], object]) -> None:
-    """Serve on `listen`, "unix:PATH" or "HOST:PORT", until cancelled. `ready` is called with the address, its real
-    port where 0 was asked for. Raises UsageError where it cannot listen there."""
-    with contextlib.ExitStack() as stack:
-        sockets = list(_listening(listen, stack))
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_SECONDS)
-        await runner.setup()
-        try:
-            for sock in sockets:
-                await web.SockSite(runner, sock, backlog=BACKLOG).start()
-            ready(listen if listen.startswith("unix:") else name_of(sockets[0].getsockname()))
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await runner.cleanup()
-
-
-def _listening(listen: str, stack: contextlib.ExitStack) -> Iterator[socket.socket]:
-    """Bound sockets, which `stack` closes."""
+async def serve_admin(application: web.Application, sockets: Iterable[socket.socket]) -> None:
+    """Serve on listening `sockets` until cancelled."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_SECONDS)
+    await runner.setup()
     try:
-        if listen.startswith("unix:"):
-            yield _bind_unix(listen.removeprefix("unix:"), stack)
-            return
-        host, port = parse_listen(listen, "admin.listen")
-        for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(sockaddr)
-            sock.listen(BACKLOG)
-            yield sock
-    except OSError as error:
-        raise UsageError(
-            f"admin.listen: cannot listen on {listen}: {error.strerror or error}; {_remedy(error)}"
-        ) from error
-
-
-def _remedy(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "another program has it: stop that, or choose another address"
-        case errno.ENOENT | errno.EACCES | errno.EROFS:
-            return "the folder of the socket must exist, and be writable for this user"
-        case _:
-            return "choose another address"
-
-
-def _bind_unix(path: str, stack: contextlib.ExitStack) -> socket.socket:
-    sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-    _remove_stale(path)
-    before = os.umask(0o177)  # from the first moment on, it is nobody else's
-    try:
-        sock.bind(path)
+        for sock in sockets:
+            await web.SockSite(runner, sock, backlog=BACKLOG).start()
+        await asyncio.get_running_loop().create_future()
     finally:
-        os.umask(before)
-    stack.callback(_remove, path, os.stat(path).st_ino)
-    sock.listen(BACKLOG)
-    return sock
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on any more. Raises OSError (EADDRINUSE) for anything else there."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EADDRINUSE, "there is a file that is no socket")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.setblocking(False)
-        try:
-            sock.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except BlockingIOError:
-            pass  # its queue is full: somebody has it
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _remove(path: str, inode: int) -> None:
-    """Remove our socket, unless another one has taken its place."""
-    with contextlib.suppress(OSError):
-        if os.stat(path).st_ino == inode:
-            Path(path).unlink()
+        await runner.cleanup()

@@ -26,6 +26,8 @@ __all__ = ["Users", "hash_password", "log_failure"]
 WAITING_MOST_PER_SOURCE = 64
 WAITING_MOST = 256
 """Log-ins that wait for their hash; at some 30 ms each they are through before their handshake's deadline."""
+SHOWN_BYTES = 255
+"""Of a user, in the log."""
 KNOWN_MOST = 65536
 """Pairs of a source and a user who logged in from it."""
 
@@ -188,6 +190,6 @@ def log_failure(source: str, client: str, user: bytes, reason: str) -> None:
         source = str(parse_address(source))  # as a firewall needs it: no zone, no mapped IPv4
     except ValueError:
         pass
-    log.warning(
-        "login_failed", source=source, client=client, user=user.decode(errors="backslashreplace"), reason=reason
-    )
+    # HTTP has no limit for users but the head's; none that is longer than SOCKS5's can be right.
+    shown = user[:SHOWN_BYTES].decode(errors="backslashreplace")
+    log.warning("login_failed", source=source, client=client, user=shown, reason=reason)

@@ -91,7 +91,7 @@ def proxy(
         _tame_the_garbage_collector()
         with contextlib.ExitStack() as stack:
             emit = EventWriter("proxy", stack.enter_context(_open_events(events))) if events else discard
-            Service(chosen, emit, reread=read, announce=_announce).run()
+            Service(chosen, emit, reread=read, announce=_announce, file=config).run()
     except UsageError as error:
         raise type(error)(_with_file(str(error), config)) from error
 

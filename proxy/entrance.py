@@ -48,10 +48,9 @@ class Entrance:
         """Raise SettingsError for a certificate that does not serve."""
         _prepare(listener)
 
-    def prepared(self, listener: Listener | None) -> tuple[Listener, ssl.SSLContext | None]:
-        """What `use` takes; None: as before. Raises SettingsError."""
-        if listener is None:
-            return self.listener, self._context
+    @staticmethod
+    def prepared(listener: Listener) -> tuple[Listener, ssl.SSLContext | None]:
+        """What `use` takes. Raises SettingsError."""
         return listener, _prepare(listener)
 
     def use(self, listener: Listener, context: ssl.SSLContext | None) -> None:

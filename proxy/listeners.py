@@ -153,28 +153,33 @@ class Acceptor:
 
     def finish(self) -> None:
         """Accept those who have connected already, and stop."""
-        if self._timer is None:
-            self.ready(READ)
+        while not isinstance(self._timer, asyncio.TimerHandle) and self._accept():
+            pass
         self.close()
 
     def ready(self, mask: int) -> None:
         """See `Watcher`."""
         if self._timer is not None:
             return  # it backs off, or goes on soon (`_go_on`)
+        if self._accept():
+            self._timer = self._loop.call_soon(self._go_on)  # those that wait were reported, and will not be again
+
+    def _accept(self) -> bool:
+        """Accept ACCEPTS_AT_ONCE at most; returns whether more may wait."""
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 fd, peer = self._take()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._back_off(error)
-                    return
+                    return False
                 continue  # this one connection failed before we took it (accept(2): treat them like EAGAIN)
             sock = SocketType(self._family, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             self._accepted(sock, peer)
-        self._timer = self._loop.call_soon(self._go_on)  # those that wait were reported, and will not be again
+        return True
 
     def _back_off(self, error: OSError) -> None:
         """Refuse one connection on the reserve descriptor, so that its client need not wait; then pause."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
+
+import msgspec
 
 from proxy import log
 from proxy.access import AccessLog, AccessRecord
 from proxy.accounts import Account
+from proxy.admission import OpenHandshakes
 from proxy.associate import Associate
 from proxy.auth import Users
 from proxy.bind import Bind
@@ -29,8 +33,12 @@ from proxy.tls import TlsFront
 from proxy.wire import Address, Command, ReplyCode
 from sidedoor.events import Emit, discard
 
+SILENCE_SECONDS = 1.0
+"""How long clients that have just connected may say nothing, once nobody else is accepted: it may be on its way."""
 NOBODY = User(password="")
 """The limits of clients without a name: none."""
+WARN_SECONDS = 1.0
+"""Between two lines about dropped handshakes; each says how many there were since the last one."""
 
 
 async def serve(
@@ -142,9 +150,12 @@ class Server:
         self._entrances: list[Entrance] = []
         self._acceptors: list[Acceptor] = []
         self._sessions: set[Session] = set()
-        self._handshakes: dict[Session, None] = {}  # oldest first
+        self._handshakes: OpenHandshakes[Session] = OpenHandshakes()
+        self._dropped = 0
+        self._told_of_dropped = -WARN_SECONDS
         self._fronts: set[TlsFront] = set()
         self._draining: asyncio.TimerHandle | None = None
+        self._hanging_up: asyncio.TimerHandle | None = None
 
     @property
     def poller(self) -> Poller:
@@ -164,15 +175,16 @@ class Server:
     def apply(self, settings: ProxySettings) -> None:
         """Go on with other settings; flows that stand stay as they are. Raises SettingsError, and nothing is changed.
 
-        Not changed are those that were used up at the start (`FIXED`): they are logged.
+        Not changed are those that were used up at the start: see `reloadable`.
         """
+        settings = reloadable(self.settings, settings)
         users, policy = Users(settings.accounts, backoff=self.users.backoff), Policy(settings)
         try:
             resolver = self.resolver
             if settings.resolver != self.settings.resolver:
                 resolver = open_resolver(settings.resolver)
             by_address = {one.address: one for one in settings.listeners}
-            prepared = [entrance.prepared(by_address.get(entrance.listener.address)) for entrance in self._entrances]
+            prepared = [entrance.prepared(by_address[entrance.listener.address]) for entrance in self._entrances]
             access = self.access
             if settings.access_log != self.settings.access_log:
                 access = AccessLog(settings.access_log) if settings.access_log else None
@@ -181,18 +193,14 @@ class Server:
         except BaseException:
             users.close()
             raise
-        fixed = [name for name in FIXED if getattr(settings, name) != getattr(self.settings, name)]
-        if sorted(by_address) != sorted({one.address for one in self.settings.listeners}):
-            fixed.append("listen")
-        if fixed:
-            log.warning("reload_needs_restart", keys=fixed)
         for entrance, (listener, context) in zip(self._entrances, prepared, strict=True):
             entrance.use(listener, context)
-        self.users.close()
-        if resolver is not self.resolver:
-            self.resolver.close()
+        old_users, old_resolver = self.users, self.resolver
         self.users, self.policy, self.resolver, self.settings = users, policy, resolver, settings
         self._accounts.clear()
+        old_users.close()  # who waits for its answer asks the new ones
+        if old_resolver is not resolver:
+            old_resolver.close()
         self.relay.limits = _limits(settings)
         if access is not self.access and self.access is not None:
             self.access.close()
@@ -202,17 +210,18 @@ class Server:
     def drain(self) -> None:
         """Accept nobody any more; end when the last flow has ended, or after `drain_seconds`.
 
-        Clients that have said something are served; those that have not are told by a FIN.
+        Clients that have said something are served; those that have not done so SILENCE_SECONDS later are told by a
+        FIN.
         """
         if self._draining is not None:
             return
-        self._draining = asyncio.get_running_loop().call_later(self.settings.drain_seconds, self._give_up)
+        loop, seconds = asyncio.get_running_loop(), self.settings.drain_seconds
+        self._draining = loop.call_later(seconds, self._give_up)
+        self._hanging_up = loop.call_later(min(SILENCE_SECONDS, seconds), self._hang_up)
         for acceptor in self._acceptors:
             acceptor.finish()
         self._acceptors.clear()
-        for session in [one for one in self._handshakes if one.silent]:
-            session.close()  # nothing was begun that could be cut off
-        log.info("draining", flows=len(self.flows), seconds=self.settings.drain_seconds)
+        log.info("draining", flows=len(self.flows), seconds=seconds)
         self._look_whether_drained()
 
     def handle(self, request: Message) -> Message:
@@ -229,9 +238,6 @@ class Server:
             case "settle":
                 self.settle()
                 return {}
-            case "drain":
-                self.drain()
-                return {}
             case other:
                 return {"error": f"{other!r} is not known here"}
 
@@ -245,8 +251,9 @@ class Server:
 
     def close(self) -> None:
         """End all sessions."""
-        if self._draining is not None:
-            self._draining.cancel()
+        for timer in (self._draining, self._hanging_up):
+            if timer is not None:
+                timer.cancel()
         for acceptor in self._acceptors:
             acceptor.close()
         for session in list(self._sessions):
@@ -261,6 +268,10 @@ class Server:
         if self.access is not None:
             self.access.close()
 
+    def _hang_up(self) -> None:
+        for session in [one for one in self._handshakes if one.silent]:
+            session.close()  # nothing was begun that could be cut off
+
     def _give_up(self) -> None:
         log.warning("drain_given_up", flows=len(self.flows), seconds=self.settings.drain_seconds)
         if not self.drained.done():
@@ -274,16 +285,24 @@ class Server:
     # What the entrances and sessions call.
 
     def admit(self, session: Session) -> None:
-        """Start the session of a new client. At the cap the oldest open handshake makes room: a client that means it
-        is through in a round trip or two, those that hold places are not."""
+        """Start the session of a new client. At the cap the oldest open handshake of the source that has the most makes
+        room: a client that means it is through in a round trip or two, those that hold places are not."""
         if len(self._handshakes) >= self.settings.max_handshakes:
-            oldest = next(iter(self._handshakes))
-            self.row.failed(Failure.DROPPED)
-            log.warning("handshake_dropped", client=oldest.name, open=self.settings.max_handshakes)
-            oldest.close()
+            self._drop(self._handshakes.first_to_go())
         self._sessions.add(session)
-        self._handshakes[session] = None
+        self._handshakes.add(session, session.source)
         session.start()
+
+    def _drop(self, session: Session) -> None:
+        self.row.failed(Failure.DROPPED)
+        self._dropped += 1
+        now = time.monotonic()
+        if now - self._told_of_dropped >= WARN_SECONDS:  # a flood must not fill the log, too
+            log.warning(
+                "handshake_dropped", client=session.name, open=self.settings.max_handshakes, number=self._dropped
+            )
+            self._told_of_dropped, self._dropped = now, 0
+        session.close()
 
     def fronted(self, front: TlsFront) -> None:
         """A client that speaks TLS is there."""
@@ -311,7 +330,7 @@ class Server:
 
     def negotiated(self, session: Session) -> None:
         """See `Services`."""
-        self._handshakes.pop(session, None)
+        self._handshakes.discard(session)
 
     def refused(self, session: Session, target: Address | None, code: ReplyCode, reason: str, rule: str = "") -> None:
         """See `Services`."""
@@ -338,7 +357,7 @@ class Server:
 
     def over(self, session: Session) -> None:
         """See `Services`."""
-        self._handshakes.pop(session, None)
+        self._handshakes.discard(session)
         self._sessions.discard(session)
         if self._draining is not None:
             # Not now: what it has handed on is not counted yet.
@@ -356,4 +375,23 @@ def _limits(settings: ProxySettings) -> Limits:
 
 
 FIXED = ("workers", "admin", "state", "open")
-"""Settings that a reload does not change."""
+"""Settings that a reload does not change; nor does it change the addresses of `listen`, only their options."""
+
+
+def reloadable(running: ProxySettings, wanted: ProxySettings) -> ProxySettings:
+    """`wanted`, as far as a proxy that runs with `running` can have it; what needs a restart stays, and is logged.
+
+    Raises SettingsError for what makes no sense together: no users any more, say, on an address that is still open to
+    all.
+    """
+    kept: dict[str, object] = {name: getattr(running, name) for name in FIXED}
+    keys = [name for name, value in kept.items() if getattr(wanted, name) != value]
+    options = {one.address: one for one in wanted.listeners}
+    if options.keys() != {one.address for one in running.listeners}:
+        keys.append("listen")
+    kept["listen"] = tuple(options.get(one.address, one) for one in running.listeners)
+    settings = msgspec.structs.replace(wanted, **kept)
+    check(settings)
+    if keys:
+        log.warning("reload_needs_restart", keys=keys)
+    return settings

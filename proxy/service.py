@@ -7,11 +7,13 @@ process. Signals, either way: SIGHUP reloads, SIGTERM drains (the second one doe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import chain
 from mmap import mmap
 from typing import Any
 
@@ -19,15 +21,16 @@ import msgspec
 
 from proxy import log
 from proxy.access import AccessLog
+from proxy.admin_socket import listening
 from proxy.control import Workers, channel, serve_control
 from proxy.listeners import Bound, bind
 from proxy.metrics import Shared
 from proxy.relay import fast
 from proxy.relay.poller import FlowLoop
-from proxy.server import Server, check, serve_on
+from proxy.server import Server, check, reloadable, serve_on
 from proxy.settings import ProxySettings
 from proxy.systemd import Notifier, adopt, inherited
-from proxy.workers import STOP_SECONDS, Place, bind_all, supervise
+from proxy.workers import STOP_SECONDS, Place, bind_all, hold_back, let_in, supervise
 from sidedoor.events import Emit
 from sidedoor.settings import SettingsError, UsageError
 
@@ -49,38 +52,55 @@ class Service:
         *,
         reread: Callable[[], ProxySettings],
         announce: Callable[[list[str]], object],
+        file: str | None = None,
     ) -> None:
+        """`file` is where `reread` reads, for the log."""
         self._settings = settings
         self._emit = emit
         self._reread = reread
         self._announce = announce
+        self._file = file
         self._notifier = Notifier()
+        self._activated: Sequence[socket.socket] = ()
 
     def run(self) -> None:
         """See the class."""
-        activated = inherited()
-        if activated:
-            self._settings = adopt(activated, self._settings)
-        check(self._settings)
-        settings = self._settings
+        self._activated = inherited()
+        self._settings = settings = self._adopted(self._settings)
+        check(settings)
         alone = settings.workers == 1 and settings.admin is None
-        if not activated:
-            addresses = [one.address for one in settings.listeners]
-            sets = [bind(addresses)] if alone else bind_all(addresses, settings.workers)
-        else:
-            bound = [Bound(one.address, sock) for one, sock in zip(settings.listeners, activated, strict=True)]
-            sets = [bound] * settings.workers
-        shared = Shared(settings.workers, settings.state)
+        sets = self._bind(alone=alone)
         try:
-            self._reserve(settings, shared)
-            if alone:
-                _run(self._serve_alone(sets[0], shared))
-            else:
-                self._supervise(sets, shared)
+            with contextlib.ExitStack() as stack:
+                admin: Sequence[Bound] = ()
+                if settings.admin is not None:
+                    listen = settings.admin.listen
+                    admin = [Bound(listen, sock) for sock in stack.enter_context(listening(listen))]
+                shared = Shared(settings.workers, settings.state)
+                stack.callback(shared.close)
+                self._reserve(settings, shared)
+                if alone:
+                    hold_back()
+                    _run(self._serve_alone(sets[0], shared))
+                else:
+                    self._supervise(sets, admin, shared)
         finally:
             self._notifier.stopping()
-            for one in sets[0]:
+            for one in chain.from_iterable(sets):
                 one.sock.close()
+
+    def _adopted(self, settings: ProxySettings) -> ProxySettings:
+        """`settings` for the sockets that systemd listens on, where it does."""
+        return adopt(self._activated, settings) if self._activated else settings
+
+    def _bind(self, *, alone: bool) -> list[Sequence[Bound]]:
+        """Listening sockets for each worker."""
+        settings = self._settings
+        addresses = [one.address for one in settings.listeners]
+        if self._activated:
+            bound = [Bound(address, sock) for address, sock in zip(addresses, self._activated, strict=True)]
+            return [bound] * settings.workers
+        return [bind(addresses)] if alone else bind_all(addresses, settings.workers)
 
     @staticmethod
     def _reserve(settings: ProxySettings, shared: Shared) -> None:
@@ -89,6 +109,24 @@ class Service:
             shared.ledger.slot_of(name)
         if settings.access_log:
             AccessLog(settings.access_log).close()
+
+    def _reload(self, shared: Shared, use: Callable[[ProxySettings], object]) -> bool:
+        """Read the settings anew, and `use` what can be had of them without a restart. False, and a line in the log:
+        they are wrong, and those that held go on to."""
+        self._notifier.reloading()
+        try:
+            settings = reloadable(self._settings, self._adopted(self._reread()))
+            self._reserve(settings, shared)
+            use(settings)
+            self._settings = settings
+            return True
+        except UsageError as error:
+            log.warning("reload_failed", file=self._file, error=str(error))
+        except Exception:
+            log.exception("reload_failed", file=self._file)
+        finally:
+            self._notifier.ready()
+        return False
 
     def _listening(self, bound: Sequence[Bound]) -> None:
         addresses = [one.name for one in bound]
@@ -103,16 +141,7 @@ class Service:
 
     async def _serve_alone(self, bound: Sequence[Bound], shared: Shared) -> None:
         def started(server: Server) -> None:
-            def reload() -> None:
-                self._notifier.reloading()
-                try:
-                    self._settings = self._reread()
-                    server.apply(self._settings)
-                except UsageError as error:
-                    log.warning("reload_failed", error=str(error))
-                self._notifier.ready()
-
-            steer(server, reload, self._stopping)
+            steer(server, lambda: self._reload(shared, server.apply), self._stopping)
             keep_alive(self._notifier.watchdog_seconds(), self._notifier.alive)
             self._listening(bound)
 
@@ -120,40 +149,17 @@ class Service:
 
     # A supervisor, workers and the admin process.
 
-    def _supervise(self, sets: Sequence[Sequence[Bound]], shared: Shared) -> None:
+    def _supervise(self, sets: Sequence[Sequence[Bound]], admin: Sequence[Bound], shared: Shared) -> None:
         handed = HandedOn(self._settings)
         beats = Beats(len(sets), self._notifier.watchdog_seconds())
         channels = [channel() for _ in sets]
         places = []
         for index, listeners in enumerate(sets):
             worker = _Worker(index, listeners, shared, handed, beats, channels[index][1], self._emit)
-            places.append(
-                Place(
-                    "worker",
-                    worker.work,
-                    listeners,
-                    died=worker.died,
-                    overdue=worker.overdue,
-                )
-            )
-        if self._settings.admin is not None:
-            asking = [near for near, _ in channels]
-            places.append(Place("admin", _AdminProcess(handed, shared, asking, os.getpid()).work, last=True))
-
-        def reload() -> bool:
-            self._notifier.reloading()
-            try:
-                settings = self._reread()
-                check(settings)
-                self._reserve(settings, shared)
-                handed.put(settings)
-                self._settings = settings
-                return True
-            except UsageError as error:
-                log.warning("reload_failed", error=str(error))
-                return False
-            finally:
-                self._notifier.ready()
+            places.append(Place("worker", worker.work, listeners, died=worker.died, overdue=worker.overdue))
+        if admin:
+            process = _AdminProcess(admin, handed, shared, [near for near, _ in channels], os.getpid())
+            places.append(Place("admin", process.work, admin, last=True))
 
         def stopping() -> None:
             shared.draining = True
@@ -166,7 +172,7 @@ class Service:
         supervise(
             places,
             ready=lambda: self._listening(sets[0]),
-            reload=reload,
+            reload=lambda: self._reload(shared, handed.put),
             stopping=stopping,
             drain_seconds=lambda: self._settings.drain_seconds,
             tick=tick,
@@ -213,14 +219,12 @@ class _Worker:
                 def reload() -> None:
                     try:
                         server.apply(self._handed.get())
-                    except UsageError as error:
-                        log.warning("reload_failed", error=str(error))
+                    except UsageError as error:  # a file of theirs has gone since the supervisor looked
+                        log.warning("reload_failed", place=self._place, error=str(error))
 
                 steer(server, reload, alive=alive)
                 keep_alive(self._beats.seconds, lambda: self._beats.beat(self._place))
                 self._close_control = serve_control(self._control, server.handle)
-                if server.settings != self._handed.get():  # changed between the fork and now
-                    reload()
 
             first_flow = number * FLOWS_PER_WORKER + 1
             await until_interrupted(
@@ -240,7 +244,15 @@ class _Worker:
 
 
 class _AdminProcess:
-    def __init__(self, handed: HandedOn, shared: Shared, channels: Sequence[socket.socket], supervisor: int) -> None:
+    def __init__(
+        self,
+        bound: Sequence[Bound],
+        handed: HandedOn,
+        shared: Shared,
+        channels: Sequence[socket.socket],
+        supervisor: int,
+    ) -> None:
+        self._bound = bound
         self._handed = handed
         self._shared = shared
         self._channels = channels
@@ -250,9 +262,6 @@ class _AdminProcess:
         """In the admin process."""
         from proxy.admin import app, serve_admin  # aiohttp: the workers can do without
 
-        settings = self._handed.get()
-        assert settings.admin is not None
-        listen = settings.admin.listen
         application = app(
             Workers(self._channels).ask,
             self._shared,
@@ -266,18 +275,25 @@ class _AdminProcess:
             loop.add_reader(alive, task.cancel)
             loop.add_signal_handler(signal.SIGHUP, _nothing)
             loop.add_signal_handler(signal.SIGTERM, _nothing)
-            await serve_admin(application, listen, lambda address: None)
+            let_in()
+            await serve_admin(application, [one.sock for one in self._bound])
 
         asyncio.run(until_interrupted(serve()))
 
 
 class HandedOn:
-    """The settings that hold now, in memory that the supervisor writes and the processes read."""
+    """The settings that hold now, in memory that the supervisor writes and the processes read.
+
+    There is room for them twice, and a number that each `put` makes one higher: where they are is the last bit of it.
+    So nobody waits for a writer, who may be killed, or reads what is half written.
+    """
 
     MOST_BYTES = 1 << 24
 
     def __init__(self, settings: ProxySettings) -> None:
-        self._memory = mmap(-1, self.MOST_BYTES)  # pages that are not written to are not there
+        # Pages that are not written to are not there.
+        self._rooms = [mmap(-1, self.MOST_BYTES) for _ in range(2)]
+        self._number = memoryview(mmap(-1, 8)).cast("Q")
         self.put(settings)
 
     def put(self, settings: ProxySettings) -> None:
@@ -285,15 +301,18 @@ class HandedOn:
         data = msgspec.json.encode(settings)
         if len(data) + 8 > self.MOST_BYTES:
             raise SettingsError(f"the settings take {len(data)} bytes; there is room for {self.MOST_BYTES}")
-        self._memory[:8] = b"\0" * 8
-        self._memory[8 : 8 + len(data)] = data
-        self._memory[:8] = len(data).to_bytes(8, "little")
+        number = self._number[0] + 1
+        self._rooms[number % 2][: 8 + len(data)] = len(data).to_bytes(8, "little") + data
+        self._number[0] = number
 
     def get(self) -> ProxySettings:
         """Those that hold."""
-        while not (size := int.from_bytes(self._memory[:8], "little")):
-            time.sleep(0.001)  # they are just being written
-        return msgspec.json.decode(self._memory[8 : 8 + size], type=ProxySettings)
+        while True:
+            number = self._number[0]
+            room = self._rooms[number % 2]
+            data = room[8 : 8 + int.from_bytes(room[:8], "little")]
+            if self._number[0] == number:  # else the next but one may be there by now
+                return msgspec.json.decode(data, type=ProxySettings)
 
 
 class Beats:
@@ -333,6 +352,7 @@ def steer(
         nonlocal terms
         terms += 1
         if terms == 1 and server.settings.drain_seconds > 0:
+            loop.add_signal_handler(signal.SIGHUP, _nothing)  # nobody comes for whom new settings would be
             draining()
             server.drain()
         else:
@@ -340,6 +360,7 @@ def steer(
 
     loop.add_signal_handler(signal.SIGTERM, terminate)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    let_in()
     if alive is not None:
         loop.add_reader(alive, task.cancel)
 

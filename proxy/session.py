@@ -234,10 +234,12 @@ class Session:
 
     def _read_header(self, mask: int) -> None:
         assert self._preamble is not None
+        self.pending = 0
         data = self._receive()
         if data is None:
             return
         self._preamble += data
+        emptied = len(data) < RECEIVE_BYTES
         try:
             header = read_proxy_header(self._preamble)
         except ProtocolError as error:
@@ -249,7 +251,12 @@ class Session:
             self.header_read(header)
             self._stage = Stage.REQUEST
             rest, self._preamble = bytes(self._preamble), None
-            self._heard(rest, mask, emptied=len(data) < RECEIVE_BYTES)
+            if rest:
+                self._heard(rest, mask, emptied=emptied)
+                return
+        if pending := (mask & ~(READ | WRITE) if emptied else mask):  # as in `_heard`
+            self.pending = pending
+            self.services.relay.poller.watch(self.sock, self)
 
     def _receive(self) -> bytes | None:
         """What the client says; None: nothing now, or it hung up before it wanted anything."""
@@ -288,15 +295,18 @@ class Session:
                 self._serve(event)
         else:
             self._go_on(event)
-        if not emptied and self._stage is Stage.REQUEST:
-            self.services.relay.poller.watch(self.sock, self)  # the rest was reported, too
+        if self.pending and self._stage is Stage.REQUEST:
+            self.services.relay.poller.watch(self.sock, self)  # the rest, or that there is none, was reported, too
 
     def _authenticate(self, presented: CredentialsPresented) -> None:
         def judged(right: bool) -> None:
             if self._stage is not Stage.VERDICT:
                 return  # the client did not wait
             try:
-                self._judged(presented, right)
+                if self.services.users is users:
+                    self._judged(presented, right)
+                else:
+                    self._authenticate(presented)  # users were changed meanwhile: ask the new ones
             except Exception as error:
                 self.failed(error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -18,6 +18,35 @@ DEFAULT_LISTEN = "127.0.0.1:1080"
 
 Protocol = Literal["socks5", "socks4", "http"]
 CommandName = Literal["connect", "bind", "udp_associate"]
+
+HIDDEN = "***"
+"""What is shown in place of a password."""
+
+
+class Discreet:
+    """For tables that have passwords in them: their repr, which tracebacks and failed assertions show, has none."""
+
+    __slots__ = ()
+    __struct_fields__: ClassVar[tuple[str, ...]]
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, _without_secrets(name, getattr(self, name))) for name in self.__struct_fields__]
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
+
+
+def _without_secrets(name: str, value: object) -> object:
+    match name, value:
+        case "password", str() if value:
+            return HIDDEN
+        case "url", str():
+            return re.sub("//.*@", f"//{HIDDEN}@", value)
+        case "users", dict():
+            return {user: HIDDEN if isinstance(one, str) else one for user, one in value.items()}
+        case _:
+            return value
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +63,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     header, version 1 or 2, which says who the client is."""
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class User(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user who needs more than a password."""
 
     password: Secret
@@ -72,7 +101,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """With "allow": go out from these addresses instead of those of the settings, one per family."""
 
 
-class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Upstream(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another proxy to go through."""
 
     url: str
@@ -83,7 +112,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """This user's password."""
 
 
-class ResolverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ResolverSettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How names of destinations become addresses."""
 
     kind: Literal["system", "dns", "doh"] = "system"
@@ -122,7 +151,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """"unix:PATH" (mode 0600), or "HOST:PORT" on the loopback."""
 
 
-class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of one proxy.
 
     Raises SettingsError from `check()`; the types are checked by `sidedoor.settings.read`.
@@ -174,7 +203,7 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     workers: int = 1
     """Processes that share the connections. More than one needs Linux."""
     max_handshakes: int = 1024
-    """Open handshakes; one more and the oldest is dropped."""
+    """Open handshakes; one more, and the source with the most of them loses its oldest."""
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -222,10 +251,12 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def _check_listener(self, listener: Listener) -> None:
         host, _ = parse_listen(listener.address)
-        if not (self.users or self.open or is_loopback_host(host)):
+        # Whoever a load balancer lets in comes from another host, wherever the balancer itself is.
+        what = "has proxy_protocol_from" if is_loopback_host(host) else "is not a loopback address"
+        if not (self.users or self.open) and (listener.proxy_protocol_from or not is_loopback_host(host)):
             raise SettingsError(
-                f"listen: {listener.address} is not a loopback address and there are no users, so anybody could use "
-                f"this proxy; add users, or say --open (open = true) if that is meant"
+                f"listen: {listener.address} {what} and there are no users, so anybody could use this proxy; add "
+                f"users, or say --open (open = true) if that is meant"
             )
         if bool(listener.certificate) != bool(listener.key):
             there, missing = ("certificate", "key") if listener.certificate else ("key", "certificate")

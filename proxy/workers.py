@@ -3,7 +3,8 @@
 Each worker has listening sockets of its own (SO_REUSEPORT: the kernel shares the connections out), which the supervisor
 keeps open, too: connections that a dead worker had not accepted wait for its successor. Flows die with their worker, by
 a reset. The supervisor has no loop and no threads, so that it can fork at any time; it waits for signals, which are
-blocked meanwhile. A process whose supervisor is gone ends: the pipe between them closes.
+blocked meanwhile, and in its children until they know what to do with them (`let_in`). A process whose supervisor is
+gone ends: the pipe between them closes.
 
 Signals to the supervisor: SIGHUP reloads, SIGTERM drains (the second one does not wait), SIGINT ends at once.
 """
@@ -56,9 +57,9 @@ class Place:
     """What a process and its successors have in common.
 
     `work` is given the number of the process (1, 2, ..., each once) and a descriptor that is at its end when the
-    supervisor is gone. `listeners` are closed in all other processes. `died` is called in the supervisor before a
-    successor starts. `overdue` says that it is alive and does nothing any more. What is `last` ends after the others,
-    without draining.
+    supervisor is gone; it calls `let_in` once it has handlers for the signals. `listeners` are closed in all other
+    processes. `died` is called in the supervisor before a successor starts. `overdue` says that it is alive and does
+    nothing any more. What is `last` ends after the others, without draining.
     """
 
     name: str
@@ -67,6 +68,16 @@ class Place:
     died: Callable[[], object] = lambda: None
     overdue: Callable[[float], bool] = lambda since: False
     last: bool = False
+
+
+def hold_back() -> None:
+    """Let signals wait: their defaults would end this process, a reload's, too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def let_in() -> None:
+    """Handlers are there: signals may come, those that have waited at once."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 @dataclass(slots=True)
@@ -92,7 +103,7 @@ def supervise(
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     alive, keep = os.pipe()
-    supervisor = _Supervisor(places, mask, alive, keep)
+    supervisor = _Supervisor(places, alive, keep)
     try:
         ready()
         orderly = supervisor.run(reload, tick)
@@ -107,9 +118,8 @@ def supervise(
 
 
 class _Supervisor:
-    def __init__(self, places: Sequence[Place], mask: Collection[int], alive: int, keep: int) -> None:
+    def __init__(self, places: Sequence[Place], alive: int, keep: int) -> None:
         self._places = places
-        self._mask = set(mask)
         self._alive = alive
         self._keep = keep
         self._children: dict[int, _Child] = {}
@@ -206,7 +216,6 @@ class _Supervisor:
         try:
             os.close(self._keep)
             _close([other.listeners for other in self._places if other.listeners is not place.listeners])
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             place.work(self._number, self._alive)
             status = 0
         except BaseException:

@@ -40,7 +40,16 @@ class Unserved(Machine):
         return Refused(self._reason)
 
 
-_NOBODY_YET = Machine(False)  # keeps nothing, so all can share it
+class Nobody(Machine):
+    """Before the first byte. All handshakes share it, so it takes none: it would be everybody's."""
+
+    __slots__ = ()
+
+    def receive(self, data: bytes) -> None:
+        raise KeyError(self.state, "receive")
+
+
+_NOBODY_YET = Nobody(False)
 
 
 class Handshake:

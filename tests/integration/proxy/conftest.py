@@ -1,9 +1,10 @@
-"""Every test here leaves as many descriptors open as it found."""
+"""Every test here leaves as many descriptors open as it found. And what more than one file needs."""
 
 from __future__ import annotations
 
 import gc
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def _open() -> dict[str, str]:
         except OSError:
             pass  # the descriptor of the listing itself
     return found
+
+
+@pytest.fixture
+def target(no_descriptor_is_left: None) -> Iterator[socket.socket]:
+    """A listening socket for the proxy to connect to."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        listener.settimeout(20.0)
+        yield listener
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,12 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 
 from proxy.admin import HIDDEN, app, serve_admin, without_secrets
+from proxy.admin_socket import listening
 from proxy.control import select_flows
+from proxy.listeners import name_of
 from proxy.metrics import Shared
 from proxy.settings import ProxySettings, ResolverSettings, Upstream, User
 from sidedoor.settings import UsageError
@@ -91,16 +94,14 @@ def world() -> Iterator[World]:
 
 @contextlib.asynccontextmanager
 async def serving(world: World, listen: str) -> AsyncIterator[str]:
-    """The endpoint runs; gives the address that it is ready on."""
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    """The endpoint runs; gives the address that it listens on."""
     application = app(world.ask, world.shared, lambda: world.settings, world.drain)
-    async with asyncio.timeout(SECONDS * 2), asyncio.TaskGroup() as group:
-        task = group.create_task(serve_admin(application, listen, ready.set_result), name="admin")
-        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-        yield await ready
-        task.cancel()
+    with listening(listen) as sockets:
+        address = listen if listen.startswith("unix:") else name_of(sockets[0].getsockname())
+        async with asyncio.timeout(SECONDS * 2), asyncio.TaskGroup() as group:
+            task = group.create_task(serve_admin(application, sockets), name="admin")
+            yield address
+            task.cancel()
 
 
 class Client:
@@ -182,16 +183,22 @@ async def test_a_flow_is_closed_once(client: Client, world: World) -> None:
     assert (await client("DELETE", "/flows/three"))[0] == 400
 
 
-async def test_draining_is_told_to_the_workers_and_the_supervisor(client: Client, world: World) -> None:
+async def test_draining_is_told_to_the_supervisor(client: Client, world: World) -> None:
     assert await client("POST", "/drain") == (202, {"draining": True})
-    assert world.asked == [{"do": "drain"}]
+    assert world.asked == [], "a worker that has nothing to do would end before the supervisor expects it"
     assert world.drains == 1
     assert (await client("GET", "/health"))[0] == 503
 
 
-async def test_draining_begins_whatever_happens_to_the_answer(client: Client, world: World) -> None:
-    world.broken = True
-    assert (await client("POST", "/drain"))[0] == 500
+async def test_draining_begins_whatever_happens_to_the_answer(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(response: web.StreamResponse) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(web.Response, "write_eof", gone)
+    with pytest.raises(aiohttp.ClientError):
+        await client("POST", "/drain")
     assert world.shared.draining
     assert world.drains == 1
 
@@ -295,19 +302,19 @@ async def test_a_socket_that_a_dead_one_left_is_replaced(world: World, tmp_path:
         assert (await Client(session, "http://unix")("GET", "/health"))[0] == 200
 
 
-async def refused(world: World, listen: str) -> str:
-    with pytest.raises(UsageError) as raised:
-        await serve_admin(app(world.ask, world.shared, SETTINGS, world.drain), listen, pytest.fail)
+def refused(listen: str) -> str:
+    with pytest.raises(UsageError) as raised, listening(listen):
+        pytest.fail("it listens")
     return str(raised.value)
 
 
-async def test_a_socket_that_somebody_answers_on_stays(world: World, tmp_path: Path) -> None:
+def test_a_socket_that_somebody_answers_on_stays(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen(0)
         other.setblocking(False)
-        message = await refused(world, f"unix:{path}")
+        message = refused(f"unix:{path}")
         assert message.startswith(f"admin.listen: cannot listen on unix:{path}: Address already in use; ")
         while True:  # its queue is full at last, and still it is somebody's
             with socket.socket(socket.AF_UNIX) as waiting:
@@ -316,14 +323,14 @@ async def test_a_socket_that_somebody_answers_on_stays(world: World, tmp_path: P
                     waiting.connect(str(path))
                 except BlockingIOError:
                     break
-        assert "already in use" in await refused(world, f"unix:{path}")
+        assert "already in use" in refused(f"unix:{path}")
         assert path.exists()
 
 
-async def test_a_file_that_is_no_socket_stays(world: World, tmp_path: Path) -> None:
+def test_a_file_that_is_no_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     path.write_text("precious")
-    assert "there is a file that is no socket" in await refused(world, f"unix:{path}")
+    assert "there is a file that is no socket" in refused(f"unix:{path}")
     assert path.read_text() == "precious"
 
 
@@ -335,16 +342,16 @@ async def test_a_successors_socket_stays(world: World, tmp_path: Path) -> None:
     assert path.exists()
 
 
-async def test_what_cannot_be_listened_on_is_an_error_that_names_the_key(world: World, tmp_path: Path) -> None:
+def test_what_cannot_be_listened_on_is_an_error_that_names_the_key(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         address = f"127.0.0.1:{busy.getsockname()[1]}"
-        message = await refused(world, address)
+        message = refused(address)
     assert message == (
         f"admin.listen: cannot listen on {address}: Address already in use; another program has it: stop that, or "
         f"choose another address"
     )
-    assert "the folder of the socket must exist" in await refused(world, f"unix:{tmp_path}/missing/admin.sock")
-    assert "path too long" in await refused(world, f"unix:{tmp_path}/{'x' * 200}")
+    assert "the folder of the socket must exist" in refused(f"unix:{tmp_path}/missing/admin.sock")
+    assert "path too long" in refused(f"unix:{tmp_path}/{'x' * 200}")
 
 
 async def test_ipv6(world: World) -> None:

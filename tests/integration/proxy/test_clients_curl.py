@@ -166,7 +166,7 @@ async def test_behind_a_load_balancer(tmp_path: Path) -> None:
     listener = Listener(address="127.0.0.1:0", proxy_protocol_from=("127.0.0.0/8",))
     line = "curl --socks5-hostname 127.0.0.1:1080 http://origin.example:8080/"
     async with (
-        watched(tmp_path, listen=(listener,), inside="allow") as (proxy, seen),
+        watched(tmp_path, listen=(listener,), inside="allow", open=True) as (proxy, seen),
         origin() as port,
         balancer(proxy.port, b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 1080\r\n") as front,
     ):

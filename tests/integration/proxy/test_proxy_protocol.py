@@ -67,7 +67,7 @@ def listener(files: CertificateFiles | None = None, trusted: str = "127.0.0.0/8"
 @contextlib.asynccontextmanager
 async def balanced_proxy(one: Listener | None = None, **settings: Any) -> AsyncIterator[Proxy]:
     """A proxy behind a load balancer. The guard, which comes with that, would deny the targets of these tests."""
-    async with running_proxy(**({"listen": (one or listener(),), "inside": "allow"} | settings)) as proxy:
+    async with running_proxy(**({"listen": (one or listener(),), "inside": "allow", "open": True} | settings)) as proxy:
         yield proxy
 
 
@@ -210,7 +210,7 @@ async def test_a_reload_changes_whom_to_trust() -> None:
     async with target(echo) as port, balanced_proxy() as proxy:
         wire = NO_AUTH + request("127.0.0.1", port)
         for now, data in ((Listener(address=ADDRESS), wire), (listener(), HEADER + wire)):
-            proxy.server.apply(ProxySettings(listen=(now,), inside="allow"))
+            proxy.server.apply(ProxySettings(listen=(now,), inside="allow", open=True))
             with await proxy.connect() as sock:
                 await send(sock, data)
                 assert (await receive(sock, 12))[2:4] == b"\x05\x00"

@@ -293,3 +293,9 @@ def test_failures_are_logged_for_firewalls(source: str, expected: str) -> None:
             "log_level": "warning",
         }
     ]
+
+
+def test_a_user_as_long_as_http_lets_him_be_is_cut_off_in_the_log() -> None:
+    with captured() as lines:
+        log_failure(SOURCE, f"{SOURCE}:5", b"a" * 12000, "wrong user or password")
+    assert lines[0]["user"] == "a" * 255

@@ -76,6 +76,14 @@ def test_beyond_loopback_needs_users_or_open(address: str) -> None:
     ProxySettings(listen=(address,), users={"anna": ""}).check()
 
 
+def test_a_load_balancers_clients_need_users_or_open_wherever_it_is() -> None:
+    listener = Listener(address="127.0.0.1:1080", proxy_protocol_from=("127.0.0.1",))
+    with pytest.raises(SettingsError, match="has proxy_protocol_from and there are no users"):
+        ProxySettings(listen=(listener,)).check()
+    ProxySettings(listen=(listener,), open=True).check()
+    ProxySettings(listen=(listener,), users={"anna": ""}).check()
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1080", "127.1.2.3:0", "[::1]:1", "localhost:65535"])
 def test_loopback_needs_neither(address: str) -> None:
     ProxySettings(listen=(address,)).check()
@@ -187,6 +195,19 @@ def test_the_docs_say_of_every_key_whether_a_reload_changes_it() -> None:
     assert sorted(named) == sorted(
         {"..._seconds" if key.endswith("_seconds") else key for key in ProxySettings.__struct_fields__}
     )
+
+
+def test_the_repr_of_settings_shows_no_password() -> None:
+    settings = ProxySettings(
+        users={"anna": "secret-1", "bert": User(password="secret-2", max_flows=2), "nobody": ""},
+        upstreams={"far": Upstream(url="http://carl:secret-3@192.0.2.1:80", user="carl", password="secret-4")},
+        resolver=ResolverSettings(kind="doh", url="https://dora:secret-5@dns.example/"),
+    )
+    shown = f"{settings!r} {settings.accounts!r} {settings.__rich_repr__()!r}"
+    assert "secret" not in shown
+    for name in ("'anna': '***'", "User(password='***', max_flows=2,", "//***@192.0.2.1", "//***@dns", "user='carl'"):
+        assert name in shown
+    assert repr(User(password="")).startswith("User(password='',")
 
 
 def test_the_manual_has_every_key() -> None:
