@@ -168,7 +168,8 @@ class Command:
 
         def there() -> bool:
             nonlocal found
-            found = (self.file.parent / "access.jsonl").read_text().splitlines()
+            text = (self.file.parent / "access.jsonl").read_text()
+            found = text.rpartition("\n")[0].splitlines()  # the last line may be half written
             return len(found) >= lines
 
         until(there)
