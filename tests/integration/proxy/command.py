@@ -103,8 +103,10 @@ class Command:
         self.logged("reloaded", before + self.workers)
 
     def write(self, **settings: object) -> None:
-        """Write `settings` to its file, and those that `running` adds."""
-        self.file.write_text(toml(**_defaults(self.file.parent) | settings))
+        """Replace its file, in one step, by `settings` and those that `running` adds."""
+        new = self.file.with_suffix(".new")
+        new.write_text(toml(**_defaults(self.file.parent) | settings))
+        new.rename(self.file)
 
     def drain(self) -> None:
         """Send SIGTERM, and wait until all workers drain."""
@@ -166,7 +168,8 @@ class Command:
 
         def there() -> bool:
             nonlocal found
-            found = (self.file.parent / "access.jsonl").read_text().splitlines()
+            text = (self.file.parent / "access.jsonl").read_text()
+            found = text.rpartition("\n")[0].splitlines()  # the last line may be half written
             return len(found) >= lines
 
         until(there)
@@ -198,7 +201,9 @@ class Command:
     def flow(self, target: socket.socket, user: str = "") -> tuple[socket.socket, socket.socket]:
         """A flow to the listening socket `target`, by its two ends."""
         near, code = self.request(target.getsockname()[:2], user)
-        assert code == 0
+        if code:
+            near.close()
+            raise AssertionError(f"refused with {code}")
         far = target.accept()[0]
         far.settimeout(SECONDS)
         return near, far

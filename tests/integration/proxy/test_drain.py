@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,6 @@ import pytest
 from tests.integration.proxy.command import (
     BIND,
     UDP_ASSOCIATE,
-    Command,
     Traffic,
     both,
     is_reset,
@@ -53,6 +54,34 @@ def test_flows_go_on_and_it_ends_with_the_last_one(workers: int, target: socket.
             traffic.finish()
         assert command.ends() < SOON_SECONDS
         assert {line["event"] for line in command.log} == {"draining"}
+
+
+@both
+def test_bulk_goes_on_through_a_reload_and_a_drain(workers: int, target: socket.socket, tmp_path: Path) -> None:
+    """Each time, all of it is held up in the middle."""
+    data = random.Random(1).randbytes(16 << 20)
+    with contextlib.ExitStack() as stack:
+        command = stack.enter_context(running(tmp_path, workers, drain_seconds=60))
+        flows = [tuple(map(stack.enter_context, command.flow(target))) for _ in range(4)]
+        senders = stack.enter_context(ThreadPoolExecutor(len(flows)))
+        sent = [senders.submit(send_and_end, far, data) for _, far in flows]
+        received = [bytearray() for _ in flows]
+        for step in (command.reload, command.drain, lambda: None):
+            for (near, _), content in zip(flows, received, strict=True):
+                content += receive(near, len(data) // 3 + 1)
+            step()
+        for (near, far), content in zip(flows, received, strict=True):
+            assert content == data
+            assert near.recv(1) == b""
+            near.close()
+            assert far.recv(1) == b""
+        assert all(future.result() is None for future in sent)
+        assert command.ends() < SOON_SECONDS
+
+
+def send_and_end(sock: socket.socket, data: bytes) -> None:
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
 
 
 @both
@@ -199,17 +228,13 @@ def bound(sock: socket.socket, *, authenticated: bool = False) -> tuple[str, int
     return socket.inet_ntoa(reply[4:8]), int.from_bytes(reply[8:], "big")
 
 
-def drained_by_the_admin(command: Command) -> None:
-    assert command.admin("POST", "/drain") == (202, '{"draining":true}')
-    command.logged("draining", 2)
-
-
 def test_who_asks_for_a_drain_gets_one(target: socket.socket, tmp_path: Path) -> None:
     """POST /drain is SIGTERM: with a flow on one worker and none on the other, no process is started again."""
     with running(tmp_path, 2, drain_seconds=60) as command:
         near, far = command.flow(target)
         with near, far:
-            drained_by_the_admin(command)
+            assert command.admin("POST", "/drain") == (202, '{"draining":true}')
+            command.logged("draining", 2)
             with pytest.raises(ConnectionRefusedError):
                 command.client()
             near.sendall(b"ping")

@@ -40,7 +40,7 @@ def worker_of(sock: socket.socket, pids: set[int]) -> int:
     """Which of the workers has the other end of `sock`."""
     near, far = sock.getsockname()[1], sock.getpeername()[1]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    [inode] = [row[9] for row in rows if row[1].endswith(f":{far:04X}") and row[2].endswith(f":{near:04X}")]
+    [inode] = [row[9] for row in rows if row[1:3] == [f"0100007F:{far:04X}", f"0100007F:{near:04X}"]]
     for pid in pids:
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):
@@ -186,6 +186,23 @@ def test_somebody_elses_port_is_not_shared() -> None:
         busy.listen()
         address = f"127.0.0.1:{busy.getsockname()[1]}"
         assert "already in use" in refused("--listen", address, "--workers", "2")
+
+
+def test_signals_wait_until_a_worker_knows_what_to_do_with_them() -> None:
+    script = (
+        "import os, signal\n"
+        "from proxy.workers import Place, let_in, supervise\n"
+        "def work(number, alive):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    signal.signal(signal.SIGHUP, lambda *_: print('worker', number, 'reloads', flush=True))\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "    let_in()\n"
+        "    os.kill(os.getppid(), signal.SIGTERM)\n"
+        "    signal.pause()\n"
+        "supervise([Place('worker', work)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert done.stdout == "worker 1 reloads\n"
 
 
 def test_a_worker_that_dies_at_once_is_not_started_all_the_time() -> None:
