@@ -118,7 +118,7 @@ def schema() -> None:
 
 def _with_file(message: str, config: str | None) -> str:
     """What is wrong with settings that have been read does not know their file."""
-    return message if config is None or config in message else f"{config}: {message}"
+    return message if config is None or message.startswith(f"{config}: ") else f"{config}: {message}"
 
 
 def _take_descriptors() -> None:

@@ -166,7 +166,8 @@ class Service:
             self._stopping()
 
         def tick() -> float | None:
-            self._notifier.alive()
+            if beats.seconds is not None:
+                self._notifier.alive()
             return beats.seconds
 
         supervise(

@@ -283,7 +283,7 @@ class Session:
     def _heard(self, data: bytes, mask: int, *, emptied: bool) -> None:
         handshake = self._handshake
         handshake.receive(data)
-        if isinstance(handshake, Handshake):
+        if data and isinstance(handshake, Handshake):  # there is none behind a header of the PROXY protocol alone
             handshake = self._handshake = handshake.machine
         event = handshake.next_event()
         # An end or an error was reported with the bytes in front of it, and will not be again.

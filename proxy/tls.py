@@ -32,8 +32,15 @@ def server_context(certificate: str, key: str, listen: str) -> ssl.SSLContext:
     """What a listener needs to speak TLS 1.2 and 1.3. `listen` is its address, for errors. Raises SettingsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def no_password() -> str:
+        # OpenSSL would ask for one on the terminal, and wait; in a reload, too.
+        raise SettingsError(
+            f"listen: {listen}: key {key} is encrypted; expected one that is not (openssl pkey -in {key} -out ...)"
+        )
+
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, no_password)
     except ssl.SSLError as error:
         why = error.reason or str(error)
         raise SettingsError(
@@ -95,7 +102,7 @@ class TlsFront:
         if reset:
             self._close(orderly=False)
         else:
-            self._timer = self._loop.call_later(FLUSH_SECONDS, self._close)
+            self._timer = self._loop.call_later(FLUSH_SECONDS, self.abort)
             self._attend()
 
     def abort(self) -> None:

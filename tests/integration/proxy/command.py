@@ -41,6 +41,7 @@ class Command:
         self.workers = workers
         self.process = process
         self.port = 0
+        self.admin_pid = 0
         self.log: list[dict[str, Any]] = []
         self.other: list[str] = []
         """Lines on stderr that are not the log's."""
@@ -52,6 +53,9 @@ class Command:
         """Wait until it does."""
         with self._news:
             assert self._news.wait_for(lambda: self.port, SECONDS), self.other
+        if self.workers > 1:
+            until(lambda: len(descendants(self.process.pid)) == self.workers + 1)
+            self.admin_pid = descendants(self.process.pid)[-1]
 
     def close(self) -> None:
         """Kill it. Its workers end, too, and with them its log."""
@@ -123,8 +127,14 @@ class Command:
         """The processes that serve clients."""
         if self.workers == 1:
             return [self.process.pid]
-        until(lambda: len(descendants(self.process.pid)) == self.workers + 1)
-        return descendants(self.process.pid)[: self.workers]
+        found: list[int] = []
+
+        def all_there() -> bool:
+            found[:] = [pid for pid in descendants(self.process.pid) if pid != self.admin_pid]
+            return len(found) == self.workers
+
+        until(all_there)
+        return found
 
     def admin(self, method: str, path: str) -> tuple[int, str]:
         """Status and body of a request to the admin process."""
@@ -180,9 +190,9 @@ class Command:
         return sock, replied(sock, authenticated=bool(user))
 
     def reply(self, target: tuple[str, int], user: str = "", password: str = "") -> int:
-        """What a client is told that goes away again."""
+        """What a client is told that goes away again, by a reset: no flow is left."""
         sock, code = self.request(target, user, password)
-        sock.close()
+        abort(sock)
         return code
 
     def flow(self, target: socket.socket, user: str = "") -> tuple[socket.socket, socket.socket]:
@@ -271,9 +281,9 @@ def is_reset(sock: socket.socket) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process, in the order of their starts: workers, then the admin process."""
+    """The children of a process, in the order of their starts: workers first, then the admin process."""
     with contextlib.suppress(FileNotFoundError):
-        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     return []
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from proxy import associate, association, reassembly, server
 from proxy.metrics import Drop, Metrics
@@ -507,6 +508,23 @@ async def test_ten_thousand_datagrams_and_none_is_lost(portable: bool, monkeypat
         assert proxy.counted(Metrics.FORWARDED, "up") == proxy.counted(Metrics.FORWARDED, "down") == 10_000
 
 
+@relays
+async def test_more_datagrams_at_once_than_are_taken_at_once(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways; the proxy does not run while they come."""
+    if portable:
+        monkeypatch.setattr(server, "open_relay", PortableRelay)
+    numbers = [number.to_bytes(2, "big") for number in range(3 * association.AT_ONCE + 1)]
+    async with running_proxy() as proxy, associated(proxy) as client:
+        with udp() as target:
+            for number in numbers:
+                client.say(number, address_of(target))
+            heard = [await next_from(target) for _ in numbers]
+            assert [data for data, _ in heard] == numbers
+            for number in numbers:
+                target.sendto(number, heard[0][1])
+            assert [(await client.hear()).data for _ in numbers] == numbers
+
+
 async def test_a_flood_of_unknown_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -535,6 +553,18 @@ async def test_a_flood_of_unknown_names_is_bounded(monkeypatch: pytest.MonkeyPat
         client.say(b"data", Address.of("0.example", 9))  # that it does not exist is remembered, too
         await until(lambda: dropped(proxy, Drop.UNRESOLVED) == 1001)
         assert len(asked) == waits
+
+
+async def test_a_mistake_behind_a_look_up_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    names(monkeypatch, {"target.example": ["127.0.0.1"]})
+    async with running_proxy() as proxy, associated(proxy) as client:
+        with udp() as target, structlog.testing.capture_logs() as logs:
+            with monkeypatch.context() as patch:
+                patch.setattr(association.Association, "_looked_up", None)
+                client.say(b"lost", Address.of("target.example", 9))
+                await until(lambda: [line for line in logs if line["event"] == "association_failed"])
+            client.say(b"data", address_of(target))
+            assert (await next_from(target))[0] == b"data"
 
 
 async def test_closing_while_names_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:

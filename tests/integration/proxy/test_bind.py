@@ -14,7 +14,6 @@ import structlog
 from proxy import server
 from proxy.relay import PortableRelay
 from proxy.relay.flow import prepare
-from proxy.resolver import SystemResolver
 from proxy.settings import Listener, ProxySettings, Rule, Upstream
 from proxy.wire import Address, AddressType, Command, Reply, ReplyCode, Request, Socks4Code, read_reply, write_request
 from proxy.wire.socks4 import (
@@ -24,6 +23,7 @@ from proxy.wire.socks4 import (
     read_socks4_reply,
     write_socks4_request,
 )
+from tests.integration.proxy.test_associate import names
 from tests.integration.proxy.test_server import NO_AUTH, REFUSAL, relays, request, talk
 from tests.integration.proxy.world import Proxy, receive, receive_all, running_proxy, send, until
 
@@ -72,11 +72,15 @@ async def turned_away(to: Address, source: str = "127.0.0.1") -> None:
 
 
 async def is_free(place: Address) -> None:
-    """Wait until nobody listens at `place` any more."""
+    """Wait until nobody listens at `place` any more. (Connecting would make a peer of whoever asks.)"""
 
     def free() -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex((place.host, place.port)) != 0
+            try:
+                probe.bind((place.host, place.port))
+            except OSError:
+                return False
+            return True
 
     await until(free)
 
@@ -150,16 +154,12 @@ async def test_a_second_peer_finds_the_port_closed() -> None:
     async with running_proxy() as proxy, bound(proxy) as (sock, place):
         with await come(place):
             await reply(sock)
-            await is_free(place)
+            with pytest.raises(ConnectionRefusedError):
+                await come(place)
 
 
 async def test_a_name_as_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
-        if name != "peer.example":
-            raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.6", "127.0.0.7")]
-
-    monkeypatch.setattr(server, "open_resolver", lambda settings: SystemResolver(getaddrinfo))
+    names(monkeypatch, {"peer.example": ["127.0.0.6", "127.0.0.7"]})
     async with running_proxy() as proxy:
         async with bound(proxy, Address.of("peer.example", 20)) as (sock, place):
             await turned_away(place, "127.0.0.5")
@@ -188,6 +188,19 @@ async def test_a_client_that_goes_frees_the_port(reset: bool, portable: bool, mo
             await is_free(place)
         await until(lambda: not proxy.server._sessions)
         assert proxy.events[1:] == []
+
+
+async def test_a_client_that_is_gone_when_the_peer_comes() -> None:
+    """It had said something, so it was waited for; its peer is told."""
+    async with running_proxy() as proxy:
+        async with bound(proxy) as (sock, place):
+            await send(sock, b"early")
+            await until(lambda: not next(iter(proxy.server._sessions)).reading)
+            prepare(sock)
+            sock.close()
+            with pytest.raises(ConnectionResetError):
+                await receive_all(await come(place))
+        await until(lambda: not proxy.server._sessions)
 
 
 async def test_a_client_that_resets_while_a_name_is_looked_up_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +306,26 @@ async def test_it_waits_where_the_client_came_to() -> None:
     listeners = (Listener(address="127.0.0.5:0"),)
     async with running_proxy(listen=listeners) as proxy, bound(proxy) as (_, place):
         assert place.host == "127.0.0.5"
+
+
+async def test_stopping_while_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    class Names:
+        async def resolve(self, host: str, port: int) -> Any:
+            asked.set()
+            await asyncio.get_running_loop().create_future()
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(server, "open_resolver", lambda settings: Names())
+    async with running_proxy() as proxy:
+        sock = await proxy.connect()
+        await send(sock, bind_request(Address.of("slow.example", 20)))
+        await asked.wait()
+    with sock:
+        assert await receive_all(sock) == b"\x05\x00"
 
 
 async def test_stopping_ends_a_wait() -> None:

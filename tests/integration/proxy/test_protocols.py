@@ -15,11 +15,11 @@ import structlog
 
 from proxy import server
 from proxy.metrics import Failure, Metrics
-from proxy.resolver import SystemResolver
 from proxy.settings import Rule, User
 from proxy.wire import Address, AddressType, Command, Request, read_reply, write_request
 from proxy.wire.http import HTTP_REQUEST_LIMIT_BYTES, write_http_connect
 from proxy.wire.socks4 import Socks4Command, Socks4Request, write_socks4_request
+from tests.integration.proxy.test_associate import names
 from tests.integration.proxy.test_server import (
     ANNA,
     NO_AUTH,
@@ -59,15 +59,6 @@ def basic(credentials: bytes) -> bytes:
 
 def connect_with(to: str, *fields: bytes) -> bytes:
     return f"CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n".encode() + b"".join(fields) + b"\r\n"
-
-
-def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No name means anything."""
-
-    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
-        raise socket.gaierror(socket.EAI_NONAME, "no such name")
-
-    monkeypatch.setattr(server, "open_resolver", lambda settings: SystemResolver(getaddrinfo))
 
 
 # What goes through.
@@ -143,15 +134,9 @@ async def test_an_ipv6_literal_as_a_domain(literal: str) -> None:
 
 @protocols
 async def test_a_domain_of_255_bytes(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
-        asked.append(name)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
-    monkeypatch.setattr(server, "open_resolver", lambda settings: SystemResolver(getaddrinfo))
     name = ".".join(["x" * 63] * 4)
     assert len(name) == 255
+    asked = names(monkeypatch, {name: ["127.0.0.1"]})
     async with target(echo) as port, running_proxy() as proxy:
         with await proxy.connect() as sock:
             await send(sock, PROTOCOLS[protocol](Address.of(name, port)) + b"ping")
@@ -197,7 +182,7 @@ FAILURES = {
 async def test_failures_in_the_words_of_each_protocol(
     protocol: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names(monkeypatch)
+    names(monkeypatch, {})
     settings: dict[str, Any] = {"inside": "deny"} if "guard" in case else {}
     with black_hole() as hole, socket.create_server(("127.0.0.1", 0)) as closed:
         closed_port = closed.getsockname()[1]
@@ -359,7 +344,7 @@ async def test_a_domain_forges_no_line(
     forgery: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Control characters are refused, and what is not never breaks a line of either log."""
-    names(monkeypatch)
+    names(monkeypatch, {})
     access_log = tmp_path / "access.jsonl"
     wire = forgery.encode()
     async with running_proxy(access_log=str(access_log)) as proxy:

@@ -16,7 +16,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from proxy.hashing import hash_password
-from tests.integration.proxy.command import Traffic, both, credentials, receive, replied, requested, running
+from tests.integration.proxy.command import (
+    Traffic,
+    both,
+    credentials,
+    receive,
+    replied,
+    requested,
+    running,
+    toml,
+    until,
+)
 from tests.integration.proxy.test_cli import SECONDS
 
 FLOWS = 500
@@ -43,6 +53,15 @@ def certificate(folder: Path, name: str) -> tuple[str, str]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return str(files[0]), str(files[1])
+
+
+def encrypted(folder: Path, key: str) -> str:
+    """The same key, which takes a password to read."""
+    plain = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    file = folder / "encrypted.key"
+    file.write_bytes(plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    return str(file)
 
 
 def free_port() -> int:
@@ -134,6 +153,35 @@ def test_a_mistake_changes_nothing_and_is_one_line_of_the_log(
         command.reload(**good)
         assert len(command.lines("reload_failed")) == len(MISTAKES) + 1
         assert "secret" not in json.dumps(command.log)
+
+
+@both
+def test_a_key_with_a_password_is_a_mistake(workers: int, tmp_path: Path) -> None:
+    """Nobody is there to be asked for it."""
+    chain, key = certificate(tmp_path, "proxy.example")
+    with running(tmp_path, workers) as command:
+        listen = {"address": "127.0.0.1:0", "certificate": chain, "key": encrypted(tmp_path, key)}
+        command.write(listen=[listen])
+        command.send(signal.SIGHUP)
+        assert "encrypted.key is encrypted; expected one that is not" in command.logged("reload_failed")["error"]
+        with command.client() as sock:
+            assert receive(sock, 2) == b"\x05\x00"
+
+
+@both
+def test_signals_to_reload_may_come_faster_than_it_does(workers: int, target: socket.socket, tmp_path: Path) -> None:
+    """Some are one then; the last file holds."""
+    with running(tmp_path, workers) as command:
+        for number in range(1, 101):
+            rule = {"action": "deny", "name": f"rule {number}", "ports": [target.getsockname()[1]]}
+            new = tmp_path / "new.toml"
+            new.write_text(toml(listen=["127.0.0.1:0"], access_log=str(tmp_path / "access.jsonl"), rules=[rule]))
+            new.rename(command.file)
+            command.send(signal.SIGHUP)
+        until(lambda: command.reply(target.getsockname()) == 2)
+        command.reload(rules=[])
+        assert command.lines("reload_failed") == []
+        assert [command.reply(target.getsockname()) for _ in range(8)] == [0] * 8
 
 
 @both

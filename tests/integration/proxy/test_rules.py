@@ -19,27 +19,13 @@ from proxy.server import serve
 from proxy.settings import ProxySettings, Rule, Upstream
 from proxy.wire import Address, AddressType, ReplyCode
 from sidedoor.settings import SettingsError
+from tests.integration.proxy.test_associate import names
 from tests.integration.proxy.test_server import NO_AUTH, REFUSAL, USER_PASSWORD, domain_request, request, talk
 from tests.integration.proxy.world import Proxy, echo, receive, receive_all, running_proxy, send, target
 
 LISTEN = ("127.0.0.1:0",)
 DENIED = b"\x05\x00\x05\x02" + REFUSAL
 ELSEWHERE = {"far": Upstream(url="socks5://127.0.0.1:1")}
-
-
-def names(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, list[str]]) -> list[str]:
-    """Let names mean `addresses`; those that were asked for come back."""
-    asked: list[str] = []
-
-    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
-        asked.append(name)
-        if name not in addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        families = [(socket.AF_INET6 if ":" in one else socket.AF_INET, one) for one in addresses[name]]
-        return [(family, socket.SOCK_STREAM, 6, "", (one, port)) for family, one in families]
-
-    monkeypatch.setattr(server, "open_resolver", lambda settings: SystemResolver(getaddrinfo))
-    return asked
 
 
 def wire(host: str, port: int) -> bytes:

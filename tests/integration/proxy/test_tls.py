@@ -510,6 +510,51 @@ async def test_a_refusal_arrives_with_a_close_notify(files: CertificateFiles) ->
         assert await client.receive_all() == b"\x05\x00\x05\x05" + REFUSAL
 
 
+@pytest.mark.parametrize("talks", [False, True], ids=["silent", "that goes on sending"])
+async def test_a_refused_client_that_does_not_close(
+    files: CertificateFiles, talks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a moment; then its connection is closed."""
+    monkeypatch.setattr(tls, "LINGER_SECONDS", 0.2)
+    async with tls_proxy(files) as proxy, shaken(proxy, files) as client:
+        await client.send(NO_AUTH + request("127.0.0.1", 1))
+        assert await client.receive_all() == b"\x05\x00\x05\x05" + REFUSAL
+        if talks:
+            await client.send(bytes(1 << 16))
+        assert len(proxy.server._fronts) == 1
+        await until(lambda: not proxy.server._fronts)
+
+
+@pytest.mark.parametrize("takes", [True, False], ids=["late", "never"])
+async def test_last_bytes_that_a_client_takes(
+    files: CertificateFiles, takes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flow is over by then; the front has the bytes still."""
+    monkeypatch.setattr(tls, "FLUSH_SECONDS", SECONDS if takes else 0.2)
+
+    async def answer_at_the_end(sock: socket.socket) -> None:
+        await receive_all(sock)
+        await send(sock, bytes(200_000))
+
+    async with (
+        target(answer_at_the_end) as port,
+        tls_proxy(files) as proxy,
+        flowing(proxy, files, port) as client,
+    ):
+        [front] = proxy.server._fronts
+        for sock, option in ((front.sock, socket.SO_SNDBUF), (client.sock, socket.SO_RCVBUF)):
+            sock.setsockopt(socket.SOL_SOCKET, option, 4096)
+        await client.finish()
+        assert await ended(proxy) == "eof"
+        assert front._to_client
+        if takes:
+            assert await client.receive_all() == bytes(200_000)
+        else:
+            await until(lambda: not proxy.server._fronts)
+            with pytest.raises(ConnectionResetError):  # what was cut off must not look complete
+                await client.receive_all()
+
+
 async def test_all_protocols_over_tls(files: CertificateFiles) -> None:
     async with target(echo) as port, tls_proxy(files) as proxy:
         for wire, answer in (
