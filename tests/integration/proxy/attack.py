@@ -246,3 +246,22 @@ def program(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+async def get(path: Path, url: str) -> str:
+    """The answer of the admin endpoint."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(f"GET {url} HTTP/1.0\r\nHost: unix\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    assert " 200 " in answer.partition("\r\n")[0]
+    return answer
+
+
+def family(pid: int) -> list[int]:
+    """The process and those that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]

@@ -22,6 +22,8 @@ from tests.integration.proxy.attack import (
     SUCCEEDED,
     Program,
     ask,
+    family,
+    get,
     outcome,
     program,
     socks5,
@@ -158,25 +160,6 @@ async def visit(running: Program, port: int) -> None:
         await ask(address, wire)  # ends without an answer, as a mistake does
     for write in PROTOCOLS.values():
         assert outcome(await ask(address, write("127.0.0.1", port, ("anna", WRONG)))) == LOCKED
-
-
-async def get(path: Path, url: str) -> str:
-    """The answer of the admin endpoint."""
-    reader, writer = await asyncio.open_unix_connection(path)
-    try:
-        writer.write(f"GET {url} HTTP/1.0\r\nHost: unix\r\n\r\n".encode())
-        answer = (await reader.read()).decode()
-    finally:
-        writer.close()
-        await writer.wait_closed()
-    assert " 200 " in answer.partition("\r\n")[0]
-    return answer
-
-
-def family(pid: int) -> list[int]:
-    """The process and those that it started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
 
 
 def processes(pid: int) -> list[tuple[str, str]]:

@@ -140,15 +140,22 @@ async def target(serve_one: Serve, host: str = "127.0.0.1") -> AsyncIterator[int
             with sock, contextlib.suppress(ConnectionError):
                 await serve_one(sock)
 
-        async def accept(group: asyncio.TaskGroup) -> None:
-            while True:
-                sock, _ = await loop.sock_accept(listener)
+        def accept(group: asyncio.TaskGroup) -> None:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                sock, _ = listener.accept()
+                sock.setblocking(False)
+                accepted.append(sock)
                 group.create_task(one(sock), name="target connection")
 
         async def run() -> None:
             async with asyncio.TaskGroup() as group:
-                group.create_task(accept(group), name="target accept")
+                loop.add_reader(listener, accept, group)
+                try:
+                    await loop.create_future()
+                finally:
+                    loop.remove_reader(listener)
 
+        accepted: list[socket.socket] = []
         task = asyncio.create_task(run(), name="target")
         try:
             yield listener.getsockname()[1]
@@ -156,6 +163,8 @@ async def target(serve_one: Serve, host: str = "127.0.0.1") -> AsyncIterator[int
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            for sock in accepted:
+                sock.close()  # those whose task was ended before it began
 
 
 async def echo(sock: socket.socket) -> None:
