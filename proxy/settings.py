@@ -251,6 +251,8 @@ class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_
 
     def _check_listener(self, listener: Listener) -> None:
         host, _ = parse_listen(listener.address)
+        for network in listener.proxy_protocol_from:
+            parse_network(f"listen: {listener.address}: proxy_protocol_from", network)
         # Whoever a load balancer lets in comes from another host, wherever the balancer itself is.
         what = "has proxy_protocol_from" if is_loopback_host(host) else "is not a loopback address"
         if not (self.users or self.open) and (listener.proxy_protocol_from or not is_loopback_host(host)):
@@ -261,8 +263,6 @@ class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_
         if bool(listener.certificate) != bool(listener.key):
             there, missing = ("certificate", "key") if listener.certificate else ("key", "certificate")
             raise SettingsError(f"listen: {listener.address} has a {there} and no {missing}; TLS needs both")
-        for network in listener.proxy_protocol_from:
-            parse_network(f"listen: {listener.address}: proxy_protocol_from", network)
 
 
 _ABOVE_ZERO = (
