@@ -58,7 +58,7 @@ class Connect:
         self._flow = Flow(session, rule=rule)
         services.deadlines.set(session, self._began + services.settings.connect_seconds)
         try:
-            self._dial = Dial(target, self._dialed, by_family(egress).get(family_of(target), ""))
+            self._dial = Dial(target, self._dialed, by_family(egress).get(family_of(target), "") if egress else "")
             services.relay.poller.watch(self._dial.sock, self._dial)
         except DialFailed as failed:
             session.refuse(failed.code)

@@ -357,7 +357,8 @@ class Server:
 
     def over(self, session: Session) -> None:
         """See `Services`."""
-        self._handshakes.discard(session)
+        if session.request is None:
+            self._handshakes.discard(session)
         self._sessions.discard(session)
         if self._draining is not None:
             # Not now: what it has handed on is not counted yet.

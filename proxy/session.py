@@ -282,9 +282,10 @@ class Session:
 
     def _heard(self, data: bytes, mask: int, *, emptied: bool) -> None:
         handshake = self._handshake
-        handshake.receive(data)
-        if data and isinstance(handshake, Handshake):  # there is none behind a header of the PROXY protocol alone
-            handshake = self._handshake = handshake.machine
+        if isinstance(handshake, Machine):
+            handshake.receive(data)
+        elif data:  # there is none behind a header of the PROXY protocol alone
+            handshake = self._handshake = handshake.begin(data)
         event = handshake.next_event()
         # An end or an error was reported with the bytes in front of it, and will not be again.
         self.pending = mask & ~(READ | WRITE) if emptied else mask
@@ -408,12 +409,13 @@ class Session:
     def hand_over(self, target: SocketType, bound: Address, flow: Flow) -> None:
         """The connection to the target stands: tell the client, and let the relay have both. `flow` has been told all
         there is to know but how it ends."""
-        self.succeed(bound)
+        handshake = self._handshake
+        handshake.succeed(bound)  # as `succeed`
+        self.sock.send(handshake.data_to_send())
         flow.opened()
         self.account = self._errand = None  # the flow has the account now
         self._over()
-        early = self._handshake.early_data()
-        flow.carry(self.services.relay, self.sock, target, early)
+        flow.carry(self.services.relay, self.sock, target, handshake.early_data())
 
     def refuse(self, code: ReplyCode, reason: str = "", rule: str = "") -> None:
         """Answer the request with `code`. `reason` and `rule` are for the logs; empty: the code says it."""

@@ -40,16 +40,7 @@ class Unserved(Machine):
         return Refused(self._reason)
 
 
-class Nobody(Machine):
-    """Before the first byte. All handshakes share it, so it takes none: it would be everybody's."""
-
-    __slots__ = ()
-
-    def receive(self, data: bytes) -> None:
-        raise KeyError(self.state, "receive")
-
-
-_NOBODY_YET = Nobody(False)
+_NOBODY_YET = Machine(False)  # before the first byte; never given any, so all can share it
 
 
 class Handshake:
@@ -71,18 +62,19 @@ class Handshake:
         """The one of `PROTOCOLS` that the client speaks; empty as long as that is not known, and if it is none."""
         return self._machine.protocol
 
-    @property
-    def machine(self) -> Machine:
-        """What it leaves everything to, from the first byte on. To be used in its place saves a call each time."""
-        return self._machine
+    def begin(self, data: bytes) -> Machine:
+        """Take the first bytes that came, at least one. Gives what the rest is left to: to go on with that in the place
+        of the handshake saves a call each time."""
+        machine = self._machine = self._chosen(data[0])
+        machine.receive(data)
+        return machine
 
     def receive(self, data: bytes) -> None:
         """Take bytes that came from the client."""
-        if self._machine is _NOBODY_YET:
-            if not data:
-                return
-            self._machine = self._begin(data[0])
-        self._machine.receive(data)
+        if self._machine is not _NOBODY_YET:
+            self._machine.receive(data)
+        elif data:
+            self.begin(data)
 
     def data_to_send(self) -> bytes:
         """The bytes to send to the client now; each is returned once."""
@@ -121,7 +113,7 @@ class Handshake:
         """What the client sent behind its request, once."""
         return self._machine.early_data()
 
-    def _begin(self, first: int) -> Machine:
+    def _chosen(self, first: int) -> Machine:
         kind = MACHINES.get(first)
         if kind is not None and kind.protocol in self._protocols:
             return kind(self._authenticate)

@@ -133,12 +133,6 @@ def test_a_step_out_of_turn_is_the_drivers_mistake() -> None:
             handshake.fail(ReplyCode.GENERAL_FAILURE)
 
 
-def test_before_the_first_byte_there_is_no_machine_that_takes_any() -> None:
-    """It would be shared by all."""
-    with pytest.raises(KeyError, match="receive"):
-        Handshake(authenticate=False).machine.receive(SOCKS5)
-
-
 def test_handshakes_share_nothing() -> None:
     one, other = Handshake(authenticate=False), Handshake(authenticate=False)
     one.receive(SOCKS5[:3])
