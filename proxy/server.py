@@ -55,18 +55,18 @@ async def serve(
     bound, for settings that make no sense and addresses that cannot be bound.
     """
     check(settings)
-    bound = bind(one.address for one in settings.listeners)
-    addresses = [one.name for one in bound]
-
-    def listening(server: Server) -> None:
-        emit("proxy_listening", addresses=addresses)
-        if started is not None:
-            started(server)
-        if ready is not None:
-            ready(addresses)
-
     shared = Shared(1, settings.state)
     try:
+        bound = bind(one.address for one in settings.listeners)
+        addresses = [one.name for one in bound]
+
+        def listening(server: Server) -> None:
+            emit("proxy_listening", addresses=addresses)
+            if started is not None:
+                started(server)
+            if ready is not None:
+                ready(addresses)
+
         await serve_on(bound, settings, emit, shared, started=listening)
     finally:
         shared.close()
@@ -95,6 +95,7 @@ async def serve_on(
 ) -> None:
     """The same on sockets that listen already, and which are closed at the end; as the worker at `place` of those that
     have `shared`. Flows are numbered from `first_flow` on."""
+    server: Server | None = None
     try:
         # The group is the inner one: no name may be left that could hand a flow to a relay that is closed.
         async with open_relay(_limits(settings)) as relay, asyncio.TaskGroup() as tasks:
@@ -109,6 +110,8 @@ async def serve_on(
     finally:
         for one in bound:
             one.sock.close()
+        if server is not None and server.access is not None:
+            server.access.close()  # the last flows have ended with the relay
 
 
 class Server:
@@ -265,8 +268,6 @@ class Server:
         self.deadlines.close()
         self.users.close()
         self.resolver.close()
-        if self.access is not None:
-            self.access.close()
 
     def _hang_up(self) -> None:
         for session in [one for one in self._handshakes if one.silent]:
