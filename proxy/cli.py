@@ -110,7 +110,7 @@ def hash_password() -> None:
 
 @proxy.command()
 def schema() -> None:
-    """Print the JSON schema of the settings, for editors: every key, what it means, its default."""
+    """Print the JSON schema of the settings, for editors."""
     from proxy.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
