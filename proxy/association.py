@@ -39,8 +39,8 @@ REMEMBERED = 1024
 """Destinations whose verdict, and hosts that have been sent to, are remembered per association."""
 NAME_SECONDS = 30.0
 """How long a name's address is used without asking again."""
-NAMES_WAITING = 16
-"""Datagrams that wait for a name at a time."""
+DATAGRAMS_WAITING = 16
+"""Datagrams of an association that wait for the addresses of their names, at the most: a megabyte."""
 
 
 class Owner(Protocol):
@@ -184,7 +184,7 @@ class Association:
                 self._row.datagram_dropped(Drop.UNRESOLVED)
             return bool(known[1])
         waiting = self._waiting.get(target.host)
-        if (waiting is None and len(self._waiting) >= NAMES_WAITING) or (waiting and len(waiting) >= NAMES_WAITING):
+        if sum(map(len, self._waiting.values())) >= DATAGRAMS_WAITING:
             self._row.datagram_dropped(Drop.UNRESOLVED)
         elif waiting is not None:
             waiting.append(datagram)
