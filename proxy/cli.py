@@ -105,6 +105,8 @@ def hash_password() -> None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise UsageError("hash-password: the password is empty; anybody could log in with it")
     click.echo(hash_password(password))
 
 
@@ -151,7 +153,10 @@ def _read_user(option: str) -> tuple[str, str]:
         raise UsageError(f"--user {name}: {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--user {name}: {path}: is not UTF-8 text (byte {error.start})") from error
-    return name, text.split("\n", 1)[0].removesuffix("\r")
+    password = text.split("\n", 1)[0].removesuffix("\r")
+    if not password:
+        raise UsageError(f"--user {name}: {path}: its first line is empty; expected a password or its hash")
+    return name, password
 
 
 def _open_events(path: str) -> contextlib.AbstractContextManager[BinaryIO]:

@@ -49,26 +49,26 @@ class Connect:
             if verdict is not None and not verdict.allowed:
                 session.refuse(ReplyCode.NOT_ALLOWED, rule=verdict.rule)
                 return
-        self._began = time.monotonic()
+        self._began = session.asked
         if target.type is AddressType.DOMAIN or (verdict is not None and verdict.via):
             session.no_deadline()  # the task has its own
             self._task = services.tasks.create_task(self._reach(verdict), name=f"dial for {session.name}")
             return
         rule, egress = ("", services.settings.egress) if verdict is None else (verdict.rule, verdict.egress)
-        self._flow = Flow(session, rule=rule)
+        self._flow = Flow(session, target.host, rule)
         services.deadlines.set(session, self._began + services.settings.connect_seconds)
         try:
             self._dial = Dial(target, self._dialed, by_family(egress).get(family_of(target), "") if egress else "")
             services.relay.poller.watch(self._dial.sock, self._dial)
         except DialFailed as failed:
-            session.refuse(failed.code)
+            session.refuse(failed.code, flow=self._flow)
 
     def ready(self, mask: int) -> None:
         """See `Errand`: it does not read."""
 
     def expired(self) -> None:
         """See `Errand`."""
-        self._session.refuse(ReplyCode.HOST_UNREACHABLE, "timed out")
+        self._session.refuse(ReplyCode.HOST_UNREACHABLE, "timed out", flow=self._flow)
 
     def close(self) -> None:
         """See `Errand`."""
@@ -90,7 +90,7 @@ class Connect:
                 sock, self._dial = self._dial.sock, None
                 self._hand_over(sock, local_address(sock), self._flow)
             else:
-                session.refuse(failed)
+                session.refuse(failed, flow=self._flow)
         except Exception as error:
             session.failed(error)
 
@@ -113,13 +113,13 @@ class Connect:
             self._hand_over(sock, bound, flow)
         except TimeoutError:
             self._task = None
-            session.refuse(ReplyCode.HOST_UNREACHABLE, "timed out")
+            session.refuse(ReplyCode.HOST_UNREACHABLE, "timed out", flow=self._flow)
         except Denied as denied:
             self._task = None
             session.refuse(ReplyCode.NOT_ALLOWED, rule=str(denied))
         except DialFailed as failed:
             self._task = None
-            session.refuse(failed.code, failed.why)
+            session.refuse(failed.code, failed.why, flow=self._flow)
         except Exception as error:
             self._task = None
             session.failed(error)
@@ -133,7 +133,7 @@ class Connect:
             dns_seconds = time.monotonic() - self._began
             services.row.resolved(dns_seconds)
             verdict, addresses = self._allowed(addresses, verdict)
-        flow = Flow(session, rule=verdict.rule, via=verdict.via)
+        flow = self._flow = Flow(session, rule=verdict.rule, via=verdict.via)
         flow.dns_seconds = dns_seconds
         self._began = time.monotonic()
         egress, seconds = by_family(verdict.egress), services.settings.connect_seconds
@@ -142,7 +142,7 @@ class Connect:
             sock, bound = await through(hop, target, services.resolver, egress=egress, seconds=seconds)
         else:
             sock, address = await dial_any(addresses, egress=egress, seconds=seconds)
-            flow.address = str(address[0])
+            flow.address = str(address[1][0])
             bound = local_address(sock)
         return flow, sock, bound
 

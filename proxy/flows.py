@@ -57,8 +57,17 @@ class Services(Protocol):
     def negotiated(self, session: Session) -> None:
         """`session` no longer waits for what its client wants, and counts as a handshake no more."""
 
-    def refused(self, session: Session, target: Address | None, code: ReplyCode, reason: str, rule: str = "") -> None:
-        """The request of `session` is answered with `code`, for `reason` or because `rule` says so."""
+    def refused(
+        self,
+        session: Session,
+        target: Address | None,
+        code: ReplyCode,
+        reason: str,
+        rule: str = "",
+        flow: Flow | None = None,
+    ) -> None:
+        """The request of `session` is answered with `code`, for `reason` or because `rule` says so; `flow` is what
+        it would have become."""
 
     def over(self, session: Session) -> None:
         """`session` has handed its sockets on or closed them."""
@@ -225,7 +234,7 @@ class Flow:
             bytes_up=ended.bytes_up,
             bytes_down=ended.bytes_down,
             seconds=self._seconds,
-            dns_seconds=self.dns_seconds or None,
+            dns_seconds=round(self.dns_seconds, 6) or None,
             dial_seconds=round(self.dial_seconds, 6),
         )
 

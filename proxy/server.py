@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 
 import msgspec
 
@@ -32,6 +34,7 @@ from proxy.settings import ProxySettings, User
 from proxy.tls import TlsFront
 from proxy.wire import Address, Command, ReplyCode
 from sidedoor.events import Emit, discard
+from sidedoor.settings import SettingsError
 
 SILENCE_SECONDS = 1.0
 """How long clients that have just connected may say nothing, once nobody else is accepted: it may be on its way."""
@@ -81,6 +84,21 @@ def check(settings: ProxySettings) -> None:
     for listener in settings.listeners:
         Entrance.check(listener)
     open_resolver(settings.resolver).close()
+    for key, path in (("access_log", settings.access_log), ("state", settings.state)):
+        _check_file(key, path)
+
+
+def _check_file(key: str, path: str) -> None:
+    """Whether `path` is a file that can be written, or made; it is not made here. Empty, "-" and devices will do."""
+    place = Path(path)
+    if path in ("", "-"):
+        return
+    if place.is_dir():
+        raise SettingsError(f"{key}: {path}: is a folder; expected a file")
+    if not place.parent.is_dir():
+        raise SettingsError(f"{key}: {path}: cannot be written: there is no folder {place.parent}; make it first")
+    if not os.access(path if place.exists() else place.parent, os.W_OK):
+        raise SettingsError(f"{key}: {path}: cannot be written by this user; change its owner, or name another file")
 
 
 async def serve_on(
@@ -333,10 +351,19 @@ class Server:
         """See `Services`."""
         self._handshakes.discard(session)
 
-    def refused(self, session: Session, target: Address | None, code: ReplyCode, reason: str, rule: str = "") -> None:
+    def refused(
+        self,
+        session: Session,
+        target: Address | None,
+        code: ReplyCode,
+        reason: str,
+        rule: str = "",
+        flow: Flow | None = None,
+    ) -> None:
         """See `Services`."""
         self.row.refused(code)
         shown = None if target is None else str(target)
+        log.debug("request_refused", client=session.name, target=shown, reply=code.name, reason=reason, rule=rule)
         if self.emit is not None:
             self.emit("flow_refused", client=session.name, target=shown, reply=code.name)
         if self.access is not None:
@@ -350,9 +377,12 @@ class Server:
                     protocol="" if request is None else request.protocol,
                     command="" if request is None else COMMANDS[request.command],
                     target=shown or "",
-                    rule=rule,
+                    rule=rule or ("" if flow is None else flow.rule),
+                    via="" if flow is None else flow.via,
                     reply=code.name,
                     reason=reason,
+                    seconds=0.0 if request is None else round(time.monotonic() - session.asked, 6),
+                    dns_seconds=None if flow is None else round(flow.dns_seconds, 6) or None,
                 )
             )
 

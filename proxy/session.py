@@ -78,6 +78,7 @@ class Session:
         "_preamble",
         "_stage",
         "account",
+        "asked",
         "front",
         "listener",
         "peer",
@@ -110,6 +111,8 @@ class Session:
         self.tick = UNSET
         self.request: Requested | None = None
         self.account: Account | None = None
+        self.asked = 0.0
+        """When its request was there, in monotonic seconds."""
         self._handshake: Handshake | Machine = Handshake(
             authenticate=bool(services.users), protocols=settings.protocols
         )
@@ -369,6 +372,7 @@ class Session:
         services = self.services
         services.negotiated(self)
         self.request = request
+        self.asked = time.monotonic()
         self._stage = Stage.COMMAND
         if self.account is None:
             self.account = services.account("")
@@ -417,14 +421,15 @@ class Session:
         self._over()
         flow.carry(self.services.relay, self.sock, target, handshake.early_data())
 
-    def refuse(self, code: ReplyCode, reason: str = "", rule: str = "") -> None:
-        """Answer the request with `code`. `reason` and `rule` are for the logs; empty: the code says it."""
+    def refuse(self, code: ReplyCode, reason: str = "", rule: str = "", flow: Flow | None = None) -> None:
+        """Answer the request with `code`. `reason` and `rule` are for the logs; empty: the code says it. `flow` is what
+        it would have become, and has been told so far."""
         errand, self._errand = self._errand, None
         if errand is not None:
             errand.close()
         self._handshake.fail(code)
         assert self.request is not None
-        self.services.refused(self, self.request.target, code, reason, rule)
+        self.services.refused(self, self.request.target, code, reason, rule, flow)
         try:
             self._say_last()
         except OSError as error:  # it did not wait for an answer

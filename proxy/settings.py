@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
 from sidedoor.settings import Secret, SettingsError
 
 DEFAULT_LISTEN = "127.0.0.1:1080"
+UNIX_PATH_BYTES = 107
+"""What a socket's address has room for (unix(7))."""
 
 Protocol = Literal["socks5", "socks4", "http"]
 CommandName = Literal["connect", "bind", "udp_associate"]
+NotEmpty = msgspec.Meta(min_length=1)
+"""Of a list in a rule: one that a template left empty would match everything."""
 
 HIDDEN = "***"
 """What is shown in place of a password."""
@@ -78,26 +82,26 @@ class User(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A new quota begins so long after the first byte of the last one."""
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule; the first that matches decides. What is left out matches everything."""
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One rule; the first that matches decides. What is left out matches everything; empty lists are errors."""
 
     action: Literal["allow", "deny"]
     """What happens to requests that match."""
     name: str = ""
     """What logs, metrics and errors call it; else its position."""
-    users: tuple[str, ...] = ()
+    users: Annotated[tuple[str, ...], NotEmpty] = ()
     """Names of users."""
-    sources: tuple[str, ...] = ()
+    sources: Annotated[tuple[str, ...], NotEmpty] = ()
     """Networks (CIDR) or addresses of clients."""
-    destinations: tuple[str, ...] = ()
+    destinations: Annotated[tuple[str, ...], NotEmpty] = ()
     """Networks (CIDR), addresses, and domains; a domain stands for its sub-domains, too."""
-    ports: tuple[int | str, ...] = ()
+    ports: Annotated[tuple[int | str, ...], NotEmpty] = ()
     """Ports of the destination: numbers, and ranges like "8000-8999"."""
-    commands: tuple[CommandName, ...] = ()
+    commands: Annotated[tuple[CommandName, ...], NotEmpty] = ()
     """What clients ask for: SOCKS5's commands; HTTP CONNECT is "connect", too."""
     via: str = ""
     """With "allow": go through this one of `upstreams`."""
-    egress: tuple[str, ...] = ()
+    egress: Annotated[tuple[str, ...], NotEmpty] = ()
     """With "allow": go out from these addresses instead of those of the settings, one per family."""
 
 
@@ -265,6 +269,8 @@ class ProxySettings(Discreet, msgspec.Struct, frozen=True, kw_only=True, forbid_
             raise SettingsError(f"listen: {listener.address} has a {there} and no {missing}; TLS needs both")
 
 
+_MOST = {"seconds": 1e9, "workers": 1024, "max_handshakes": 1e6, "max_flows": 1e9, "cache_names": 1e7}
+"""The most that numbers may be, by the ends of their keys: beyond that there are typing errors, and overflows."""
 _ABOVE_ZERO = (
     "handshake_seconds",
     "connect_seconds",
@@ -321,10 +327,10 @@ def is_loopback_host(host: str) -> bool:
 
 
 def _check_number(key: str, value: float, *, above_zero: bool = False) -> None:
-    if above_zero and not 0 < value < float("inf"):
-        raise SettingsError(f"{key}: is {value}; give a number above 0")
-    if not 0 <= value < float("inf"):
-        raise SettingsError(f"{key}: is {value}; give a number of at least 0")
+    most = next((most for end, most in _MOST.items() if key.endswith(end)), 1e18)
+    if (above_zero and not value > 0) or not 0 <= value <= most:
+        least = "above 0" if above_zero else "of at least 0"
+        raise SettingsError(f"{key}: is {value}; give a number {least}, and at most {most:.0f}")
 
 
 def _check_user(name: str, user: User) -> None:
@@ -373,8 +379,13 @@ def parse_server(text: str) -> tuple[str, int]:
 
 def _check_admin(listen: str) -> None:
     if listen.startswith("unix:"):
-        if not listen.removeprefix("unix:"):
+        path = listen.removeprefix("unix:")
+        if not path:
             raise SettingsError('admin.listen: "unix:" names no path; expected unix:/PATH')
+        if len(path.encode()) > UNIX_PATH_BYTES:
+            raise SettingsError(
+                f"admin.listen: the path is {len(path.encode())} bytes long; expected at most {UNIX_PATH_BYTES}"
+            )
         return
     host, _ = parse_listen(listen, "admin.listen")
     if not is_loopback_host(host):

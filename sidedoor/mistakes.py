@@ -25,6 +25,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
 _NOT_ONE_OF = re.compile(r"Invalid (?:enum )?value (?P<value>.*)", re.DOTALL)
 _WRONG_TYPE = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+_TOO_SHORT = re.compile(r"Expected `array` of length >= 1")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 # In TOML's words: one value of a type, several of them.
@@ -67,6 +68,8 @@ def _mistake(what: str, found: Any, steps: list[Step], expected: list[inspect.Ty
         near = _nearest(match["value"].strip("'"), choices)
         listed = f"expected one of {', '.join(choices)}; found {' '.join(match['value'].split())}"
         return f"{listed}; {near}" if near else listed
+    if _TOO_SHORT.fullmatch(what):
+        return "is empty; expected at least one, or no such key"
     shown = _shown(found, secret=_holds_secret(expected))
     if not (_WRONG_TYPE.fullmatch(what) and (wanted := _described(expected))):
         # A whole table is no help: its name, in front, says which one it is.

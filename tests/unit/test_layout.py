@@ -67,7 +67,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "proxy/cli.py": "tests/integration/proxy/test_cli.py",
     "proxy/connect.py": "tests/integration/proxy/test_rules.py",
     "proxy/entrance.py": "tests/integration/proxy/test_proxy_protocol.py",
-    "proxy/flows.py": "tests/integration/proxy/test_rules.py",
+    "proxy/flows.py": "tests/integration/proxy/test_flows.py",
     "proxy/control.py": "tests/integration/proxy/test_control.py",
     "proxy/relay/__init__.py": "tests/integration/proxy/test_relay.py",
     "proxy/relay/end.py": "tests/integration/proxy/test_relay.py",

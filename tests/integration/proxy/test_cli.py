@@ -122,6 +122,32 @@ def test_command_line_over_file_over_default(tmp_path: Path) -> None:
     assert "did you mean `listen`" in refused("--config", str(settings))
 
 
+def test_empty_passwords_are_no_accident(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert "its first line is empty" in refused("--user", f"anna:{empty}")
+    done = subprocess.run(
+        [*PROXY, "hash-password"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the password is empty" in done.stderr
+
+
+def test_files_that_cannot_be_written_are_found_by_a_check(tmp_path: Path) -> None:
+    settings = tmp_path / "proxy.toml"
+    for key in ("access_log", "state"):
+        for path, why in ((tmp_path, "is a folder"), (tmp_path / "no" / "file", "there is no folder")):
+            settings.write_text(f'{key} = "{path}"\n')
+            assert f"{key}: {path}: " in (said := refused("--config", str(settings), "--check"))
+            assert why in said
+    assert sorted(tmp_path.iterdir()) == [settings]
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     assert missing in refused("--config", missing)

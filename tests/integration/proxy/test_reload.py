@@ -126,7 +126,7 @@ MISTAKES = [
     ("idle_seconds = 0", "idle_seconds: is 0.0; give a number above 0"),
     ('via = "nowhere"', 'via: "nowhere" is not among the upstreams; expected one of: none'),
     ('[users]\nanna = "$argon2id$nonsense"', "users.anna.password: begins like an Argon2 hash"),
-    ('access_log = "/nowhere/log"', "access_log: /nowhere/log: cannot be written: No such file or directory"),
+    ('access_log = "/nowhere/log"', "access_log: /nowhere/log: cannot be written: there is no folder /nowhere"),
     (
         '[[listen]]\naddress = "127.0.0.1:0"\ncertificate = "/nowhere/c"\nkey = "/nowhere/k"',
         "certificate /nowhere/c or key /nowhere/k cannot be read: No such file or directory",

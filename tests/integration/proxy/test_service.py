@@ -351,6 +351,8 @@ MISTAKES: list[tuple[str, str]] = [
         '[[listen]]\naddress = "127.0.0.1:@PORT"\nproxy_protocol_from = ["10/8"]',
         '"10/8" is no network; expected one like',
     ),
+    ('access_log = "/no/log"', "access_log: /no/log: cannot be written: there is no folder /no; make it first"),
+    ('state = "/no/state"', "state: /no/state: cannot be written: there is no folder /no; make it first"),
     ('protocols = ["socks6"]', "key `protocols[0]`: expected one of http, socks4, socks5; found 'socks6'"),
     (
         "users = { anna = 1 }",
@@ -407,11 +409,6 @@ MISTAKES: list[tuple[str, str]] = [
 
 # What --check does not try: it would leave traces.
 MISTAKES_AT_THE_START: list[tuple[str, str]] = [
-    (
-        'access_log = "/no/log"',
-        "access_log: /no/log: cannot be written: No such file or directory; its folder must exist",
-    ),
-    ('state = "/no/state"', "state: /no/state: cannot be opened: No such file or directory; its folder must exist"),
     ('state = "@FILE"', "state: @FILE: is no state of this version of sidedoor"),
     ('admin.listen = "unix:/no/socket"', "admin.listen: cannot listen on unix:/no/socket: No such file or directory"),
     ('admin.listen = "unix:@FILE"', "admin.listen: cannot listen on unix:@FILE: there is a file that is no socket"),

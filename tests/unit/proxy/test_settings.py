@@ -119,6 +119,9 @@ def test_loopback_needs_neither(address: str) -> None:
         ProxySettings(udp=UdpSettings(idle_seconds=0)),
         ProxySettings(admin=Admin(listen="0.0.0.0:9080")),
         ProxySettings(admin=Admin(listen="unix:")),
+        ProxySettings(admin=Admin(listen="unix:/" + "x" * 107)),
+        ProxySettings(connect_seconds=1e308),
+        ProxySettings(workers=100_000),
     ],
 )
 def test_what_fits_the_types_and_makes_no_sense(settings: ProxySettings) -> None:
@@ -153,6 +156,15 @@ def test_everything_at_once_makes_sense() -> None:
         admin=Admin(listen="unix:/run/sidedoor.sock"),
     ).check()
     ProxySettings(admin=Admin(listen="127.0.0.1:0")).check()
+
+
+@pytest.mark.parametrize("key", ["users", "sources", "destinations", "ports", "commands", "egress"])
+def test_an_empty_list_in_a_rule_is_an_error(key: str) -> None:
+    """What a template leaves empty must not match everything."""
+    with pytest.raises(SettingsError, match=rf"`rules\[0\]\.{key}`: is empty; expected at least one"):
+        parse(f'[[rules]]\naction = "allow"\n{key} = []', ProxySettings)
+    settings = ProxySettings(rules=(Rule(action="allow", ports=(1,)),))
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=ProxySettings) == settings
 
 
 def test_short_forms_become_tables() -> None:
