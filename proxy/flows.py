@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import count
 from socket import SocketType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.access import AccessLog, AccessRecord
+from proxy.access import AccessLog, flow_line
 from proxy.accounts import Account
 from proxy.auth import Users
 from proxy.listeners import name_of
@@ -81,12 +80,11 @@ class Flow:
 
     __slots__ = (
         "_ended",
+        "_over",
+        "_payer",
         "_peer",
-        "_seconds",
         "_services",
         "_settled",
-        "_user",
-        "_wall",
         "account",
         "address",
         "carried",
@@ -105,9 +103,8 @@ class Flow:
 
     # There from its end on, where somebody wants to know of it.
     _ended: Ended
-    _seconds: float
-    _user: str
-    _wall: float
+    _over: float
+    _payer: Account
 
     def __init__(self, session: Session, address: str = "", rule: str = "", via: str = "") -> None:
         """`address` is what was dialed for a name, or who came to a BIND; `rule` allowed it; `via` is the upstream."""
@@ -198,8 +195,7 @@ class Flow:
         services.flow_over(self)
         if services.emit is None and services.access is None:
             return
-        self._ended, self._user = ended, account.name
-        self._seconds = round(time.monotonic() - self.started, 6)
+        self._ended, self._over = ended, time.monotonic()
         if services.emit is not None:
             services.emit(
                 "flow_closed",
@@ -207,35 +203,34 @@ class Flow:
                 bytes_up=ended.bytes_up,
                 bytes_down=ended.bytes_down,
                 reason=ended.reason.value,
-                seconds=self._seconds,
+                seconds=round(self._over - self.started, 6),
             )
         if services.access is not None:
-            self._wall = time.time()
+            self._payer = account
             services.access.write(self)
 
-    def record(self) -> AccessRecord:
+    def line(self, wall: float) -> bytes:
         """See `proxy.access.Entry`: of a flow that is over."""
         ended = self._ended
-        return AccessRecord(
-            time=datetime.fromtimestamp(self._wall, UTC),
-            flow=self.number,
-            worker=self._services.place,
-            listener=self.listener,
-            client=name_of(self._peer),
-            user=self._user,
-            protocol=self.protocol,
-            command=COMMANDS[self.command],
-            target=str(self.target),
-            address=self.address,
-            rule=self.rule,
-            via=self.via,
-            reply="SUCCEEDED",
-            reason=ended.reason,
-            bytes_up=ended.bytes_up,
-            bytes_down=ended.bytes_down,
-            seconds=self._seconds,
-            dns_seconds=round(self.dns_seconds, 6) or None,
-            dial_seconds=round(self.dial_seconds, 6),
+        return flow_line(
+            wall + self._over,
+            self.number,
+            self._services.place,
+            self.listener,
+            name_of(self._peer),
+            self._payer.name,
+            self.protocol,
+            COMMANDS[self.command],
+            str(self.target),
+            self.address,
+            self.rule,
+            self.via,
+            ended.reason,
+            ended.bytes_up,
+            ended.bytes_down,
+            self._over - self.started,
+            self.dns_seconds,
+            self.dial_seconds,
         )
 
     def describe(self) -> dict[str, Any]:

