@@ -91,15 +91,10 @@ def flow_line(
     wall: float,
     flow: int,
     worker: int,
-    listener: str,
     client: str,
-    user: str,
-    protocol: str,
-    command: str,
+    way: tuple[str, str],
     target: str,
     address: str,
-    rule: str,
-    via: str,
     reason: str,
     bytes_up: int,
     bytes_down: int,
@@ -109,44 +104,40 @@ def flow_line(
 ) -> bytes:
     """What an `AccessRecord` of a flow would be encoded to, in a third of the time: there is one for each connection.
 
-    `wall` is the time in seconds since 1970. Raises ValueError for text that is no Unicode.
+    `wall` is the time in seconds since 1970; `way` is what `way_of` gives; `target` has been `quoted`, and `client` and
+    `address` have nothing that would have to be.
     """
-    dns = f"{dns_seconds:.6f}" if dns_seconds else "null"
-    dial = f"{dial_seconds:.6f}" if dial_seconds else "null"
+    second = int(wall)
+    before, behind = way
     return (
-        f'{{"time":"{_stamp(wall)}","flow":{flow},"worker":{worker},"client":"{client}",'
-        f"{_who(listener, user, protocol, command)}{_quoted(target)},"
-        f'"address":{_quoted(address)},{_how(rule, via)}"{reason}","bytes_up":{bytes_up},"bytes_down":{bytes_down},'
-        f'"seconds":{seconds:.6f},"dns_seconds":{dns},"dial_seconds":{dial}}}'
+        f'{{"time":"{_whole_second(second)}.{int((wall - second) * 1e6):06d}Z","flow":{flow},"worker":{worker},'
+        f'"client":"{client}",{before}{target},"address":"{address}",{behind}"{reason}","bytes_up":{bytes_up},'
+        f'"bytes_down":{bytes_down},"seconds":{seconds:.6f},'
+        f'"dns_seconds":{f"{dns_seconds:.6f}" if dns_seconds else "null"},'
+        f'"dial_seconds":{f"{dial_seconds:.6f}" if dial_seconds else "null"}}}'
     ).encode()
 
 
 @lru_cache(1024)
-def _who(listener: str, user: str, protocol: str, command: str) -> str:
+def way_of(listener: str, user: str, protocol: str, command: str, rule: str, via: str) -> tuple[str, str]:
+    """The parts of a line in front of the target and behind the address, which many flows share. Raises ValueError for
+    text that is no Unicode."""
     return (
-        f'"listener":{_quoted(listener)},"user":{_quoted(user)},"protocol":"{protocol}","command":"{command}","target":'
+        f'"listener":{quoted(listener)},"user":{quoted(user)},"protocol":"{protocol}","command":"{command}","target":',
+        f'"rule":{quoted(rule)},"via":{quoted(via)},"reply":"SUCCEEDED","reason":',
     )
 
 
-@lru_cache(1024)
-def _how(rule: str, via: str) -> str:
-    return f'"rule":{_quoted(rule)},"via":{_quoted(via)},"reply":"SUCCEEDED","reason":'
-
-
 @lru_cache(4096)
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """`text` as JSON. Raises ValueError where it is no Unicode."""
     return _encode(text).decode()
 
 
 @lru_cache(2)
 def _whole_second(second: int) -> str:
+    """RFC 3339, UTC, without fraction."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-
-
-def _stamp(wall: float) -> str:
-    """RFC 3339, UTC, microseconds."""
-    second = int(wall)
-    return f"{_whole_second(second)}.{int((wall - second) * 1e6):06d}Z"
 
 
 class AccessLog:

@@ -45,7 +45,10 @@ class Connect:
         policy = services.policy
         verdict: Verdict | None = None
         if not policy.free:
-            verdict = policy.judge(session.user, session.source, Command.CONNECT, target)
+            if target.type is AddressType.DOMAIN:
+                verdict = policy.judge(session.user, session.source, Command.CONNECT, target)
+            else:
+                verdict = policy.judge_connect(session.user, session.source, target.host, target.port)
             if verdict is not None and not verdict.allowed:
                 session.refuse(ReplyCode.NOT_ALLOWED, rule=verdict.rule)
                 return

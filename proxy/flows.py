@@ -9,7 +9,7 @@ from itertools import count
 from socket import SocketType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.access import AccessLog, flow_line
+from proxy.access import AccessLog, flow_line, quoted, way_of
 from proxy.accounts import Account
 from proxy.auth import Users
 from proxy.listeners import name_of
@@ -20,7 +20,7 @@ from proxy.relay.deadlines import Deadlines
 from proxy.relay.flow import Carried
 from proxy.resolver import Resolver
 from proxy.settings import ProxySettings
-from proxy.wire import Address, Command, ReplyCode
+from proxy.wire import Address, AddressType, Command, ReplyCode
 from sidedoor.events import Emit
 
 if TYPE_CHECKING:
@@ -211,20 +211,16 @@ class Flow:
 
     def line(self, wall: float) -> bytes:
         """See `proxy.access.Entry`: of a flow that is over."""
-        ended = self._ended
+        ended, target = self._ended, self.target
+        command = COMMANDS[self.command]
         return flow_line(
             wall + self._over,
             self.number,
             self._services.place,
-            self.listener,
             name_of(self._peer),
-            self._payer.name,
-            self.protocol,
-            COMMANDS[self.command],
-            str(self.target),
+            way_of(self.listener, self._payer.name, self.protocol, command, self.rule, self.via),
+            quoted(str(target)) if target.type is AddressType.DOMAIN else f'"{target}"',
             self.address,
-            self.rule,
-            self.via,
             ended.reason,
             ended.bytes_up,
             ended.bytes_down,

@@ -93,6 +93,7 @@ def check(line: dict[str, Any]) -> None:
 EVENTS = {
     "client_refused",
     "client_lost",
+    "request_refused",
     "client_dropped",
     "login_failed",
     "flow_refused",

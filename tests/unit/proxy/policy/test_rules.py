@@ -40,7 +40,11 @@ def ask(
     source: str = SOURCE,
     command: Command = Command.CONNECT,
 ) -> Verdict | None:
-    return policy.judge(user, source, command, Address.of(host, port))
+    target = Address.of(host, port)
+    verdict = policy.judge(user, source, command, target)
+    if command is Command.CONNECT and target.type is not AddressType.DOMAIN:
+        assert policy.judge_connect(user, source, host, port) == verdict
+    return verdict
 
 
 def ask_about(policy: Policy, name: str, address: str, port: int = 443) -> Verdict:
