@@ -142,6 +142,8 @@ class Connect:
         egress, seconds = by_family(verdict.egress), services.settings.connect_seconds
         if verdict.via:
             hop = Hop.of(verdict.via, services.settings.upstreams[verdict.via])
+            if addresses:  # what was judged is an address: by the name, the upstream might find another one
+                target = Address.of(str(addresses[0][1][0]), target.port)
             sock, bound = await through(hop, target, services.resolver, egress=egress, seconds=seconds)
         else:
             sock, address = await dial_any(addresses, egress=egress, seconds=seconds)
