@@ -43,7 +43,7 @@ def ask(
     target = Address.of(host, port)
     verdict = policy.judge(user, source, command, target)
     if command is Command.CONNECT and target.type is not AddressType.DOMAIN:
-        assert policy.judge_connect(user, source, host, port) == verdict
+        assert policy.judge_connect(user, source, target.host, port) == verdict
     return verdict
 
 
