@@ -108,23 +108,6 @@ class Dial:
             done(REPLIES.get(number, ReplyCode.GENERAL_FAILURE) if number else None)
 
 
-async def dial(
-    target: Address, resolver: Resolver, *, connect_seconds: float, egress: Mapping[int, str] = NO_EGRESS
-) -> socket.socket:
-    """A connected non-blocking socket to `target`, `prepare`d, within `connect_seconds`, name resolution included.
-
-    Raises DialFailed; HOST_UNREACHABLE for a name without an address.
-    """
-    deadline = asyncio.get_running_loop().time() + connect_seconds
-    try:
-        async with asyncio.timeout_at(deadline):
-            addresses = await addresses_of(target, resolver)
-    except OSError as error:  # gaierror and TimeoutError among them
-        raise DialFailed(ReplyCode.HOST_UNREACHABLE) from error
-    left = deadline - asyncio.get_running_loop().time()
-    return (await dial_any(addresses, egress=egress, seconds=left))[0]
-
-
 async def dial_any(
     addresses: Sequence[SocketAddress], *, egress: Mapping[int, str] = NO_EGRESS, seconds: float
 ) -> tuple[socket.socket, SocketAddress]:

@@ -12,11 +12,12 @@ import pytest
 import structlog
 
 from proxy import dial as dialing
-from proxy.dial import Dial, DialFailed, dial, dial_any
+from proxy import server
+from proxy.dial import Dial, DialFailed, dial_any
 from proxy.resolver import SocketAddress
-from proxy.wire import Address, AddressType, ReplyCode
-from tests.integration.proxy.test_server import black_hole
-from tests.integration.proxy.world import SECONDS
+from proxy.wire import Address, ReplyCode
+from tests.integration.proxy.test_server import NO_AUTH, black_hole, domain_request, talk
+from tests.integration.proxy.world import SECONDS, receive, running_proxy, send
 
 NOT_OURS = {socket.AF_INET: "192.0.2.99", socket.AF_INET6: "2001:db8::99"}
 
@@ -166,28 +167,19 @@ class Names:
         pass
 
 
-async def test_dialing_a_name() -> None:
+async def test_dialing_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as listener:
-        names = Names(closed_port("::1"), address(listener))
-        sock = await dial(
-            Address(AddressType.DOMAIN, "a.example", 80),
-            names,
-            connect_seconds=SECONDS,
-            egress={socket.AF_INET: "127.0.0.5"},
-        )
-        with sock:
-            assert (await peer_of(listener))[0] == "127.0.0.5"
+        monkeypatch.setattr(server, "open_resolver", lambda settings: Names(closed_port("::1"), address(listener)))
+        async with running_proxy(egress=("127.0.0.5",)) as proxy:
+            with await proxy.connect() as sock:
+                await send(sock, NO_AUTH + domain_request("a.example", 80))
+                assert (await peer_of(listener))[0] == "127.0.0.5"
+                assert (await receive(sock, 4))[2:] == b"\x05\x00"
 
 
 @pytest.mark.parametrize("host", ["b.example", "slow.example"])
-async def test_dialing_a_name_that_does_not_resolve(host: str) -> None:
-    with pytest.raises(DialFailed) as failed:
-        await dial(Address(AddressType.DOMAIN, host, 80), Names(), connect_seconds=0.05)
-    assert failed.value.code is ReplyCode.HOST_UNREACHABLE
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_dialing_an_address(host: str) -> None:
-    with listening(host) as listener:
-        sock = await dial(Address.of(host, listener.getsockname()[1]), Names(), connect_seconds=SECONDS)
-        sock.close()
+async def test_dialing_a_name_that_does_not_resolve(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "open_resolver", lambda settings: Names())
+    async with running_proxy(connect_seconds=0.05) as proxy:
+        answer = await talk(proxy, NO_AUTH + domain_request(host, 80))
+        assert answer[2:4] == bytes((5, ReplyCode.HOST_UNREACHABLE))
