@@ -15,7 +15,7 @@ from proxy import log
 from proxy.eyeballs import Schedule, interleave
 from proxy.relay.flow import prepare
 from proxy.relay.poller import ERROR, HANGUP, WRITE
-from proxy.resolver import Resolver, SocketAddress
+from proxy.resolver import SocketAddress
 from proxy.wire import Address, AddressType, ReplyCode
 
 REPLIES = {
@@ -215,16 +215,6 @@ def local_address(sock: SocketType) -> Address:
     """The local address of a connected socket, for BND.ADDR."""
     name = sock.getsockname()
     return Address(AddressType.IPV4 if len(name) == 2 else AddressType.IPV6, name[0], name[1])
-
-
-async def addresses_of(target: Address, resolver: Resolver) -> list[SocketAddress]:
-    """The socket addresses of `target`: itself, or what its name stands for. Raises OSError as `Resolver` does."""
-    match target.type:
-        case AddressType.IPV4:
-            return [(socket.AF_INET, (target.host, target.port))]
-        case AddressType.IPV6:
-            return [(socket.AF_INET6, (target.host, target.port))]
-    return await resolver.resolve(target.host, target.port)
 
 
 def _open(kind: type[Socket], family: int, host: str, source: str) -> Socket:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from proxy import log
-from proxy.dial import NO_EGRESS, DialFailed, addresses_of, dial_any
-from proxy.resolver import Resolver
+from proxy.dial import NO_EGRESS, DialFailed, dial_any
+from proxy.resolver import Resolver, SocketAddress
 from proxy.settings import Upstream, parse_upstream
 from proxy.wire import (
     UNSPECIFIED,
     Address,
+    AddressType,
     Command,
     Credentials,
     Greeting,
@@ -126,7 +127,7 @@ def _warn(hop: Hop, why: object) -> None:
 
 async def _reach(hop: Hop, resolver: Resolver, egress: Mapping[int, str], seconds: float) -> socket.socket:
     """A connection to `hop` on which it waits for a request."""
-    addresses = await addresses_of(hop.address, resolver)
+    addresses = await _addresses_of(hop.address, resolver)
     sock, _ = await dial_any(addresses, egress=egress, seconds=seconds)
     try:
         if hop.scheme == "socks5":
@@ -161,6 +162,16 @@ async def _answer(sock: socket.socket, hop: Hop, target: Address, deadline: floa
         if not timeout.expired():
             raise  # the system's: the connection to `hop` broke
         return Reply(ReplyCode.HOST_UNREACHABLE)
+
+
+async def _addresses_of(target: Address, resolver: Resolver) -> list[SocketAddress]:
+    """The socket addresses of `target`: itself, or what its name stands for. Raises OSError as `Resolver` does."""
+    match target.type:
+        case AddressType.IPV4:
+            return [(socket.AF_INET, (target.host, target.port))]
+        case AddressType.IPV6:
+            return [(socket.AF_INET6, (target.host, target.port))]
+    return await resolver.resolve(target.host, target.port)
 
 
 async def _ask_socks5(sock: socket.socket, hop: Hop, target: Address) -> Reply:
