@@ -1,0 +1,157 @@
+"""Sans-IO: a rule set made ready for judging: conditions compiled, lists bound, analyzers chosen.
+
+Rules on addresses alone that drop or reject come first, whatever their place in the file (unless a rule that allows
+stands before them): the kernel, which can do these by itself, does them first, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Reject
+from censor.analyzers import Analyzer, Wanted
+from censor.analyzers.all import ANALYZERS, PROPERTIES
+from censor.conditions import Condition, ListHolder, compile_condition
+from censor.properties import FLOW_PROPERTIES, Properties
+from censor.rules import Rule, RuleSet
+
+Lists = Mapping[str, ListHolder]
+
+_HEADER = frozenset(FLOW_PROPERTIES) - {"flow.mark"}
+_PORTS = frozenset(port for analyzer in ANALYZERS for port in analyzer.ports)
+_NEEDS: dict[type[AnyAction], str] = {ForgeDns: "dns", BlockPage: "http"}
+
+
+class CompiledRule:
+    """One rule. lifted: it holds no more, and neither does what it did to flows.
+
+    header_only: it asks for nothing but what every packet's headers tell. repeats: it asks for what each message of a
+    flow tells anew.
+    """
+
+    __slots__ = (
+        "actions",
+        "condition",
+        "evaluate",
+        "final",
+        "header_only",
+        "intended",
+        "lifted",
+        "name",
+        "repeats",
+        "rule",
+    )
+
+    def __init__(self, rule: Rule, lists: Lists, repeating: frozenset[str]) -> None:
+        """Raises ValueError whose message names the rule and the key."""
+        self.rule = rule
+        self.name = rule.name
+        self.condition = _condition(rule, "when", rule.condition, lists)
+        self.evaluate: Callable[[Properties], bool | None] = self.condition.evaluate
+        self.intended = None if rule.intended is None else _condition(rule, "intended", rule.intended, lists)
+        self.actions = rule.effects
+        self.final = any(action.final for action in self.actions)
+        self.header_only = self.condition.properties <= _HEADER
+        self.repeats = bool(self.condition.properties & repeating)
+        self.lifted = False
+        for action in self.actions:
+            needed = _NEEDS.get(type(action))
+            if needed and not any(analyzer_of(name) == needed for name in self.condition.properties):
+                raise ValueError(
+                    f"rule {rule.name!r}: `actions`: {action.kind} answers a {needed} message, and `when` asks for none"
+                    f" (`{needed}.…`)"
+                )
+
+    @property
+    def by_address(self) -> bool:
+        """Whether it is about addresses alone and all packets of them vanish."""
+        rule = self.rule
+        return (
+            self.header_only
+            and rule.probability == 1
+            and rule.latency_seconds == 0
+            and self.actions in ((Drop(),), (Reject(),))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """The analyzers that some rules need, by what they read."""
+
+    stream: tuple[Analyzer, ...]
+    datagram: tuple[Analyzer, ...]
+    first: tuple[Analyzer, ...]
+
+
+class CompiledRules:
+    """All rules of one set, in order of precedence. Raises ValueError (CompiledRule). `old`: compiled ones to keep."""
+
+    def __init__(self, rules: RuleSet, lists: Lists, old: CompiledRules | None = None) -> None:
+        self.source = rules
+        self.lists = lists
+        repeating = _repeating(rules)
+        kept = {}
+        if old is not None and old.lists is lists and _repeating(old.source) == repeating:
+            kept = {rule.rule: rule for rule in old.rules}
+        self.rules = _addresses_first([kept.get(rule) or CompiledRule(rule, lists, repeating) for rule in rules.rules])
+        self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
+        read = {name for rule in self.rules for name in rule.condition.properties}
+        read |= {name for rule in self.rules if rule.intended for name in rule.intended.properties}
+        self.wanted: Wanted = frozenset(read)
+        self.wanted_of = {
+            analyzer.name: tuple(name for name in analyzer.properties if name in self.wanted) for analyzer in ANALYZERS
+        }
+        self._readers: dict[tuple[tuple[CompiledRule, ...], int], Readers] = {}
+
+    def readers(self, live: list[CompiledRule], server_port: int) -> Readers:
+        """The analyzers that may settle these rules for a flow to that port."""
+        key = tuple(live), server_port if server_port in _PORTS else 0
+        readers = self._readers.get(key)
+        if readers is None:
+            read = {analyzer_of(name) for rule in live for name in self._read(rule)}
+            chosen = [one for one in ANALYZERS if one.name in read and (not one.ports or server_port in one.ports)]
+            readers = self._readers[key] = Readers(
+                tuple(one for one in chosen if one.stream),
+                tuple(one for one in chosen if one.datagram),
+                tuple(one for one in chosen if one.first_payload),
+            )
+        return readers
+
+    @staticmethod
+    def _read(rule: CompiledRule) -> frozenset[str]:
+        return rule.condition.properties | (rule.intended.properties if rule.intended else frozenset())
+
+
+def analyzer_of(name: str) -> str:
+    """The analyzer whose property this is."""
+    return name.partition(".")[0]
+
+
+def _condition(rule: Rule, key: str, text: str, lists: Lists) -> Condition:
+    try:
+        return compile_condition(text, properties=PROPERTIES, lists=lists)
+    except ValueError as error:
+        where = f"`{key}`" if rule.when is not None or key != "when" else "its names or addresses"
+        raise ValueError(f"rule {rule.name!r}: {where}: {error}") from error
+
+
+def _repeating(rules: RuleSet) -> frozenset[str]:
+    """The properties that may be told anew in the course of a flow."""
+    always = rules.censor.tcp.extend_segments != 0
+    return frozenset(
+        name
+        for analyzer in ANALYZERS
+        if analyzer.repeats or (always and analyzer.stream)
+        for name in analyzer.properties
+    )
+
+
+def _addresses_first(rules: list[CompiledRule]) -> list[CompiledRule]:
+    first: list[CompiledRule] = []
+    rest: list[CompiledRule] = []
+    allowed = False
+    for rule in rules:
+        allowed |= any(isinstance(action, Allow) for action in rule.actions)
+        (first if rule.by_address and not allowed else rest).append(rule)
+    return first + rest
