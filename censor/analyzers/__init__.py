@@ -27,7 +27,8 @@ class Finding:
 
     properties: what it says; the analyzer's own name is true, and whatever the message lacks is None.
     consumed: bytes of the stream up to its end; behind them the next one may start. `rest`: bytes behind these (a body)
-    that are none of the analyzer's business, and may not have come yet.
+    that are none of the analyzer's business, and may not have come yet; -1: how many is not known (a chunked body), the
+    next message is where a line looks like one.
     message: the parsed message, for actions that answer it (a forged DNS answer needs the query).
     """
 
