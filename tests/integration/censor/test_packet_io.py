@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
-import subprocess
 import sys
 
 import pytest
 
 from censor.packet_io.nflog import NfLog
 from censor.packet_io.nfqueue import CopyMode, NfQueue, QueueSettings, Verdict
-from lab.machine import search_path
 from sidedoor.settings import UsageError
+from tests.integration.censor.namespace import run_in_namespace
 
-_UNSHARE = ("unshare", "-Urnmpf", "--map-root-user", "--kill-child", "--mount-proc")
-_SETUP = """
-set -e
-mount -t tmpfs tmpfs /run
-ip link set lo up
-iptables -A OUTPUT -p udp --dport 9999 -j NFQUEUE --queue-num 5
+_SETUP = """iptables -A OUTPUT -p udp --dport 9999 -j NFQUEUE --queue-num 5
 nft -f - <<END
 table inet t {
 chain c { type filter hook output priority 0; udp dport 9998 log prefix "here" group 6 queue-threshold 1 drop; }
@@ -120,17 +113,7 @@ def log_is_prompt() -> None:
     ids=lambda body: body.__name__,
 )
 def test_in_a_namespace(body: object) -> None:
-    name = getattr(body, "__name__", "")
-    done = subprocess.run(
-        [*_UNSHARE, "sh", "-c", f"{_SETUP}\nexec {sys.executable} -m {__name__} {name}"],
-        env=os.environ | {"PATH": search_path()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    run_in_namespace(__name__, getattr(body, "__name__", ""), _SETUP)
 
 
 if __name__ == "__main__":
