@@ -15,7 +15,7 @@ from rich.table import Table
 
 from censor import kernel
 from censor.censor import Censor, CensorSettings
-from censor.kernel import KernelError
+from censor.packet_io.netlink import KernelError
 from censor.rules import Rule, RuleSet, load_rules
 from sidedoor import logs
 from sidedoor.events import EventWriter

@@ -14,6 +14,7 @@ import subprocess
 
 from censor import kernel_rules
 from censor.kernel_rules import HeadRules
+from censor.packet_io.netlink import KernelError
 from censor.rules import Rule
 from sidedoor.settings import UsageError
 
@@ -22,10 +23,6 @@ _IPV4, _IPV6 = "", "6"  # iptables, ip6tables
 _NFT = ("nft", "-f", "-")
 # Where the programs are, and where an ordinary user's PATH on Debian does not look.
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-
-
-class KernelError(Exception):
-    """A kernel program refused its script; the message says which one and why."""
 
 
 class Kernel:

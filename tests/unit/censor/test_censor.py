@@ -13,8 +13,8 @@ from scapy.layers.inet import IP, TCP
 from censor import censor as subject
 from censor import kernel
 from censor.censor import Censor, CensorSettings
-from censor.kernel import KernelError
 from censor.kernel_rules import HeadRules
+from censor.packet_io.netlink import KernelError
 from censor.packet_io.nflog import LoggedPacket
 from censor.packet_io.nfqueue import QueuedPacket, Verdict
 from censor.rules import Rule, RuleSet, parse_rules

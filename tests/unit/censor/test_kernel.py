@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from censor import kernel
-from censor.kernel import Kernel, KernelError
+from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
+from censor.packet_io.netlink import KernelError
 from censor.rules import Rule, parse_rules
 from sidedoor.settings import UsageError
 
