@@ -16,6 +16,7 @@ from rich.table import Table
 from censor import kernel
 from censor.censor import Censor, CensorSettings
 from censor.packet_io.netlink import KernelError
+from censor.prober.cli import probe
 from censor.rules import Rule, RuleSet, load_rules
 from sidedoor import logs
 from sidedoor.events import EventWriter
@@ -27,6 +28,9 @@ _log = structlog.get_logger()
 @click.group()
 def censor() -> None:
     """Run the censor on this host, or check its rules."""
+
+
+censor.add_command(probe)
 
 
 @censor.command()
