@@ -7,7 +7,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +14,9 @@ import msgspec
 from rich.console import Console
 
 from lab.benchmarks import relay as relay_benchmark
+from lab.benchmarks.censor.cli import censor
 from lab.benchmarks.goals import outcomes
+from lab.benchmarks.output import check_folders, write_files
 from lab.benchmarks.peers import DIRECT, OURS, custom
 from lab.benchmarks.processes import BenchError
 from lab.benchmarks.results import Results
@@ -29,6 +30,9 @@ _QUICK_ROUNDS, _QUICK_SECONDS = 2, 0.3
 @click.group()
 def bench() -> None:
     """Measure."""
+
+
+bench.add_command(censor)
 
 
 @bench.command()
@@ -77,7 +81,7 @@ def relay(
     if sys.platform != "linux":
         raise UsageError("bench relay needs Linux: it reads CPU time and memory from /proc")
     messages = Console(stderr=True, highlight=False)
-    _check_folders({"--json": json_path, "--plot": plot_path})
+    check_folders({"--json": json_path, "--plot": plot_path})
     plan = relay_benchmark.plan(
         rounds=rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
         seconds=seconds or (_QUICK_SECONDS if quick else _SECONDS),
@@ -131,7 +135,7 @@ def conformance(
     from lab.benchmarks.conformance import markdown, runner
     from lab.benchmarks.conformance.table import table
 
-    _check_folders({"--json": json_path, "--markdown": markdown_path})
+    check_folders({"--json": json_path, "--markdown": markdown_path})
     plan = runner.plan(only, [custom(peer) for peer in peers])
     if list_:
         for case in plan.cases:
@@ -157,23 +161,8 @@ def conformance(
         ("--json", json_path, lambda: json.dumps(matrix.to_json(), indent=1) + "\n"),
         ("--markdown", markdown_path, lambda: markdown.markdown(matrix, command)),
     ]
-    _write_files(wanted)
+    write_files(wanted)
     sys.exit(int(not matrix.held))
-
-
-def _check_folders(paths: dict[str, str | None]) -> None:
-    for option, path in paths.items():
-        if path and not Path(path).resolve().parent.is_dir():
-            raise UsageError(f"{option}: {path}: there is no such folder")
-
-
-def _write_files(wanted: list[tuple[str, str | None, Callable[[], str]]]) -> None:
-    for option, path, text in wanted:
-        if path:
-            try:
-                Path(path).write_text(text(), encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"{option}: {path}: cannot be written: {error.strerror}") from error
 
 
 def _count(number: int, what: str) -> str:
@@ -192,7 +181,7 @@ def _write(results: Results, json_path: str | None, plot_path: str | None) -> No
         ("--json", json_path, lambda: json.dumps(_json(results), indent=1) + "\n"),
         ("--plot", plot_path, lambda: plot.html(results)),
     ]
-    _write_files(wanted)
+    write_files(wanted)
 
 
 def _json(results: Results) -> dict[str, Any]:

@@ -140,8 +140,7 @@ class Generator:
 
 def make(folder: Path) -> Generator:
     """The best generator this machine can have. A compiled one is kept in the user's cache, else lies in `folder`."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is not None and (program := _compiled(compiler, folder)):
+    if program := compiled(SOURCE, folder):
         return Generator([str(program)], "C")
     return Generator([sys.executable, str(PYTHON_SOURCE)], "Python")
 
@@ -152,8 +151,16 @@ def cache_folder() -> Path:
     return Path(base) / "sidedoor"
 
 
-def _compiled(compiler: str, folder: Path) -> Path | None:
-    name = "load-" + hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+def compiler() -> str | None:
+    """The path of the C compiler that is used; None: there is none."""
+    return next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def compiled(source: Path, folder: Path) -> Path | None:
+    """The program of a C file, kept in the user's cache or else in `folder`; None: no compiler, or it fails."""
+    if (program := compiler()) is None:
+        return None
+    name = f"{source.stem}-" + hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     try:
         places = [cache_folder(), folder]
     except RuntimeError:  # no home
@@ -166,7 +173,7 @@ def _compiled(compiler: str, folder: Path) -> Path | None:
             place.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place) as scratch:
                 made = Path(scratch) / name
-                call = [compiler, "-O2", "-o", str(made), str(SOURCE)]
+                call = [program, "-O2", "-o", str(made), str(source)]
                 if subprocess.run(call, capture_output=True, timeout=COMPILE_SECONDS, check=False).returncode:
                     return None
                 os.replace(made, place / name)

@@ -40,6 +40,11 @@ def run(proxy_port: int, *, seconds: int, reverse: bool, folder: Path) -> tuple[
     if proxy_port:
         client = [chains, "-q", "-f", str(settings), *client]
     server = [program, "-s", "-p", str(port), "-B", "127.0.0.1", "--forceflush"]
+    return measure(server, client, seconds)
+
+
+def measure(server: list[str], client: list[str], seconds: int) -> tuple[float, int]:
+    """The same, of these two commands: `iperf3 -s ... --forceflush`, `iperf3 -c ... -J`. Raises BenchError."""
     with running(server, stdout=subprocess.PIPE) as process:
         _await_listening(process)
         try:

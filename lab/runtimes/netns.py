@@ -41,13 +41,14 @@ def check_tools() -> None:
             f"the netns runtime needs {', '.join(missing)}: sudo apt-get install nftables iptables util-linux "
             "(sidedoor doctor says more)"
         )
-    probe = subprocess.run([*_unshare(), "true"], capture_output=True, text=True, check=False)
+    probe = subprocess.run([*unshare_command(), "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
         reason = probe.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise UsageError(f"no permission to make namespaces ({reason[0]}): sidedoor doctor says what to do")
 
 
-def _unshare() -> list[str]:
+def unshare_command() -> list[str]:
+    """How a program is started in namespaces of its own, which end with it, SIGKILL included."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     flags = ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
     return [shutil.which("unshare", path=search_path()) or "unshare", *user, *flags]
@@ -62,7 +63,7 @@ def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
     check_tools()
     options_read, options_write = os.pipe()
     stop_read, stop_write = os.pipe()
-    command = [*_unshare(), sys.executable, "-m", "lab.runtimes.netns_init", str(options_read), str(stop_read)]
+    command = [*unshare_command(), sys.executable, "-m", "lab.runtimes.netns_init", str(options_read), str(stop_read)]
     process = subprocess.Popen(
         command,
         pass_fds=(options_read, stop_read),

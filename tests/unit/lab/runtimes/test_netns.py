@@ -120,9 +120,9 @@ def test_search_path_has_the_system_programs(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_ordinary_user_gets_a_user_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.runtimes.netns.os.geteuid", lambda: 1000)
-    assert netns._unshare()[1:3] == ["--user", "--map-root-user"]
+    assert netns.unshare_command()[1:3] == ["--user", "--map-root-user"]
     monkeypatch.setattr("lab.runtimes.netns.os.geteuid", lambda: 0)
-    assert "--user" not in netns._unshare()
+    assert "--user" not in netns.unshare_command()
 
 
 def test_a_lab_that_is_not_there_has_no_hosts() -> None:

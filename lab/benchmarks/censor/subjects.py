@@ -1,0 +1,63 @@
+"""What is compared: plain routing, and the censor with different things to do. All of them let the traffic pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PLAIN = "plain"
+EVERY_PACKET = "every-packet"
+RULES = "{rules}"
+"""Stands in a subject's arguments for the path of the file with its rules."""
+_NAMES, _ADDRESSES = 1000, 1000
+_NAME_ACTIONS = ("dns_nxdomain", "sni_rst")
+
+
+class Kind(StrEnum):
+    """PLAIN: routing alone. PROFILE: a censor as a user starts it. EVERY_PACKET: one that is given all packets."""
+
+    PLAIN = "plain"
+    PROFILE = "profile"
+    EVERY_PACKET = "every packet"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`arguments`: those of `sidedoor censor run`; `rules`: the text of the file that RULES stands for in them."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    rules: str = ""
+    kind: Kind = Kind.PROFILE
+
+
+def subjects() -> list[Subject]:
+    """All there are, plain routing first."""
+    return [
+        Subject(PLAIN, kind=Kind.PLAIN),
+        Subject("idle"),
+        _with_rules("names", _name_rules()),
+        _with_rules("addresses", _address_rule()),
+        Subject(EVERY_PACKET, kind=Kind.EVERY_PACKET),
+    ]
+
+
+def _with_rules(name: str, rules: str) -> Subject:
+    return Subject(name, ("--rules", RULES), rules)
+
+
+def _name_rules() -> str:
+    """Names that nobody asks for, blocked in DNS and in TLS."""
+    names = ", ".join(f'"blocked-{number:04}.example"' for number in range(_NAMES))
+    rules = (f'[[rule]]\nname = "{action}"\naction = "{action}"\ndomains = [{names}]\n' for action in _NAME_ACTIONS)
+    return "\n".join(rules)
+
+
+def _address_rule() -> str:
+    """Single addresses of 198.18.0.0/15 (benchmarks, RFC 2544), none next to another, so that sets stay as large."""
+    addresses = (f"198.18.{number // 100}.{number % 100 * 2 + 1}" for number in range(_ADDRESSES))
+    return f'[[rule]]\nname = "addresses"\naction = "drop"\naddresses = [{", ".join(map(_quoted, addresses))}]\n'
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
