@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import ipaddress
 
-from censor import block_page, effects, packets
+from censor import effects, packets
 from censor.actions import (
     Allow,
     AnyAction,
@@ -14,6 +14,7 @@ from censor.actions import (
     Drop,
     ForgeDns,
     Freeze,
+    Log,
     Lose,
     Mark,
     Police,
@@ -23,6 +24,7 @@ from censor.actions import (
     Residual,
 )
 from censor.analyzers import dns
+from censor.block_page import block_page
 from censor.compiled import CompiledRule
 from censor.decision import Blocked, Decision, Suspect, hit
 from censor.draws import between, draw
@@ -56,21 +58,6 @@ class Acting:
         self._residuals = residuals
         self._statistics = statistics
         self._pools: dict[str, int] = {}
-        self._carry: dict[type[AnyAction], Callable[[Match, AnyAction, Decision], None]] = {
-            Drop: self._drop,
-            Reject: self._reject,
-            Reset: self._reset,
-            ForgeDns: self._forge_dns,
-            BlockPage: self._block_page,
-            Police: self._lasting,
-            Delay: self._lasting,
-            Lose: self._lasting,
-            Freeze: self._lasting,
-            Residual: self._residual,
-            Probe: self._probe,
-            Mark: self._mark,
-            Allow: self._allow,
-        }
 
     def act(self, rule: CompiledRule, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         """Begin what the rule does. The decision on this packet is changed, the flow may get effects."""
@@ -84,11 +71,32 @@ class Acting:
         counts.collateral += collateral
         match = Match(rule, flow, packet, data, t, begins, collateral, flow.is_from_client(packet))
         for action in rule.actions:
-            carry = self._carry.get(type(action))
-            if carry is None:
+            self._carry_out(match, action, decision)
+
+    def _carry_out(self, match: Match, action: AnyAction, decision: Decision) -> None:
+        match action:
+            case Drop():
+                self._drop(match, action, decision)
+            case Reject():
+                self._reject(match, action, decision)
+            case Reset():
+                self._reset(match, action, decision)
+            case ForgeDns():
+                self._forge_dns(match, action, decision)
+            case BlockPage():
+                self._block_page(match, action, decision)
+            case Police() | Delay() | Lose() | Freeze():
+                self._effect(match, self._lasting(match, action), decision)
+            case Residual():
+                self._residual(match, action, decision)
+            case Probe():
+                self._probe(match, action, decision)
+            case Mark():
+                match.flow.properties["flow.mark"] = action.value
+            case Allow():
+                match.flow.exempt = True
+            case Log():
                 self._report(match, action, decision)
-            else:
-                carry(match, action, decision)
 
     def _draw(self, flow: Flow, rule: CompiledRule, purpose: str) -> float:
         return draw(self._seed, flow.id, f"{rule.name}/{purpose}")
@@ -152,21 +160,19 @@ class Acting:
         made = effects.resets(action, match.packet, from_client=match.from_client, dropped=not decision.accept)
         self._inject(match, made, delay, decision)
 
-    def _lasting(self, match: Match, action: AnyAction, decision: Decision) -> None:
+    def _lasting(self, match: Match, action: Police | Delay | Lose | Freeze) -> effects.Effect:
         rule, begins, collateral = match.rule, match.begins, match.collateral
         label = rule.rule.label(action)
-        effect: effects.Effect
-        if isinstance(action, Police):
-            effect = effects.Policing(rule, label, begins, action, collateral=collateral)
-        elif isinstance(action, Delay):
-            effect = effects.Delaying(rule, label, begins, action, self._seed, collateral=collateral)
-        elif isinstance(action, Lose):
-            effect = effects.Losing(rule, label, begins, action, self._seed, collateral=collateral)
-        else:
-            assert isinstance(action, Freeze)
-            drawn = self._draw(match.flow, rule, "freeze")
-            effect = effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
-        self._effect(match, effect, decision)
+        match action:
+            case Police():
+                return effects.Policing(rule, label, begins, action, collateral=collateral)
+            case Delay():
+                return effects.Delaying(rule, label, begins, action, self._seed, collateral=collateral)
+            case Lose():
+                return effects.Losing(rule, label, begins, action, self._seed, collateral=collateral)
+            case Freeze():
+                drawn = self._draw(match.flow, rule, "freeze")
+                return effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
 
     def _inject(self, match: Match, made: tuple[bytes, ...], delay: float, decision: Decision) -> None:
         self._statistics.rule(match.rule.name).injected += len(made)
@@ -186,13 +192,13 @@ class Acting:
         for number in range(action.injectors):
             answer = dns.forge(
                 query,
-                addresses=self._pool(match, action, number),
+                addresses=[ipaddress.ip_address(text).packed for text in self._pool(match, action, number)],
                 rcode=0 if action.addresses else _RCODES[action.rcode],
                 ttl_seconds=action.ttl_seconds,
                 tcp=over_tcp,
             )
             if over_tcp:
-                made += packets.segments_back(match.packet, answer)
+                made += packets.segments_back(match.packet, answer, flags=packets.PSH | packets.ACK)
             else:
                 made.append(packets.udp_reply(match.packet, answer))
         self._statistics.rule(match.rule.name).injected += len(made)
@@ -220,12 +226,12 @@ class Acting:
         return (pool[position],)
 
     def _block_page(self, match: Match, action: BlockPage, decision: Decision) -> None:
-        page = block_page.response(action.status, action.body, location=action.location)
+        page = block_page(action.status, action.body.encode(), action.location)
         dropping = effects.Dropping(
             match.rule, match.rule.rule.label(action), match.begins, collateral=match.collateral
         )
         self._effect(match, dropping, decision)
-        made = tuple(packets.segments_back(match.packet, page, fin=True))
+        made = packets.segments_back(match.packet, page)
         to_server = effects.resets(
             Reset(to="server"), match.packet, from_client=match.from_client, dropped=not decision.accept
         )
@@ -247,12 +253,6 @@ class Acting:
         flow = match.flow
         reason = action.reason or match.rule.name
         decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
-
-    def _mark(self, match: Match, action: Mark, decision: Decision) -> None:
-        match.flow.properties["flow.mark"] = action.value
-
-    def _allow(self, match: Match, action: Allow, decision: Decision) -> None:
-        match.flow.exempt = True
 
 
 def _for_the_kernel(entry: Entry) -> Blocked:

@@ -12,12 +12,22 @@ from typing import Annotated, Literal
 import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
-SecondsSpan = Seconds | tuple[Seconds, Seconds]
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
-CountSpan = Count | tuple[Count, Count]
+# Without limits here: msgspec 0.22 crashes in garbage collections on a union of a limited number and a tuple.
+SecondsSpan = float | tuple[float, float]
+CountSpan = int | tuple[int, int]
+_SPAN_MAX = 1e12
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Direction = Literal["both", "to_server", "to_client"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def check_spans(settings: msgspec.Struct, *keys: str) -> None:
+    """Raises ValueError for a span that is negative or ends before it begins."""
+    for key in keys:
+        span = getattr(settings, key)
+        lowest, highest = span if isinstance(span, tuple) else (span or 0, span or 0)
+        if not 0 <= lowest <= highest <= _SPAN_MAX:
+            raise ValueError(f"`{key}`: {span!r} is not a span: a number from 0 on, or [lowest, highest]")
 
 
 class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -32,7 +42,7 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return str(self.__struct_config__.tag)
 
 
-class Drop(Action, frozen=True, tag="drop"):
+class Drop(Action, frozen=True, kw_only=True, tag="drop"):
     """The flow's packets vanish.
 
     direction: whose packets. after_packets: so many more pass, counted over both directions behind the one that
@@ -46,12 +56,15 @@ class Drop(Action, frozen=True, tag="drop"):
     refresh: bool = False
     trigger: bool = True
 
+    def __post_init__(self) -> None:
+        check_spans(self, "after_packets", "seconds")
 
-class Reject(Action, frozen=True, tag="reject"):
+
+class Reject(Action, frozen=True, kw_only=True, tag="reject"):
     """The flow's packets vanish and each sender is told: TCP by an RST, the rest by ICMP port unreachable."""
 
 
-class Reset(Action, frozen=True, tag="reset"):
+class Reset(Action, frozen=True, kw_only=True, tag="reset"):
     """Forged RSTs; the packet that triggered them passes unless `drop` (the flow's packets then all vanish).
 
     to: which ends. offsets: one RST for each, its sequence number so far beyond the exact one (Clayton 2006: 0, 1460,
@@ -72,8 +85,11 @@ class Reset(Action, frozen=True, tag="reset"):
     rewrite: bool = False
     repeat: bool = False
 
+    def __post_init__(self) -> None:
+        check_spans(self, "delay_seconds")
 
-class ForgeDns(Action, frozen=True, tag="forge_dns"):
+
+class ForgeDns(Action, frozen=True, kw_only=True, tag="forge_dns"):
     """Forged DNS answers race the real one, which arrives too unless `drop`.
 
     addresses: a pool; `choose` says what one answer carries: all of it, or one after the other (`cyclic`, as the GFW
@@ -92,7 +108,7 @@ class ForgeDns(Action, frozen=True, tag="forge_dns"):
             ipaddress.ip_address(text)  # its ValueError says which one and why
 
 
-class BlockPage(Action, frozen=True, tag="block_page"):
+class BlockPage(Action, frozen=True, kw_only=True, tag="block_page"):
     """An HTTP answer in the server's name; the request vanishes and the server gets an RST."""
 
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 403
@@ -100,7 +116,7 @@ class BlockPage(Action, frozen=True, tag="block_page"):
     location: str | None = None
 
 
-class Police(Action, frozen=True, tag="police"):
+class Police(Action, frozen=True, kw_only=True, tag="police"):
     """A token bucket for each direction: what does not fit in is dropped, nothing is queued (RFC 2697's red packets)."""
 
     rate_bytes_per_second: Annotated[float, msgspec.Meta(gt=0)]
@@ -108,21 +124,24 @@ class Police(Action, frozen=True, tag="police"):
     direction: Direction = "both"
 
 
-class Delay(Action, frozen=True, tag="delay"):
+class Delay(Action, frozen=True, kw_only=True, tag="delay"):
     """Each of the flow's packets is held for so long; drawn for each packet from a span. Order is kept."""
 
     seconds: SecondsSpan
     direction: Direction = "both"
 
+    def __post_init__(self) -> None:
+        check_spans(self, "seconds")
 
-class Lose(Action, frozen=True, tag="lose"):
+
+class Lose(Action, frozen=True, kw_only=True, tag="lose"):
     """Each of the flow's packets is dropped with this probability."""
 
     probability: Probability
     direction: Direction = "both"
 
 
-class Freeze(Action, frozen=True, tag="freeze"):
+class Freeze(Action, frozen=True, kw_only=True, tag="freeze"):
     """After so many bytes of payload or so many packets, counted from the flow's beginning, its packets vanish.
 
     counted: which packets count. direction: which vanish. Without `packets` only bytes count, and the other way round.
@@ -136,9 +155,10 @@ class Freeze(Action, frozen=True, tag="freeze"):
     def __post_init__(self) -> None:
         if self.bytes is None and self.packets is None:
             raise ValueError("freeze needs `bytes` or `packets`")
+        check_spans(self, "bytes", "packets")
 
 
-class Residual(Action, frozen=True, tag="residual"):
+class Residual(Action, frozen=True, kw_only=True, tag="residual"):
     """What was matched stays blocked for a time, whatever is said there: all packets of that key.
 
     key: `2-tuple`: client and server address; `3-tuple`: and the server's port; `4-tuple`: and the client's.
@@ -156,12 +176,15 @@ class Residual(Action, frozen=True, tag="residual"):
     direction: Direction = "both"
     then: Literal["drop", "reset"] = "drop"
 
+    def __post_init__(self) -> None:
+        check_spans(self, "seconds", "delay_seconds")
+
     @property
     def final(self) -> bool:
         return False
 
 
-class Probe(Action, frozen=True, tag="probe"):
+class Probe(Action, frozen=True, kw_only=True, tag="probe"):
     """The flow's server is suspected to be a proxy: the prober looks at it (censor/prober)."""
 
     reason: str = ""
@@ -171,7 +194,7 @@ class Probe(Action, frozen=True, tag="probe"):
         return False
 
 
-class Mark(Action, frozen=True, tag="mark"):
+class Mark(Action, frozen=True, kw_only=True, tag="mark"):
     """A word on the flow that later rules can ask for (`flow.mark`)."""
 
     value: Text
@@ -181,7 +204,7 @@ class Mark(Action, frozen=True, tag="mark"):
         return False
 
 
-class Log(Action, frozen=True, tag="log"):
+class Log(Action, frozen=True, kw_only=True, tag="log"):
     """Nothing but the event."""
 
     @property
@@ -189,10 +212,23 @@ class Log(Action, frozen=True, tag="log"):
         return False
 
 
-class Allow(Action, frozen=True, tag="allow"):
+class Allow(Action, frozen=True, kw_only=True, tag="allow"):
     """The flow passes, whatever later rules say."""
 
 
 AnyAction = (
-    Drop | Reject | Reset | ForgeDns | BlockPage | Police | Delay | Lose | Freeze | Residual | Probe | Mark | Log | Allow
+    Drop
+    | Reject
+    | Reset
+    | ForgeDns
+    | BlockPage
+    | Police
+    | Delay
+    | Lose
+    | Freeze
+    | Residual
+    | Probe
+    | Mark
+    | Log
+    | Allow
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from censor.actions import CountSpan, Seconds
+from censor.actions import CountSpan, Seconds, check_spans
 
 Fail = Literal["open", "closed"]
 
@@ -35,6 +35,9 @@ class TcpTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     inspect: Literal["client", "both"] = "client"
     handshake: bool = False
 
+    def __post_init__(self) -> None:
+        check_spans(self, "extend_segments")
+
 
 class FragmentsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[censor.fragments]`: what becomes of IP fragments; censor/fragments.py. limit: most of one datagram."""
@@ -57,6 +60,8 @@ class CensorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seconds (`from_seconds`, `until_seconds`) pass in one. inside: the censored side; empty: whoever opens a flow is
     inside. single_segments: packets come as they are on the wire, not as super-packets of up to 64 KB.
     inspect_everything: every packet is looked at, and the kernel decides nothing by itself.
+    remember_names: the name of every TLS flow to port 443 is read, whatever the rules, so that rules that kill existing
+    flows find those that were opened before them.
     flow_idle_seconds: a flow so long without a packet is forgotten (0: never).
     """
 
@@ -68,6 +73,7 @@ class CensorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     inside: tuple[str, ...] = ()
     single_segments: bool = False
     inspect_everything: bool = False
+    remember_names: bool = True
     flow_idle_seconds: Seconds = 0.0
     tcp: TcpTable = TcpTable()
     fragments: FragmentsTable = FragmentsTable()

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Reject
+from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Log, Mark, Reject
 from censor.analyzers import Analyzer, Wanted
 from censor.analyzers.all import ANALYZERS, PROPERTIES
 from censor.conditions import Condition, ListHolder, compile_condition
+from censor.packets import ICMP, ICMPV6, TCP, UDP
 from censor.properties import FLOW_PROPERTIES, Properties
 from censor.rules import Rule, RuleSet
 
 Lists = Mapping[str, ListHolder]
 
 _HEADER = frozenset(FLOW_PROPERTIES) - {"flow.mark"}
+# So that a killing rule finds the flows that were opened for its names before it was enforced.
+_REMEMBER = Rule(name="remember_names", when="exists tls.sni and server.port == 443", actions=(Log(),))
+_PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmp"}
+_KNOWN_MAX = 1024
 _PORTS = frozenset(port for analyzer in ANALYZERS for port in analyzer.ports)
 _NEEDS: dict[type[AnyAction], str] = {ForgeDns: "dns", BlockPage: "http"}
 
@@ -27,7 +32,7 @@ class CompiledRule:
     """One rule. lifted: it holds no more, and neither does what it did to flows.
 
     header_only: it asks for nothing but what every packet's headers tell. repeats: it asks for what each message of a
-    flow tells anew.
+    flow tells anew. silent: it does nothing, and is there for what it makes the censor read.
     """
 
     __slots__ = (
@@ -41,9 +46,10 @@ class CompiledRule:
         "name",
         "repeats",
         "rule",
+        "silent",
     )
 
-    def __init__(self, rule: Rule, lists: Lists, repeating: frozenset[str]) -> None:
+    def __init__(self, rule: Rule, lists: Lists, repeating: frozenset[str], *, silent: bool = False) -> None:
         """Raises ValueError whose message names the rule and the key."""
         self.rule = rule
         self.name = rule.name
@@ -55,6 +61,7 @@ class CompiledRule:
         self.header_only = self.condition.properties <= _HEADER
         self.repeats = bool(self.condition.properties & repeating)
         self.lifted = False
+        self.silent = silent
         for action in self.actions:
             needed = _NEEDS.get(type(action))
             if needed and not any(analyzer_of(name) == needed for name in self.condition.properties):
@@ -91,10 +98,15 @@ class CompiledRules:
         self.source = rules
         self.lists = lists
         repeating = _repeating(rules)
-        kept = {}
+        kept: dict[Rule, CompiledRule] = {}
         if old is not None and old.lists is lists and _repeating(old.source) == repeating:
             kept = {rule.rule: rule for rule in old.rules}
-        self.rules = _addresses_first([kept.get(rule) or CompiledRule(rule, lists, repeating) for rule in rules.rules])
+        self.rules: list[CompiledRule] = _addresses_first(
+            [kept.get(rule) or CompiledRule(rule, lists, repeating) for rule in rules.rules]
+        )
+        if rules.censor.remember_names:
+            self.rules.append(kept.get(_REMEMBER) or CompiledRule(_REMEMBER, lists, repeating, silent=True))
+        self.marks = any(isinstance(action, Mark) for rule in self.rules for action in rule.actions)
         self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
         read = {name for rule in self.rules for name in rule.condition.properties}
         read |= {name for rule in self.rules if rule.intended for name in rule.intended.properties}
@@ -102,6 +114,7 @@ class CompiledRules:
         self.wanted_of = {
             analyzer.name: tuple(name for name in analyzer.properties if name in self.wanted) for analyzer in ANALYZERS
         }
+        self._known: dict[tuple[int, int], Properties] = {}
         self._readers: dict[tuple[tuple[CompiledRule, ...], int], Readers] = {}
 
     def readers(self, live: list[CompiledRule], server_port: int) -> Readers:
@@ -117,6 +130,23 @@ class CompiledRules:
                 tuple(one for one in chosen if one.first_payload),
             )
         return readers
+
+    def known(self, protocol: int, server_port: int) -> Properties:
+        """What the protocol and the server's port tell alone: what no analyzer will tell is absent. Not to be changed."""
+        key = protocol, server_port if server_port in _PORTS else 0
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = {"protocol": _PROTOCOLS.get(protocol) or str(protocol)}
+            if not self.marks:
+                known["flow.mark"] = None
+            for analyzer in ANALYZERS:
+                reads = (protocol == TCP and analyzer.stream) or (protocol == UDP and analyzer.datagram)
+                reads = reads or (protocol in (TCP, UDP) and analyzer.first_payload)
+                if not reads or (analyzer.ports and server_port not in analyzer.ports):
+                    known |= dict.fromkeys(self.wanted_of[analyzer.name])
+            if len(self._known) > _KNOWN_MAX:
+                self._known = {key: known}
+        return known
 
     @staticmethod
     def _read(rule: CompiledRule) -> frozenset[str]:

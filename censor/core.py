@@ -19,20 +19,20 @@ from censor.acting import Acting
 from censor.actions import Reset
 from censor.compiled import CompiledRule, CompiledRules
 from censor.conditions import ListHolder
-from censor.decision import PASS, Decision, hit
+from censor.decision import PASS, Decision, Hit, hit
 from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
-from censor.inspection import Inspection, Side
+from censor.inspection import Inspection
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, REPLY_MARK
+from censor.marks import GENERATION_MASK, REPLY
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
+from censor.properties import Properties
 from censor.residual import Entry, Residuals
 from censor.rules import Rule, RuleSet
 from censor.statistics import Statistics
 
 _NO_LISTS: Mapping[str, ListHolder] = {}
-_PROTOCOLS = {TCP: "tcp", UDP: "udp", packets.ICMP: "icmp", packets.ICMPV6: "icmp"}
 
 
 class Core:
@@ -85,7 +85,7 @@ class Core:
         table = rules.censor
         self._idle_seconds = table.flow_idle_seconds or float("inf")
         self._inspection = Inspection(table.tcp, table.seed)
-        self._acting = Acting(table.seed, self.residuals)
+        self._acting = Acting(table.seed, self.residuals, self.statistics)
         self._both = table.tcp.inspect == "both"
         self._server_first_bytes = table.tcp.limit_bytes
         self._overload_limit = table.overload.packets_per_second
@@ -113,9 +113,9 @@ class Core:
         self._count(flow, packet, t)
         if flow.epoch != self._epoch:
             return self._judge_anew(flow, packet, data, mark, t)
-        if flow.decided and not len(self.residuals):
+        if flow.decided and not flow.effects and not len(self.residuals):
             return self._for_good(mark)
-        return self._go_on(flow, packet, data, mark, t)
+        return self._go_on(flow, packet, data, mark, t, Decision())
 
     def _for_good(self, mark: int | None) -> Decision:
         return PASS if mark is None else Decision(mark=self.generation)
@@ -150,13 +150,14 @@ class Core:
             flow.to_client_packets += 1
             flow.server_bytes += packet.payload_length
 
-    def _go_on(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
-        """The flow was judged by these rules before; this packet may tell more, or is one to act on."""
-        decision = Decision()
+    def _go_on(
+        self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float, decision: Decision
+    ) -> Decision:
+        """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
         if len(self.residuals) and not flow.exempt:
             entry = self.residuals.find(flow, t)
             if entry is not None and self._hit_residual(entry, flow, packet, data, t, decision):
-                return decision
+                return self._sealed(flow, decision, mark)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
         if not flow.decided and decision.accept and packet.payload:
@@ -187,22 +188,19 @@ class Core:
                 flow.decided = True
                 return self._for_good(mark)
             flow.properties = self._header(flow)
-        elif flow.decided and not flow.effects and not flow.blocked:
+        elif flow.decided and flow.effects:  # what is done to it goes on
+            return self._go_on(flow, packet, data, mark, t, Decision())
+        elif flow.decided and not flow.blocked:
             return self._judge_existing(flow, packet, data, mark, t)
         decision = Decision()
-        known = not first
         flow.decided = flow.blocked = False
         flow.live = list(self._compiled.rules)
         flow.fired = None
         self._judge(flow, packet, data, t, decision)
-        self._begin(flow, known=known)
-        if decision.accept and not decision.hits:
-            following = self._go_on(flow, packet, data, mark, t)
-            following.before = decision.before + following.before
-            following.suspects = decision.suspects + following.suspects
-            following.blocked = decision.blocked + following.blocked
-            return following
-        return self._sealed(flow, decision, mark)
+        self._begin(flow, first=first)
+        if flow.effects or not decision.accept:  # this packet has been acted on
+            return self._sealed(flow, decision, mark)
+        return self._go_on(flow, packet, data, mark, t, decision)
 
     def _judge_existing(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
         """The flow was decided before these rules: only those that kill existing flows concern it."""
@@ -216,7 +214,7 @@ class Core:
                 self._apply(flow, packet, data, t, decision)
                 flow.blocked = False  # when the rule is lifted, the flow is again what it was: decided
                 return self._sealed(flow, decision, mark)
-        return self._go_on(flow, packet, data, mark, t)
+        return self._go_on(flow, packet, data, mark, t, Decision())
 
     @staticmethod
     def _existing_label(rule: CompiledRule) -> str:
@@ -257,36 +255,27 @@ class Core:
         probability = rule.rule.probability
         return probability >= 1 or draw(self.rules.censor.seed, flow.id, f"{rule.name}/trigger") < probability
 
-    def _header(self, flow: Flow) -> dict[str, object]:
+    def _header(self, flow: Flow) -> Properties:
         """What the headers tell of a flow."""
-        inside = self._inside
-        return {
-            "protocol": _PROTOCOLS.get(flow.protocol) or str(flow.protocol),
-            "ip.version": 4 if len(flow.client_address) == 4 else 6,
-            "client.address": flow.client_address,
-            "client.port": flow.client_port,
-            "client.inside": inside is None or flow.client_address in inside,
-            "server.address": flow.server_address,
-            "server.port": flow.server_port,
-            "server.inside": inside is not None and flow.server_address in inside,
-            "flow.mark": None,
-        }
+        properties = self._compiled.known(flow.protocol, flow.server_port).copy()
+        client, server, inside = flow.client_address, flow.server_address, self._inside
+        properties["ip.version"] = 4 if len(client) == 4 else 6
+        properties["client.address"] = client
+        properties["client.port"] = flow.client_port
+        properties["client.inside"] = inside is None or client in inside
+        properties["server.address"] = server
+        properties["server.port"] = flow.server_port
+        properties["server.inside"] = inside is not None and server in inside
+        return properties
 
-    def _begin(self, flow: Flow, *, known: bool) -> None:
-        """Start reading the flow's bytes, if any rule waits for them. known: they have been read before."""
-        if not flow.live:
-            flow.decided = True
-            return
-        if known and (flow.client is not None or flow.server is not None):
-            self._settle(flow)
-            return
-        readers = self._compiled.readers(flow.live, flow.server_port)
-        if flow.protocol == TCP:
-            flow.client = self._inspection.side(readers.stream, readers.first)
-            if self._both and readers.stream:
-                flow.server = self._inspection.side(readers.stream, ())
-        elif flow.protocol == UDP:
-            flow.client = self._inspection.side(readers.datagram, readers.first)
+    def _begin(self, flow: Flow, *, first: bool) -> None:
+        """Start reading the flow's bytes, or go on with other questions, if any rule waits for them."""
+        if flow.live and flow.protocol in (TCP, UDP):
+            readers = self._compiled.readers(flow.live, flow.server_port)
+            reading = readers.stream if flow.protocol == TCP else readers.datagram
+            flow.client = self._inspection.side(reading, readers.first if first else (), flow.client)
+            if self._both and flow.protocol == TCP:
+                flow.server = self._inspection.side(reading, (), flow.server)
         self._settle(flow)
 
     # Bytes
@@ -310,7 +299,11 @@ class Core:
             if side.message is None or flow.effects or not decision.accept or packet.protocol == UDP:
                 break
             changed = inspection.again(rules, flow, side)
-        side.message = None if packet.protocol == UDP else side.message
+        if packet.protocol == UDP:
+            side.message = None
+        if "flow.mark" not in flow.properties and not _reading(flow):
+            flow.properties["flow.mark"] = None
+            self._judge(flow, packet, data, t, decision)
         self._settle(flow)
 
     def _note_server_first(self, flow: Flow, packet: Packet) -> None:
@@ -331,13 +324,10 @@ class Core:
     @staticmethod
     def _settle(flow: Flow) -> None:
         """Decided: no rule waits, or nothing is read any more that could tell."""
-        client, server = flow.client, flow.server
-        reading = (client is not None and not client.closed) or (server is not None and not server.closed)
-        if not flow.live or not reading:
+        if not flow.live or not _reading(flow):
             flow.decided = True
             flow.live = []
-            if not reading or not flow.live:
-                flow.client = flow.server = None
+            flow.client = flow.server = None
 
     # Effects
 
@@ -381,7 +371,7 @@ class Core:
 
     # Addresses
 
-    def address_hit(self, rule: Rule, data: bytes) -> object:
+    def address_hit(self, rule: Rule, data: bytes) -> Hit | None:
         """The hit that tells of a packet which the kernel dropped or rejected by an address rule; None: unreadable."""
         packet = packets.parse(data)
         if packet is None:
@@ -390,6 +380,12 @@ class Core:
         name = flow.name if flow is not None else ""
         from_client = flow.is_from_client(packet) if flow is not None else True
         return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
+
+
+def _reading(flow: Flow) -> bool:
+    """Whether any analyzer still reads one of the flow's ends."""
+    client, server = flow.client, flow.server
+    return (client is not None and not client.closed) or (server is not None and not server.closed)
 
 
 def _opens(packet: Packet, mark: int | None) -> bool:
@@ -401,7 +397,7 @@ def _opens(packet: Packet, mark: int | None) -> bool:
     if packet.protocol == TCP and packet.flags & SYN:
         return not packet.flags & ACK
     if mark is not None:
-        return not mark & REPLY_MARK
+        return not mark & REPLY
     if packet.protocol == UDP:
         return True
     return packet.source_port >= packet.destination_port

@@ -13,6 +13,7 @@ from censor.actions import Delay, Drop, Freeze, Lose, Police, Reject, Reset
 from censor.decision import Decision, hit
 from censor.draws import between, count_between, draw
 from censor.packets import ACK, RST, Packet
+from censor.packets.icmp import Unreachable
 from censor.policing import TokenBucket
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ class Effect:
 
     def _report(self, flow: Flow, packet: Packet, decision: Decision, *, from_client: bool) -> None:
         decision.hits += (
-            hit(
-                self.rule.name, self.label, packet, flow.name, from_client=from_client, collateral=self.collateral
-            ),
+            hit(self.rule.name, self.label, packet, flow.name, from_client=from_client, collateral=self.collateral),
         )
 
 
@@ -264,7 +263,8 @@ def refusal(packet: Packet, data: bytes) -> tuple[bytes, ...]:
         return () if packet.flags & RST else (packets.reset_back(packet),)
     if packet.protocol in (packets.ICMP, packets.ICMPV6):
         return ()
-    return (packets.port_unreachable(data),)
+    error = packets.icmp_unreachable(data, Unreachable.PORT)
+    return () if error is None else (error,)
 
 
 def dropping(rule: CompiledRule, action: Drop, begins: float, drawn: float, *, collateral: bool) -> Dropping:

@@ -52,8 +52,12 @@ class Inspection:
         self._each = table.reassembly == "none"
         self._segments = table.segments if table.segments is not None else (1 if self._each else None)
 
-    def side(self, running: tuple[Analyzer, ...], first: tuple[Analyzer, ...]) -> Side:
-        return Side(running, first, self._segments)
+    def side(self, running: tuple[Analyzer, ...], first: tuple[Analyzer, ...], old: Side | None) -> Side:
+        """The reading of an end; what `old` has put together of its bytes stays."""
+        side = Side(running, first, self._segments)
+        if old is not None and old.running:
+            side.stream, side.segments_left, side.loose = old.stream, old.segments_left, old.loose and len(running) == 1
+        return side
 
     def segment(self, rules: CompiledRules, flow: Flow, side: Side, packet: Packet) -> bool:
         """Take in a TCP segment with payload. True: something is known now that was not."""

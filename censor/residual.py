@@ -34,9 +34,7 @@ class Entry:
     def certain(self) -> bool:
         """Whether every flow is hit."""
         action = self.action
-        return action.probability >= 1 or (
-            action.certain_after is not None and self.triggers >= action.certain_after
-        )
+        return action.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
 
     def concerns(self, *, from_client: bool) -> bool:
         return self.action.direction in ("both", "to_server" if from_client else "to_client")

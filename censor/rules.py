@@ -26,6 +26,7 @@ from censor.actions import (
     Reset,
     Seconds,
     SecondsSpan,
+    check_spans,
 )
 from censor.censor_table import CensorTable, Fail
 from censor.prober.settings import ProberSettings
@@ -91,6 +92,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ttl_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 60
 
     def __post_init__(self) -> None:
+        check_spans(self, "latency_seconds")
         if self.existing_action and self.existing_flows != "kill":
             raise ValueError('`existing_action` needs existing_flows = "kill"')
         if self.until_seconds is not None and self.until_seconds <= self.from_seconds:
