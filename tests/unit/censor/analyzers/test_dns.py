@@ -72,7 +72,7 @@ def test_question_of_a_real_query() -> None:
 def test_properties_of_a_real_query() -> None:
     found = read_datagram(QUERY)
     assert isinstance(found, Finding)
-    assert found.message == query(QUERY)
+    assert (found.message, found.consumed) == (query(QUERY), 0)
     assert found.properties == {
         "dns": True,
         "dns.name": "www.messenger.example",

@@ -229,6 +229,7 @@ def test_names() -> None:
     assert names(sni(b"\xff")) == ("\\xff", "\\xff")
     assert names(sni(b"")) == (None, None)
     assert names(sni(b".")) == (None, ".")
+    assert names(sni(b"x" * 300)) == ("x" * 300, "x" * 300)
     assert names((0, b"\0\4\1\0\1x")) == (None, None)  # not a host_name
     assert names((0, b"\0")) == (None, None)
     assert names((0, b"\0\xff\0\0\xffa")) == ("a", "a")  # never beyond the extension
@@ -287,6 +288,10 @@ MANY = 16000
 )
 def test_work_is_bounded_by_the_bytes(data: bytes) -> None:
     assert calls(read, data, EVERYTHING) < 100 + 4 * len(data)
+
+
+def test_nobody_looks_behind_the_name_if_only_that_is_wanted() -> None:
+    assert calls(read, hello(sni(b"a.example"), *[(1, b"")] * 1000), frozenset({"tls.sni", "tls.sni_raw"})) < 60
 
 
 def test_hello_as_the_core_asks_for_it() -> None:
