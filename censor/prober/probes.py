@@ -122,6 +122,9 @@ class Socks5NoAuth(Probe):
             return b""
         if choice.method not in (self.method, Method.NONE_ACCEPTABLE):
             return self._finish(f"method choice: {choice.method} was not offered")
+        if buffer:
+            # A SOCKS5 server waits for what comes next. DCE/RPC, for one, begins with 05 00, too.
+            return self._finish("method choice: more bytes behind it")
         if choice.method == Method.NONE_ACCEPTABLE:
             self._shows("SOCKS5: no acceptable method", "socks5-method")
             return self._finish()

@@ -198,6 +198,12 @@ async def test_a_suspect_with_a_shorter_delay_is_not_held_up() -> None:
         assert (await world.verdict()).server == at(quick.port)
 
 
+async def test_the_first_probe_waits_for_its_time() -> None:
+    async with target(echo) as port, running(delay=(0.05, 0.05)) as world:
+        await world.judge(port)
+        assert world.told("probe_sent")[0]["delay_seconds"] >= 0.05
+
+
 async def test_leaving_ends_everything() -> None:
     tasks = asyncio.all_tasks()
     connected = asyncio.Event()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from censor.prober.client_hello import client_hello
 from censor.prober.probes import Probe, make_probe
@@ -167,6 +169,7 @@ ECHO = [(name, [made(name).begin()]) for name in PROBE_NAMES]
         ("socks5-no-auth", [b"HTTP/1.1 400 Bad Request\r\n\r\n"]),
         ("socks5-no-auth", [b"\x05\x02"]),
         ("socks5-no-auth", [b"\x05"]),
+        ("socks5-no-auth", [b"\x05\x00\x0d\x03\x10\x00\x00\x00"]),
         ("socks5-wrong-password", [b"\x05\x00"]),
         ("socks4", [b"\x00\x00" + bytes(6)]),
         ("http-connect", [b"HTTP/1.1 405 Method Not Allowed\r\n\r\n"]),
@@ -203,6 +206,19 @@ def test_tls_is_told_by_its_records(answer: bytes, said: str) -> None:
 def test_how_a_silent_server_ends_is_the_outcome(name: ProbeName, end: End, outcome: Outcome) -> None:
     result = talk(name, end=end)
     assert (result.probe, result.outcome, result.end, result.answered) == (name, outcome, end, False)
+
+
+@given(st.sampled_from(PROBE_NAMES), st.lists(st.binary(min_size=1), max_size=4))
+def test_no_bytes_are_too_much_for_a_probe(name: ProbeName, answers: list[bytes]) -> None:
+    probe = made(name)
+    probe.begin()
+    sent = 0
+    for answer in answers:
+        if not probe.done:
+            probe.receive(answer)
+            sent += len(answer)
+    result = probe.result(End.FIN, None, 1.0)
+    assert (result.received_bytes, result.received) == (sent, b"".join(answers)[: min(sent, KEPT_BYTES)])
 
 
 def test_the_head_of_what_was_received_is_kept() -> None:

@@ -205,7 +205,6 @@ def test_who_is_forgotten_for_want_of_room_gets_no_probe_and_no_verdict(sent: bo
     plan.suspect(A, b"", 0.0, "entropy")
     orders = plan.due(DELAY) if sent else []
     plan.suspect(B, b"", 1.0, "entropy")
-    assert plan.evicted == 1
     assert plan.next_t() == 1.0 + DELAY
     assert [order.server for order in plan.due(100.0)] == [B]
     assert [plan.result(order, proxy(order), 100.0) for order in orders] == [None] * sent
@@ -225,6 +224,5 @@ def test_a_flood_of_suspects_takes_bounded_memory() -> None:
     plan = schedule(limit_suspects=10)
     for number in range(2000):
         plan.suspect((number.to_bytes(4, "big"), 1), b"", float(number), "entropy")
-    assert plan.evicted == 1990
     assert len(plan._heap) <= 2 * 10 + 64
     assert [order.server[0] for order in plan.due(1e9)] == [n.to_bytes(4, "big") for n in range(1990, 2000)]
