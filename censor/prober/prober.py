@@ -49,11 +49,6 @@ class Prober:
         self._changed = asyncio.Event()
         self._group = asyncio.TaskGroup()
 
-    @property
-    def evicted(self) -> int:
-        """Suspects that were forgotten for want of room."""
-        return self._schedule.evicted
-
     async def __aenter__(self) -> Prober:
         self._source.check()
         await self._group.__aenter__()

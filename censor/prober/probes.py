@@ -8,6 +8,7 @@ server, which says a greeting back, has not chosen a method.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from censor.prober.client_hello import client_hello
@@ -42,7 +43,7 @@ _TLS_ALERT, _TLS_HANDSHAKE = b"\x15\x03", b"\x16\x03"
 _METHODS = {Method.NO_AUTH: "no authentication", Method.USER_PASSWORD: "user and password"}
 
 
-class Probe:
+class Probe(ABC):
     """A conversation. `_read` takes the buffer and returns what to say next; it consumes whole messages only."""
 
     name: ProbeName
@@ -56,9 +57,9 @@ class Probe:
         self._buffer = bytearray()
         self._read: Callable[[bytearray], bytes] = self._read_first
 
+    @abstractmethod
     def begin(self) -> bytes:
         """What to send first."""
-        raise NotImplementedError
 
     def receive(self, data: bytes) -> bytes:
         """What to send next; empty: nothing. Sets `done` once nothing more can be learned."""
@@ -86,8 +87,9 @@ class Probe:
             seconds,
         )
 
+    @abstractmethod
     def _read_first(self, buffer: bytearray) -> bytes:
-        raise NotImplementedError
+        """What to say to the server's first answer."""
 
     def _shows(self, said: str, *evidence: Evidence) -> None:
         self._evidence += evidence
@@ -120,6 +122,9 @@ class Socks5NoAuth(Probe):
             return b""
         if choice.method not in (self.method, Method.NONE_ACCEPTABLE):
             return self._finish(f"method choice: {choice.method} was not offered")
+        if buffer:
+            # A SOCKS5 server waits for what comes next. DCE/RPC, for one, begins with 05 00, too.
+            return self._finish("method choice: more bytes behind it")
         if choice.method == Method.NONE_ACCEPTABLE:
             self._shows("SOCKS5: no acceptable method", "socks5-method")
             return self._finish()
@@ -248,5 +253,4 @@ def make_probe(name: ProbeName, destination: Address, payload: bytes, random_byt
             return Payload(name, payload)
         case "tls":
             return Payload(name, client_hello(rng.randbytes(32)))
-        case "random":
-            return Payload(name, rng.randbytes(random_bytes))
+    return Payload(name, rng.randbytes(random_bytes))

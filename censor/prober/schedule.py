@@ -43,11 +43,6 @@ class Schedule:
         self._heap: list[_Entry] = []
         self._numbers = itertools.count()
 
-    @property
-    def evicted(self) -> int:
-        """Suspects that were forgotten for want of room."""
-        return self._suspects.evicted
-
     def suspect(self, server: Server, first_payload: bytes, t: float, reason: str) -> Suspect | None:
         """A connection to `server` looked suspicious. Returns the suspect where this is the one that gets it probed."""
         suspect = self._suspects.see(server, first_payload, t, reason)

@@ -49,10 +49,9 @@ class Suspect:
 
 
 class Suspicions:
-    """The suspects. evicted: those that were forgotten for want of room."""
+    """The suspects, at most `limit`."""
 
     def __init__(self, limit: int, payload_limit_bytes: int, forget_seconds: float) -> None:
-        self.evicted = 0
         self._limit = limit
         self._payload_limit_bytes = payload_limit_bytes
         self._forget_seconds = forget_seconds
@@ -77,7 +76,6 @@ class Suspicions:
             suspect.payload = payload[: self._payload_limit_bytes]
         if len(self._suspects) > self._limit:
             self._suspects.popitem(last=False)
-            self.evicted += 1
         return suspect
 
     def _is_forgotten(self, suspect: Suspect, t: float) -> bool:
