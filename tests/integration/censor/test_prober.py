@@ -18,7 +18,9 @@ from censor.prober.prober import Prober
 from censor.prober.probes import make_probe
 from censor.prober.results import End, Outcome, ProbeResult
 from censor.prober.schedule import Verdict
-from censor.prober.settings import ProbeName, ProberSettings
+from censor.prober.settings import PROBE_NAMES, ProbeName, ProberSettings
+from client.certificates import write_self_signed
+from proxy.settings import Listener
 from proxy.wire import Address
 from sidedoor.settings import UsageError
 from tests.integration.censor import servers
@@ -28,6 +30,9 @@ from tests.integration.proxy.world import SECONDS, Serve, echo, receive, running
 
 GREETING = b"\x05\x01\x00"
 """What a client of an open SOCKS5 proxy says first; the censor has recorded it."""
+
+PATIENCE = 1.0
+"""Seconds: what a server that does answer may take, and what a silent one costs."""
 
 
 def at(port: int, host: str = "127.0.0.1") -> Server:
@@ -63,7 +68,7 @@ async def running(
 ) -> AsyncIterator[World]:
     """A prober without delays, and with little patience."""
     world = World()
-    impatient: dict[str, Any] = {"delay": (0.0, 0.0), "between_seconds": 0.0, "timeout_seconds": 0.3}
+    impatient: dict[str, Any] = {"delay": (0.0, 0.0), "between_seconds": 0.0, "timeout_seconds": PATIENCE}
     chosen = ProberSettings(**impatient | settings)
     world.prober = Prober(chosen, world.emit, on_verdict=world.verdicts.put_nowait, seed=seed, bind=bind, mark=mark)
     async with world.prober:
@@ -115,6 +120,20 @@ async def test_a_wrong_password_is_refused_and_that_is_evidence() -> None:
         assert (await world.judge(proxy.port)).evidence == ("socks5-auth",)
         said = world.told("probe_answered")[0]["said"]
         assert said == "SOCKS5: user and password; a wrong password is refused"
+
+
+async def test_tls_in_front_hides_a_proxy(tmp_path: Path) -> None:
+    """The proxy hears none of the probes: to TLS they are no handshake, and the one that is says nothing more."""
+    files = write_self_signed(tmp_path, ["proxy.example"])
+    listener = Listener(address="127.0.0.1:0", certificate=str(files.certificate), key=str(files.key))
+    probes = tuple(name for name in PROBE_NAMES if name != "replay")
+    settings: dict[str, Any] = {"probes": probes, "later_probes_only_after_answer": False}
+    async with running_proxy(listen=(listener,)) as proxy, running(**settings) as world:
+        verdict = await world.judge(proxy.port)
+    assert (verdict.convicted, verdict.evidence) == (False, ())
+    said = {fields["probe"]: fields["said"] for fields in world.told("probe_answered")}
+    assert said.keys() == set(probes)
+    assert said["tls"] == "TLS: a handshake"
 
 
 async def test_a_replay_convicts_with_its_control() -> None:
@@ -268,7 +287,7 @@ def test_probes_carry_the_mark() -> None:
 
 async def probe(name: ProbeName, server: Server, **source: Any) -> ProbeResult:
     one = make_probe(name, Address.of("192.0.2.80", 80), GREETING, 221, 1)
-    return await run_probe(one, server, 0.3, Source(**source))
+    return await run_probe(one, server, PATIENCE, Source(**source))
 
 
 async def test_ipv6() -> None:

@@ -22,7 +22,7 @@ FIRST = b"\x05\x01\x00"
 async def probe(where: int | str, *options: str) -> tuple[int, str, str]:
     """Exit code, stdout, stderr."""
     server = f"127.0.0.1:{where}" if isinstance(where, int) else where
-    arguments = ["-m", "sidedoor", "censor", "probe", server, "--timeout", "0.5", *options]
+    arguments = ["-m", "sidedoor", "censor", "probe", server, "--timeout", "1", *options]
     environment = os.environ | {"COLUMNS": "200"}
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=-1, stderr=-1, env=environment)
     out, err = await asyncio.wait_for(process.communicate(), SECONDS)
