@@ -252,10 +252,10 @@ def _address(text: str) -> Address:
 
 
 def _network(text: str) -> Network:
-    address, slash, _ = text.partition("/")
+    address = text.partition("/")[0]
     base = _address(address)
     network = ipaddress.ip_network(text, strict=False)
-    if slash and base != network.network_address:
+    if base != network.network_address:
         raise ValueError(
             f"{text!r} is an address inside a block; did you mean {network} (all of it) or {address} (that one)?"
         )

@@ -50,7 +50,7 @@ def compile_tree(tree: Node, properties: Mapping[str, Type], lists: Mapping[str,
     text = "\n".join([f"def make({', '.join(source.variables)}):", *source.lines, f" return {root}"])
     namespace: dict[str, Callable[..., Evaluate]] = {}
     exec(compile(text, "<condition>", "exec"), {"__builtins__": {}}, namespace)
-    return namespace["make"](**source.variables)
+    return namespace["make"](*source.variables.values())
 
 
 class _Source:

@@ -100,6 +100,7 @@ MISTAKES = [
     ("server.port in [client.port]", 16, "found `client.port`; expected an integer"),
     ("server.address in [443]", 19, 'found `443`; expected an address: "192.0.2.1"'),
     ("server.port == tls.sni", 15, "server.port is an integer, tls.sni is a name"),
+    ("client.inside == server.port", 17, "client.inside is a boolean, server.port is an integer"),
     ("server.port in [5..3]", 16, "5..3 is empty; the lower end of a range comes first"),
     ('protocol in ["a".."b"]', 13, '"a".."b": only numbers have ranges'),
     ('tls.sni under ["a".."b"]', 15, '"a".."b": only numbers have ranges'),

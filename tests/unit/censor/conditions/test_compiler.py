@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from itertools import product
 
 import pytest
@@ -69,6 +70,60 @@ def test_no_comparison_is_true_of_what_is_absent(text: str, absent: bool) -> Non
 @pytest.mark.parametrize("text", ['"h2" in tls.alpn', '"h2" not in tls.alpn', "ssh", "ssh == false", "ssh != true"])
 def test_absent_flags_and_tuples(text: str) -> None:
     assert condition(text).evaluate({"ssh": None, "tls.alpn": None}) is False
+
+
+ADDRESS = ip_address("192.0.2.1").packed
+EVERYTHING: Properties = {
+    "client.inside": True,
+    "client.address": ADDRESS,
+    "server.address": ip_address("2001:db8::1").packed,
+    "client.port": 40000,
+    "server.port": 443,
+    "tls.sni": "www.messenger.example",
+    "tls.alpn": ("h2", "http/1.1"),
+    "http.method": "GET",
+    "http.url": "t.me/x",
+    "entropy.bits_per_byte": 3.4,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("client.inside == true", True),
+        ("client.inside != true", False),
+        ('client.address == "192.0.2.1"', True),
+        ('client.address != "192.0.2.1"', False),
+        ('client.address == "192.0.2.2"', False),
+        ("client.address == server.address", False),
+        ('server.address in ["192.0.2.0/24", "2001:db8::/32"]', True),
+        ('server.address in ["0.0.0.0/0"]', False),
+        ("client.address in @cloud", True),
+        ("client.address not in @cloud", False),
+        ("client.port > server.port", True),
+        ("client.port <= server.port", False),
+        ("server.port >= 443 and server.port <= 443 and not server.port < 443", True),
+        ("entropy.bits_per_byte <= 3.4", True),
+        ("entropy.bits_per_byte in [3..3.3, 3.5]", False),
+        ('tls.sni == "WWW.messenger.example."', True),
+        ('tls.sni in ["messenger.example"]', False),
+        ("tls.sni in @registry", False),
+        ("tls.sni not in @registry", True),
+        ('tls.sni contains ["x.y", "R.EX"]', True),
+        ('tls.sni matches "^www[.]"', True),
+        ('tls.sni matches "^ww[.]"', False),
+        ("http.url in @registry", True),
+        ('http.method in ["GET", "POST"]', True),
+        ('http.method == "get"', False),
+        ('http.method contains "g"', False),
+        ('"h2" in tls.alpn', True),
+        ('"h" in tls.alpn', False),
+        ('"h" not in tls.alpn', True),
+        ("exists tls.alpn and not exists http.method", False),
+    ],
+)
+def test_of_what_is_known(text: str, holds: bool) -> None:
+    assert condition(text).evaluate(EVERYTHING) is holds
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +31,27 @@ def attempt(text: str) -> Condition | ConditionError:
         return condition(text)
     except ConditionError as error:
         return error
+
+
+REFERENCE = (Path(__file__).resolve().parents[4] / "docs/censor-conditions.md").read_text(encoding="utf-8")
+
+
+def examples(kind: str) -> list[str]:
+    """The lines of the reference's only block of this kind."""
+    return REFERENCE.split(f"```{kind}\n")[1].split("\n```")[0].splitlines()
+
+
+MISTAKES = list(zip(*[iter(examples("mistakes"))] * 2, strict=True))  # the condition, then the message
+
+
+@pytest.mark.parametrize("text", examples("condition"))
+def test_the_references_examples(text: str) -> None:
+    assert condition(text).text == text
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
+def test_the_references_mistakes(text: str, message: str) -> None:
+    assert str(attempt(text)) == message.strip()
 
 
 WORDS = ("and", "or", "not", "in", "under", "contains", "matches", "exists", "true", "false")
