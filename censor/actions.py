@@ -117,7 +117,7 @@ class BlockPage(Action, frozen=True, kw_only=True, tag="block_page"):
 
 
 class Police(Action, frozen=True, kw_only=True, tag="police"):
-    """A token bucket for each direction: what does not fit in is dropped, nothing is queued (RFC 2697's red packets)."""
+    """A token bucket for each direction: what does not fit is dropped, nothing waits (RFC 2697's red packets)."""
 
     rate_bytes_per_second: Annotated[float, msgspec.Meta(gt=0)]
     burst_bytes: Annotated[int, msgspec.Meta(ge=1)]

@@ -1,4 +1,4 @@
-"""The table `[censor]` of a rules file: how the censor as a whole looks at traffic. docs/censor-rules.md explains each."""
+"""The table `[censor]` of a rules file: how the censor as a whole looks at traffic (docs/censor-rules.md)."""
 
 from __future__ import annotations
 

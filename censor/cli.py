@@ -17,7 +17,8 @@ from censor import kernel
 from censor.censor import Censor, CensorSettings
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
-from censor.rules import Rule, RuleSet, load_rules
+from censor.rules import Rule, RuleSet
+from censor.rules_file import load_rules
 from sidedoor import logs
 from sidedoor.events import EventWriter
 from sidedoor.settings import UsageError

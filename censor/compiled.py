@@ -132,7 +132,7 @@ class CompiledRules:
         return readers
 
     def known(self, protocol: int, server_port: int) -> Properties:
-        """What the protocol and the server's port tell alone: what no analyzer will tell is absent. Not to be changed."""
+        """What the protocol and the server's port tell alone: what no analyzer will tell is absent. Read only."""
         key = protocol, server_port if server_port in _PORTS else 0
         known = self._known.get(key)
         if known is None:

@@ -1,13 +1,14 @@
 """Sans-IO: what becomes of each packet. The one place that decides.
 
 A packet belongs to a flow (censor/flows.py). While rules may still match it, the bytes of the flow are read
-(censor/inspection.py) and the rules judged by what is known; what a rule does to the flow is an effect (censor/effects.py), what
-it does to later flows a residual block (censor/residual.py).
+(censor/inspection.py) and the rules judged by what is known; what a rule does to the flow is an effect
+(censor/effects.py), what it does to later flows a residual block (censor/residual.py).
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
 stops asking. When rules that kill existing flows change, the generation moves on, so that the next packet of every
 older flow, from either end, comes here once more. A flow with effects is never marked so; it is *watched*: all its
-packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same result.
+packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same
+result.
 """
 
 from __future__ import annotations
@@ -146,9 +147,13 @@ class Core:
         flow.packets += 1
         if flow.is_from_client(packet):
             flow.client_bytes += packet.payload_length
+            if flow.client_base is None:
+                flow.client_base = packet.sequence + (packet.flags & SYN > 0)
         else:
             flow.to_client_packets += 1
             flow.server_bytes += packet.payload_length
+            if flow.server_base is None:
+                flow.server_base = packet.sequence + (packet.flags & SYN > 0)
 
     def _go_on(
         self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float, decision: Decision
@@ -334,9 +339,7 @@ class Core:
     def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         lasting = []
         for effect in flow.effects:
-            if not decision.accept:
-                lasting.append(effect)
-            elif effect.apply(flow, packet, data, t, decision):
+            if not decision.accept or effect.apply(flow, packet, data, t, decision):
                 lasting.append(effect)
         flow.effects = lasting
 
@@ -349,6 +352,8 @@ class Core:
             return False
         rule, action = entry.rule, entry.action
         if not entry.certain:
+            if flow.decided:  # the kernel would not ask about it either
+                return False
             if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= action.probability:
                 return False
         if action.refresh == "packet":

@@ -1,7 +1,7 @@
 """Sans-IO: what is being done to a flow: the actions that last longer than one packet.
 
-An effect is asked about every packet of its flow, in the order in which the effects began, until it ends by itself or its
-rule is lifted. `apply` changes the decision and says whether the effect lasts.
+An effect is asked about every packet of its flow, in the order in which the effects began, until it ends by itself or
+its rule is lifted. `apply` changes the decision and says whether the effect lasts.
 """
 
 from __future__ import annotations
@@ -142,16 +142,17 @@ class Policing(Effect):
 
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
         from_client = flow.is_from_client(packet)
-        if t >= self.begins and self._concerns(from_client=from_client):
-            if not self.buckets[from_client].conforms(packet.length, t):
-                self._drop(flow, packet, decision, from_client=from_client)
+        if t < self.begins or not self._concerns(from_client=from_client):
+            return True
+        if not self.buckets[from_client].conforms(packet.length, t):
+            self._drop(flow, packet, decision, from_client=from_client)
         return True
 
 
 class Delaying(Effect):
     """Each packet is held; one that was drawn a shorter time does not overtake."""
 
-    __slots__ = ("action", "number", "seed", "free")
+    __slots__ = ("action", "free", "number", "seed")
 
     def __init__(
         self, rule: CompiledRule, label: str, begins: float, action: Delay, seed: int, *, collateral: bool

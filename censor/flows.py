@@ -33,6 +33,7 @@ class Flow:
         "blocked",
         "client",
         "client_address",
+        "client_base",
         "client_bytes",
         "client_port",
         "decided",
@@ -49,6 +50,7 @@ class Flow:
         "protocol",
         "server",
         "server_address",
+        "server_base",
         "server_bytes",
         "server_port",
         "syn",
@@ -72,6 +74,9 @@ class Flow:
         self.packets = self.to_client_packets = self.client_bytes = self.server_bytes = 0
         self.last_t = t
         self.syn: int | None = None
+        self.client_base: int | None = None
+        """Sequence number of its first byte, by its first segment that was seen; `server_base`: the server's."""
+        self.server_base: int | None = None
         self.last_sequence: int | None = None
         """Of the client's last segment that was seen while the flow was undecided."""
         self.first_acknowledgment: int | None = None

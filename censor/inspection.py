@@ -1,7 +1,7 @@
-"""Sans-IO: the reading of a flow's bytes: which analyzers still look at which, and when there is nothing left to look at.
+"""Sans-IO: the reading of a flow's bytes: which analyzers still look at which, and when nothing is left to look at.
 
-A `Side` is one end's bytes in one flow. How TCP segments become bytes is the censor's table `[censor.tcp]`; datagrams are
-read one by one.
+A `Side` is one end's bytes in one flow. How TCP segments become bytes is the table `[censor.tcp]`; datagrams are read
+one by one.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Inspection:
             return self._loose(rules, flow, side, packet) or changed
         stream = side.stream
         if stream is None:
-            stream = side.stream = Stream(packet.sequence, self._settings)
+            base = flow.client_base if side is flow.client else flow.server_base
+            stream = side.stream = Stream(packet.sequence if base is None else base, self._settings)
         before = len(stream.data)
         head = stream.add(packet.sequence, payload)
         if side.segments_left is not None:

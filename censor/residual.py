@@ -54,7 +54,7 @@ class Residuals:
     def add(
         self, rule: CompiledRule, action: Residual, flow: Flow, t: float, *, delay_seconds: float, seconds: float
     ) -> Entry | None:
-        """Block the flow's key from t + delay on; None: it was blocked already, and that lasts no longer than before."""
+        """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before."""
         key = residual_key(action.key, flow)
         entry = self._entries.get(key)
         if entry is not None and entry.rule is rule and entry.until > t:

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from censor import profiles
 from censor.actions import (
     AnyAction,
     Drop,
@@ -30,7 +26,6 @@ from censor.actions import (
 )
 from censor.censor_table import CensorTable, Fail
 from censor.prober.settings import ProberSettings
-from sidedoor import settings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -293,52 +288,6 @@ def _check_network(text: str) -> None:
 def normalize(domain: str) -> str:
     """A domain name as rules compare it: lower case, no trailing dot."""
     return domain.lower().rstrip(".")
-
-
-def parse_rules(text: str, origin: str = "rules") -> RuleSet:
-    """TOML `text` as a rule set. Raises SettingsError; `origin` stands in front of its message."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise settings.SettingsError(f"{origin}: not valid TOML: {error}") from error
-    table = data.get("censor")
-    name = table.get("profile") if isinstance(table, dict) else None
-    if isinstance(name, str):
-        data = _over_profile(data, name, origin)
-    return settings.convert(data, RuleSet, origin=origin)
-
-
-def _over_profile(data: Mapping[str, Any], name: str, origin: str) -> dict[str, Any]:
-    """The file's tables over the profile's: settings and lists replace its, rules come in front of its."""
-    try:
-        below = tomllib.loads(profiles.text(name))
-    except KeyError as error:
-        raise settings.SettingsError(f"{origin}: `censor.profile`: {error.args[0]}") from None
-    lists = {one.get("name"): one for one in below.get("list", []) if isinstance(one, dict)}
-    given = data.get("list", [])
-    if isinstance(given, list):
-        lists |= {one.get("name") if isinstance(one, dict) else id(one): one for one in given}
-    rules = data.get("rule", [])
-    return {
-        **below,
-        **data,
-        "censor": _merged(below.get("censor", {}), data["censor"]),
-        "list": list(lists.values()),
-        "rule": [*rules, *below.get("rule", [])] if isinstance(rules, list) else rules,
-    }
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def load_rules(path: str | Path) -> RuleSet:
-    """The rules file at `path`. Raises SettingsError."""
-    return parse_rules(settings.read_text(path), origin=str(path))
 
 
 def _names(actions: tuple[Action, ...]) -> str:

@@ -1,8 +1,8 @@
 """Sans-IO: properties out of payloads, one module a protocol. Any bytes are good input: an analyzer never raises.
 
-Each module has `ANALYZER`, which says what it finds and in which bytes; `censor.analyzers.all.ANALYZERS` has them all. Names of
-properties start with the analyzer's own; the one that is the analyzer's name alone (`tls`) is a boolean: whether this
-is its protocol.
+Each module has `ANALYZER`, which says what it finds and in which bytes; `censor.analyzers.all.ANALYZERS` has them all.
+Names of properties start with the analyzer's own; the one that is the analyzer's name alone (`tls`) is a boolean:
+whether this is its protocol.
 """
 
 from __future__ import annotations

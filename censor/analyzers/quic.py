@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from censor.analyzers import Analyzer, Finding, Outcome, Read, Wanted
 from censor.analyzers.quic_packets import VERSIONS, Datagram, Keys, crypto, datagram
-from censor.analyzers.tls import _hello
+from censor.analyzers.tls import hello_properties
 from censor.properties import Properties, Type
 
 _CLIENT_HELLO = 1
@@ -134,17 +134,10 @@ class _Flow:
         return bytes(stream)
 
     def _finding(self, hello: bytes, wanted: Wanted) -> Finding:
-        found = _hello_properties(hello, wanted & _HELLO_NAMES, "quic")
+        found = hello_properties(hello, wanted & _HELLO_NAMES, "quic")
         if found is None:
             return Finding({**self.known, **_WITHOUT_HELLO})
         return Finding({**self.known, **found, "quic.datagrams": self.datagrams})
-
-
-def _hello_properties(body: bytes, wanted: Wanted, prefix: str) -> Properties | None:
-    hello = _hello(body)
-    if hello is None:
-        return None
-    return {f"{prefix}.sni": hello.sni or None, f"{prefix}.alpn": hello.alpn or None, f"{prefix}.ech": hello.ech}
 
 
 def reader() -> Read:

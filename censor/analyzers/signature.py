@@ -1,7 +1,7 @@
 """Sans-IO: whether a connection begins like DNS, HTTP or TLS, by its very first bytes, as Iran's filter did in 2020.
 
-Bock and others (FOCI 2020): the first bytes must be a TLS record header (5 bytes), or an HTTP verb with 8 bytes of request at
-least, or a DNS message; nothing beyond is looked at.
+Bock and others (FOCI 2020): the first bytes must be a TLS record header (5 bytes), or an HTTP verb with 8 bytes
+of request at least, or a DNS message; nothing beyond is looked at.
 """
 
 from __future__ import annotations

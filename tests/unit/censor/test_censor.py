@@ -17,7 +17,8 @@ from censor.kernel_rules import HeadRules
 from censor.packet_io.netlink import KernelError
 from censor.packet_io.nflog import LoggedPacket
 from censor.packet_io.nfqueue import QueuedPacket, Verdict
-from censor.rules import Rule, RuleSet, parse_rules
+from censor.rules import Rule, RuleSet
+from censor.rules_file import parse_rules
 from tests.unit.censor.analyzers.test_tls import real_hello
 
 SNI = '[[rule]]\nname = "name"\naction = "sni_rst"\ndomains = ["messenger.example"]\n'

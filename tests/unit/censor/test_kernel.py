@@ -13,7 +13,8 @@ from censor import kernel
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
 from censor.packet_io.netlink import KernelError
-from censor.rules import Rule, parse_rules
+from censor.rules import Rule
+from censor.rules_file import parse_rules
 from sidedoor.settings import UsageError
 
 HEAD = HeadRules(queue=5, generation=7, fail="open", tls_ports=(443,), dns_ports=(53,))

@@ -6,7 +6,8 @@ import pytest
 
 from censor import kernel_rules
 from censor.kernel_rules import HeadRules
-from censor.rules import Rule, parse_rules
+from censor.rules import Rule
+from censor.rules_file import parse_rules
 
 HEAD = HeadRules(queue=5, generation=7, fail="open", tls_ports=(443, 8443), dns_ports=(53,))
 
