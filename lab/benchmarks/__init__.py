@@ -5,6 +5,7 @@
 - `workloads`: what is measured, one call each; `iperf`: the method that others publish;
 - `peers`: the proxies that are compared, how they are found and started;
 - `generator`: the load, and `load.c` / `load.py`, which make it;
+- `block_list`: block lists of a given size;
 - `processes`: start and end, CPU time and memory of processes;
 - `conformance/`: SOCKS servers judged from outside, case by case;
 - `results`, `table`, `plot`: medians and ratios, as JSON, for a terminal, as a picture; `goals`: what is asked of them.
