@@ -32,11 +32,9 @@ HEAD_BYTES = 1 << 16
 """How much of a list is read to tell its format."""
 
 _NOWHERE = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})
-_ADDRESS_CHARACTERS = frozenset("0123456789abcdefABCDEF.:/- ")
 # What hosts files say of the machine itself, and of broadcast and multicast, beside what they block.
-_MACHINE = frozenset(
-    ("localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0", "ip6-localhost", "ip6-loopback")
-    + ("ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts")
+_MACHINE = frozenset({"localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0"}) | frozenset(
+    f"ip6-{name}" for name in ("localhost", "loopback", "localnet", "mcastprefix", "allnodes", "allrouters", "allhosts")
 )
 
 
@@ -112,10 +110,11 @@ def _add_plain(draft: Draft, text: str) -> None:
     name = canonical(text)
     if name is not None:
         draft.domains.add(name)
-    elif set(text) <= _ADDRESS_CHARACTERS:
+        return
+    try:
         draft.add_addresses((text,))
-    else:
-        raise ValueError(f"{text!r} is neither a domain name nor an address")
+    except ValueError as error:
+        raise ValueError(f"not a domain name, and {error}") from error
 
 
 def _parse_cidr(data: bytes, origin: str) -> BlockList:
@@ -147,8 +146,9 @@ def _parse_citizenlab(data: bytes, origin: str) -> BlockList:
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8", "replace"))
     draft = Draft()
     try:
-        column = _url_column(next(reader, []), origin)
-        for row in filter(None, reader):
+        rows = filter(None, reader)
+        column = _url_column(next(rows, []), f"{origin}: line {reader.line_num or 1}")
+        for row in rows:
             draft.rows += 1
             try:
                 _add_citizenlab(draft, row, column)
@@ -159,11 +159,11 @@ def _parse_citizenlab(data: bytes, origin: str) -> BlockList:
     return draft.finish(origin, "CSV with a URL in the column `url`")
 
 
-def _url_column(header: list[str], origin: str) -> int:
+def _url_column(header: list[str], place: str) -> int:
     names = [name.strip().lower() for name in header]
     if "url" not in names:
         found = ",".join(header)[:40]
-        raise SettingsError(f"{origin}: line 1: found {found!r}; expected a CSV header with the column `url`")
+        raise SettingsError(f"{place}: found {found!r}; expected a CSV header with the column `url`")
     return names.index("url")
 
 

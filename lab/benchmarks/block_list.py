@@ -9,7 +9,7 @@ from collections.abc import Iterator
 ENCODING = "windows-1251"
 V4_SHARE = 0.6
 _V4_FIRST = int(ipaddress.IPv4Address("198.18.0.0"))
-_V4_LIMIT = 1 << 16  # every other address of 198.18.0.0/15: neighbours would merge
+V4_LIMIT = 1 << 16  # every other address of 198.18.0.0/15: neighbours would merge
 _V6_FIRST = int(ipaddress.IPv6Address("2001:db8::"))
 _SYLLABLES = ("ba", "di", "fo", "gu", "ka", "le", "mi", "no", "pu", "ra", "se", "ti", "vo", "zu")
 _AGENCIES = ("Роскомнадзор", "ФНС", "Мосгорсуд", "Генпрокуратура", "суд", "МВД")
@@ -57,7 +57,7 @@ def _word(rng: random.Random) -> str:
 
 def _prefixes(count: int) -> Iterator[str]:
     """Disjoint ones of which none touches another: single addresses of IPv4, and /64 networks."""
-    v4 = min(int(count * V4_SHARE), _V4_LIMIT)
+    v4 = min(int(count * V4_SHARE), V4_LIMIT)
     for number in range(v4):
         length = "/32" if number % 3 == 0 else ""
         yield f"{ipaddress.IPv4Address(_V4_FIRST + 2 * number)}{length}"
