@@ -1,14 +1,15 @@
 """Sans-IO: the first bytes of one direction of a TCP connection, put together as well as a given censor does it.
 
 How well is what evasions live on: a censor that reads each packet by itself misses a split ClientHello, one that
-ignores sequence numbers reads garbage after a retransmission, and the policy for overlaps decides which of two
-versions of a byte it believes (Ptacek and Newsham 1998).
+ignores sequence numbers reads garbage after a retransmission.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+
+from censor.overlaps import Overlap, Pieces, put
 
 _HALF = 1 << 31
 _MASK = 0xFFFFFFFF
@@ -29,18 +30,12 @@ class Reassembly(enum.Enum):
     """Segments out of order are kept until the gap before them is filled."""
 
 
-class Overlap(enum.Enum):
-    """Which copy of a byte counts that came twice before it was in order. What is in order is final."""
-
-    FIRST = "first"
-    LAST = "last"
-
-
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
     """limit_bytes: of one direction, what waits out of order included. Raises ValueError for impossible numbers.
 
-    limit_segments, overlap: of FULL alone. Cutting a segment around others makes more of them.
+    limit_segments, overlap (of bytes that came twice before they were in order; what is in order is final): of FULL
+        alone. Cutting a segment around others makes more of them.
     resync_segments: of IN_ORDER and FULL: with the so many'th segment behind the same gap the stream starts anew behind
         it; None: it waits for ever.
     """
@@ -75,7 +70,7 @@ class Stream:
         # Sequence numbers are counted on beyond 2^32 here, so that they can be compared.
         self._next = base
         self._skip = 0  # bytes from _next on that nobody will read; then there is no _data
-        self._kept: list[tuple[int, bytes]] = []  # sorted, disjoint, within the limit
+        self._kept: Pieces = []  # within the limit
         self._waited = 0  # segments since the gap is there
         self.lost = 0
 
@@ -180,12 +175,7 @@ class Stream:
         if len(payload) > room:
             payload = payload[: max(room, 0)]
             self.lost += 1
-        new = [(start, payload)]
-        if self._settings.overlap is Overlap.FIRST:
-            self._kept += _uncovered(new, self._kept)
-        else:
-            self._kept = _uncovered(self._kept, new) + _uncovered(new, [])
-        self._kept.sort()
+        self._kept = put(self._kept, start, payload, self._settings.overlap)
 
     def _join(self) -> None:
         """Move what is no longer out of order to the front."""
@@ -211,19 +201,3 @@ class Stream:
         else:
             self._next = start
             self._append(payload)
-
-
-def _uncovered(segments: list[tuple[int, bytes]], covers: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """What of the segments lies in none of the (sorted) covers; never an empty piece."""
-    pieces = []
-    for start, payload in segments:
-        end, cut = start + len(payload), start
-        for first, cover in covers:
-            if first >= end:
-                break
-            if first > cut:
-                pieces.append((cut, payload[cut - start : first - start]))
-            cut = max(cut, first + len(cover))
-        if cut < end:
-            pieces.append((cut, payload[cut - start :]))
-    return pieces

@@ -1,11 +1,11 @@
-"""Sans-IO: a packet as IP fragments (RFC 791, section 3.2; RFC 8200, section 4.5)."""
+"""Sans-IO: a packet as IP fragments, and a fragment as a piece of it (RFC 791, section 3.2; RFC 8200, section 4.5)."""
 
 from __future__ import annotations
 
 import struct
 
 from censor.packets.checksums import with_ip_header
-from censor.packets.headers import FRAGMENT, FRAGMENT_HEADER, IPV6
+from censor.packets.headers import EXTENSIONS, FRAGMENT, FRAGMENT_HEADER, IPV6, Packet
 
 _be16 = struct.Struct("!H")
 _END_OF_OPTIONS, _NO_OPERATION, _COPIED = 0, 1, 0x80
@@ -21,6 +21,21 @@ def fragments_of(data: bytes, mtu: int, *, identification: int = 0) -> tuple[byt
     if len(data) <= mtu:
         return (data,)
     return _fragments_ipv4(data, mtu) if data[0] >> 4 == 4 else _fragments_ipv6(data, mtu, identification)
+
+
+def piece_of(packet: Packet) -> tuple[bytes, bytes]:
+    """(the IP header without what makes it a fragment's, what the fragment carries) of a fragment.
+
+    The first fragment's header is that of the whole packet (`with_ip_header`).
+    """
+    data, start = packet.data, packet.header_bytes
+    if packet.version == 4:
+        return data[:6] + b"\0\0" + data[8:start], data[start : packet.length]
+    next_at, end = 6, IPV6.size
+    while data[next_at] in EXTENSIONS:
+        next_at, end = end, end + 8 + data[end + 1] * 8
+    header = data[:next_at] + data[end : end + 1] + data[next_at + 1 : end]
+    return header, data[end + FRAGMENT_HEADER.size : packet.length]
 
 
 def _pieces(payload: bytes, room: int) -> list[tuple[int, bytes, bool]]:

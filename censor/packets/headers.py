@@ -120,15 +120,15 @@ def _parse_ipv6(data: bytes) -> Packet | None:
     _, payload_length, protocol, ttl, source, destination = IPV6.unpack_from(data)
     # Zero: a jumbogram or a super-packet beyond 64 KB; what was copied is all that is known.
     length = 40 + payload_length if payload_length else len(data)
-    start, ip_id, offset, more = 40, 0, 0, False
+    start, ip_id, offset, more, fragmented = 40, 0, 0, False, False
     for _ in range(_EXTENSIONS_MAX):
-        if protocol not in EXTENSIONS and protocol != FRAGMENT:
+        if protocol not in EXTENSIONS and (protocol != FRAGMENT or fragmented):
             break
         if start + 8 > min(length, len(data)):
             return None
         if protocol == FRAGMENT:
             protocol, fragment, ip_id = FRAGMENT_HEADER.unpack_from(data, start)
-            more, offset = fragment & 1 > 0, fragment & 0xFFF8
+            more, offset, fragmented = fragment & 1 > 0, fragment & 0xFFF8, True
             start += 8
             if offset:  # what follows is not a header, whatever its number says
                 break

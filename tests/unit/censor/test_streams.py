@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from censor.streams import Overlap, Reassembly, Stream, StreamSettings
+from censor.overlaps import Overlap
+from censor.streams import Reassembly, Stream, StreamSettings
 
 BASE = 0xFFFFFFF0  # wraps within the data
 DATA = bytes(range(200))

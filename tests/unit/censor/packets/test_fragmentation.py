@@ -18,8 +18,9 @@ from scapy.layers.inet6 import (
 )
 from scapy.utils import checksum
 
-from censor.packets.fragmentation import fragments_of
-from tests.unit.censor.packets.observer import V4, V6
+from censor.packets.checksums import with_ip_header
+from censor.packets.fragmentation import fragments_of, piece_of
+from tests.unit.censor.packets.observer import V4, V6, parsed
 
 
 def datagram(ip: Any, size: int) -> bytes:
@@ -49,6 +50,22 @@ def test_ipv6(ip: Any) -> None:
     read = [IPv6(fragment) for fragment in fragments]
     assert {fragment[IPv6ExtHdrFragment].id for fragment in read} == {99}
     assert bytes(defragment6(read)) == data
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        IP(**V4, id=7, tos=4),
+        IPv6(**V6, fl=9),
+        IPv6(**V6) / IPv6ExtHdrHopByHop() / IPv6ExtHdrRouting(addresses=["2001:db8::1"]) / IPv6ExtHdrDestOpt(),
+    ],
+)
+def test_pieces_make_the_whole_again(ip: Any) -> None:
+    data = datagram(ip, 2000)
+    fragments = [parsed(fragment) for fragment in fragments_of(data, 1280)]
+    pieces = [piece_of(fragment) for fragment in fragments]
+    assert with_ip_header(pieces[0][0], b"".join(piece for _, piece in pieces)) == data
+    assert [fragment.fragment_offset for fragment in fragments] == [0, len(pieces[0][1])]
 
 
 def test_options_go_where_they_have_to() -> None:

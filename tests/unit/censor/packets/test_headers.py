@@ -122,6 +122,12 @@ def test_a_later_fragment_is_not_read_on() -> None:
     assert (later.protocol, later.header_bytes, later.destination_port) == (60, 48, 0)
 
 
+def test_a_fragment_of_a_fragment_is_not_read_on() -> None:
+    inner = IPv6ExtHdrFragment(offset=7, nh=6) / PLAIN
+    outer = parsed(IPv6(**V6) / IPv6ExtHdrFragment(m=1, nh=44) / bytes(inner))
+    assert (outer.protocol, outer.fragment_offset, outer.more_fragments, outer.header_bytes) == (44, 0, True, 48)
+
+
 @pytest.mark.parametrize("size", [8, 20])
 def test_a_first_fragment_may_end_within_its_header(size: int) -> None:
     tiny = parsed(IP(**V4, flags="MF", proto=6) / bytes(SEGMENT)[:size])
