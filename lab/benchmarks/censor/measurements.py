@@ -1,7 +1,8 @@
 """What is measured: each measurement is one call with one subject on the router and gives its metrics.
 
 Metric names carry their units. `censor_busy`, `generator_busy`: CPU seconds per second, of the censor's process and of
-the CPUs that make the flows (which do most of the routing, too). The censor's CPU time has steps of 10 ms.
+the CPUs that make the flows (which do most of the routing, too); `others_busy`: of all that is none of the benchmark's.
+CPU time of processes has steps of 10 ms.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lab.benchmarks.censor.instance import Instance
 from lab.benchmarks.censor.network import SERVER, on, single_segments
 from lab.benchmarks.censor.subjects import Kind
 from lab.benchmarks.censor.traffic import Traffic
-from lab.benchmarks.processes import BenchError, busy_ticks
+from lab.benchmarks.processes import BenchError, busy_ticks, cpu_seconds, machine_cpu_seconds
 
 Metrics = dict[str, float]
 
@@ -60,7 +61,7 @@ class Watched:
     """A stretch of time, and what the censor did in it."""
 
     def __init__(self) -> None:
-        self.seconds = self.cpu_seconds = self.generator_seconds = 0.0
+        self.seconds = self.cpu_seconds = self.generator_seconds = self.others_seconds = 0.0
         self.packets = 0
 
     def metrics(self) -> Metrics:
@@ -68,6 +69,7 @@ class Watched:
         return {
             "censor_busy": self.cpu_seconds / self.seconds,
             "queued_packets_per_second": self.packets / self.seconds,
+            "others_busy": self.others_seconds / self.seconds,
         }
 
 
@@ -76,13 +78,19 @@ def _watched(stage: Stage) -> Iterator[Watched]:
     """Filled in when the context ends without an error."""
     seen, censor = Watched(), stage.censor
     cpu, packets = (censor.cpu_seconds, censor.packets_queued) if censor else (0.0, 0)
-    generator, started = _busy_seconds(stage.generator_cpus), time.monotonic()
+    others, generator, started = _others_seconds(), _busy_seconds(stage.generator_cpus), time.monotonic()
     yield seen
     seen.seconds = time.monotonic() - started
     seen.generator_seconds = _busy_seconds(stage.generator_cpus) - generator
+    seen.others_seconds = max(0.0, _others_seconds() - others)
     if censor:
         censor.check()
         seen.cpu_seconds, seen.packets = censor.cpu_seconds - cpu, censor.packets_queued - packets
+
+
+def _others_seconds() -> float:
+    """CPU time of the machine without this process and what it has started."""
+    return machine_cpu_seconds() - cpu_seconds([os.getpid()])
 
 
 def _busy_seconds(cpus: Sequence[int]) -> float:

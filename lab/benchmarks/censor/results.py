@@ -75,6 +75,12 @@ class Results:
         """The measurements that failed."""
         return [sample for sample in self.samples if sample.failure is not None]
 
+    @property
+    def others_busy(self) -> float | None:
+        """CPU seconds per second of everything else on the machine while this was measured, the median."""
+        values = [sample.metrics["others_busy"] for sample in self.samples if "others_busy" in sample.metrics]
+        return statistics.median(values) if values else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, as `--json` writes it; None: not measured."""
         return {
@@ -84,6 +90,7 @@ class Results:
             "rounds": self.rounds,
             "seconds": self.seconds,
             "skipped": dict(self.skipped),
+            "others_busy": self.others_busy,
             "plain": self._figures(PLAIN),
             "profiles": {name: self._figures(name) | self._compared(name) for name in self.profiles},
             "full_inspection": self._full_inspection(),

@@ -125,10 +125,12 @@ def _goals(results: Results) -> Grid:
 
 
 def headline(results: Results) -> str:
-    """How it was measured, and how busy the machine was before."""
+    """How it was measured, and how busy the machine was with other things."""
     text = f"The censor: medians of {results.rounds} x {results.seconds:g} s"
     if load := results.machine.get("load_averages_before"):
         text += f"; load average before: {load[0]:.1f}"
+    if (others := results.others_busy) is not None:
+        text += f"; other work meanwhile: {others:.2f} of {results.machine.get('cpus', '?')} cores"
     return text
 
 

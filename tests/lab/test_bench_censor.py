@@ -1,0 +1,83 @@
+"""`sidedoor bench censor` measures, says what it measured, and leaves nothing behind. Figures are not judged here."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.benchmarks.processes import tree
+from tests.lab.machine_state import snapshot
+
+SECONDS = 100
+COMMAND = [sys.executable, "-m", "sidedoor", "bench", "censor", "--rounds", "1", "--seconds", "0.2"]
+
+pytestmark = pytest.mark.netns
+
+
+def _devices() -> tuple[set[str], set[str]]:
+    """The machine's named namespaces and interfaces, of which the command makes many, elsewhere."""
+    found = snapshot()
+    return found["named namespaces"], found["interfaces"]
+
+
+def test_everything_once(tmp_path: Path) -> None:
+    before, out = _devices(), tmp_path / "censor.json"
+    done = subprocess.run([*COMMAND, "--json", str(out)], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    data = json.loads(out.read_text())
+    assert not [sample for sample in data["samples"] if sample["failure"]]
+    assert set(data["profiles"]) >= {"idle", "names", "addresses"}
+    bulk = {"tls"} if "iperf3" in data["skipped"] else {"tls", "iperf3"}
+    for figures in [data["plain"], *data["profiles"].values()]:
+        assert all(figures["gigabits_per_second"][kind] > 0 for kind in bulk)
+        assert figures["new_flows_per_second"] > 0
+        assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p99"]
+    for figures in data["profiles"].values():
+        assert figures["throughput_ratio"] > 0
+        assert figures["new_flows_ratio"] > 0
+        # The ClientHello of every flow comes through Python, its bulk does not.
+        assert figures["queued_packets_per_second"] > figures["new_flows_per_second"] / 2
+        assert figures["cpu_seconds_per_1000_flows"] > 0
+        assert figures["pss_bytes"] > 1e6
+    for kind in ("gso", "single_segments"):
+        inspected = data["full_inspection"][kind]
+        assert inspected["gigabits_per_second"] > 0
+        assert inspected["queued_packets_per_second"] > 1000
+    assert {goal["subject"] for goal in data["goals"]} == {*data["profiles"], "every-packet"}
+    assert _devices() == before
+
+
+def test_killed_it_leaves_nothing_behind() -> None:
+    """SIGKILL gives it no chance to tidy up: the kernel has to."""
+    before = _devices()
+    process = subprocess.Popen([*COMMAND, "--seconds", "30", "--only", "idle", "--only", "tls"], stderr=subprocess.PIPE)
+    with process:
+        try:
+            family = _with_flows(process.pid)
+        finally:
+            process.kill()
+    for descriptor in family:
+        assert select.select([descriptor], [], [], 10)[0]
+        os.close(descriptor)
+    assert _devices() == before
+
+
+def _with_flows(pid: int) -> list[int]:
+    """Handles of all the command's processes once its flows are under way."""
+    while True:
+        members = tree(pid)
+        if any(_program(member).startswith("flows-") for member in members):
+            return [os.pidfd_open(member) for member in members if member != pid]
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""

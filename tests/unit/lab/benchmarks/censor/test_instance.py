@@ -1,0 +1,77 @@
+"""What the kernel and the censor's events tell; that a censor runs is tests/lab/test_bench_censor.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.benchmarks.censor import instance
+from lab.benchmarks.censor.subjects import RULES, Kind, Subject
+from lab.benchmarks.processes import BenchError
+
+TABLE = """\
+  100  17031     0 2 65531     0     0   422  1
+  101  17032     3 2 65531    10     0    78  1
+"""
+
+
+def test_the_kernels_count_of_queued_packets() -> None:
+    assert instance.packets_queued(TABLE) == 500
+    assert instance.packets_queued("") == 0
+
+
+def test_missed_packets_are_summed_up_to_the_last_whole_line() -> None:
+    events = b'{"event":"censor_ready"}\n{"event":"packets_missed","count":3}\n{"event":"packets_missed","count":4}\n'
+    assert instance.packets_missed(events) == 7
+    assert instance.packets_missed(events + b'{"event":"packets_missed","cou') == 7
+    assert instance.packets_missed(b"") == 0
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that were asked for; a shell script that runs in place of the censor comes first."""
+    seen: list[list[str]] = [[]]
+
+    def on(host: str, command: list[str]) -> list[str]:
+        seen.append(command)
+        return ["sh", "-c", seen[0][0], "sh", command[-1]]
+
+    monkeypatch.setattr(instance, "on", on)
+    monkeypatch.setattr(instance, "call", lambda command: None)
+    monkeypatch.setattr(instance, "_QUIET_SECONDS", 0.0)
+    return seen
+
+
+def test_a_censor_that_does_not_start_says_why(script: list[list[str]], tmp_path: Path) -> None:
+    script[0] = ["echo no permission >&2; exit 2"]
+    with pytest.raises(BenchError, match="did not start: no permission"), instance.started(Subject("x"), tmp_path):
+        pytest.fail("it started")
+
+
+def test_a_censor_that_is_never_ready(script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script[0] = ["read x"]
+    monkeypatch.setattr(instance, "START_SECONDS", 0.0)
+    with pytest.raises(BenchError, match="not in force"), instance.started(Subject("x"), tmp_path):
+        pytest.fail("it started")
+
+
+def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None:
+    # It stays until it is ended: a pipe that has no writer but itself never ends.
+    script[0] = ["""echo '{"event":"censor_ready"}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
+    subject = Subject("names", ("--rules", RULES), "rules", Kind.EVERY_PACKET)
+    with instance.started(subject, tmp_path) as censor:
+        censor.check()
+        assert censor.packets_missed == 0
+        assert censor.cpu_seconds >= 0
+        assert (censor.pss_bytes or 0) > 0
+    with pytest.raises(BenchError, match="ended"):
+        censor.check()
+    assert censor.packets_queued == 0
+    rules = tmp_path / "rules.toml"
+    assert rules.read_text() == "rules"
+    start = script[1]
+    assert start[:5] == [sys.executable, "-m", "sidedoor", "censor", "run"]
+    assert start[5:7] == ["--rules", str(rules)]
+    assert [("--dport" in command, "--sport" in command) for command in script[2:]] == [(True, False), (False, True)]
