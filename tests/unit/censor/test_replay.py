@@ -122,10 +122,6 @@ class TestTime:
         first = client(HELLO)
         judged = fed(judge, (0, client()), (12, first), (21, first))
         assert [one.verdict for one in judged] == ["accept", "drop", "accept"]
-            "accept",
-            "drop",
-            "accept",
-        ]
 
     def test_a_rule_that_passes_between_two_packets_acts_on_neither(self) -> None:
         assert self.verdicts(replay(self.TABLE), 0, 30) == ["accept", "accept"]
