@@ -15,6 +15,7 @@ from rich.table import Table
 
 from censor import kernel
 from censor.censor import Censor, CensorSettings
+from censor.commands.replay import replay
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
 from censor.rules import Rule, RuleSet
@@ -123,3 +124,6 @@ def _existing(rule: Rule) -> str:
     if rule.kills:
         return "killed by " + ("rst" if rule.resets_existing else "drop")
     return "untouched"
+
+
+censor.add_command(replay)
