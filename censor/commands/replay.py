@@ -155,10 +155,10 @@ def _refuse_to_overwrite(path: str, *outputs: str | None) -> None:
     for output in outputs:
         if output is None or output == _STANDARD:
             continue
-        if (other := taken.setdefault(_file(output), output)) is not output:
-            raise UsageError(
-                f"{output}: is {other}, too; each of capture, verdicts and packets needs a file of its own"
-            )
+        file = _file(output)
+        if file in taken:
+            raise UsageError(f"{output}: is {taken[file]}, too; capture, verdicts and packets need files of their own")
+        taken[file] = output
 
 
 def _file(path: str) -> str:
