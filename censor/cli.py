@@ -15,6 +15,7 @@ from rich.table import Table
 
 from censor import kernel
 from censor.censor import Censor, CensorSettings
+from censor.commands.properties import properties
 from censor.commands.replay import replay
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
@@ -126,4 +127,5 @@ def _existing(rule: Rule) -> str:
     return "untouched"
 
 
+censor.add_command(properties)
 censor.add_command(replay)
