@@ -11,8 +11,9 @@ from censor.censor_table import TcpTable
 from censor.compiled import CompiledRules
 from censor.draws import count_between, draw
 from censor.flows import Flow
+from censor.overlaps import Overlap
 from censor.packets import Packet
-from censor.streams import Overlap, Reassembly, Stream, StreamSettings
+from censor.streams import Reassembly, Stream, StreamSettings
 
 _MESSAGES_MAX = 64  # on one segment; a pipeline of more is read with the next segment
 
