@@ -62,15 +62,23 @@ class Core:
     def compiled(self) -> CompiledRules:
         return self._compiled
 
-    def set_rules(self, rules: RuleSet, lists: Mapping[str, ListHolder] = _NO_LISTS) -> bool:
+    def set_rules(
+        self,
+        rules: RuleSet,
+        lists: Mapping[str, ListHolder] = _NO_LISTS,
+        changed: frozenset[str] = frozenset(),
+    ) -> bool:
         """Judge by `rules` from now on. True: the generation moved on, and the kernel has to be told.
+
+        changed: the lists that have other contents now.
 
         Raises ValueError (a condition that does not compile), and nothing has changed.
         """
         before = [rule.rule for rule in self._compiled.killing]
         self._bind(rules, lists)
         kills = [rule.rule for rule in self._compiled.killing]
-        moved_on = bool(kills) and kills != before
+        reread = any(rule.condition.lists & changed for rule in self._compiled.killing)
+        moved_on = bool(kills) and (kills != before or reread)
         if moved_on:
             self.generation = self.generation % GENERATION_MASK + 1
         return moved_on
