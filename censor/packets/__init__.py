@@ -29,7 +29,7 @@ from censor.packets.headers import (
     flow_name,
     parse,
 )
-from censor.packets.icmp import icmp_unreachable
+from censor.packets.icmp import Unreachable, icmp_unreachable
 
 __all__ = [
     "ACK",
@@ -42,6 +42,7 @@ __all__ = [
     "TCP",
     "UDP",
     "Packet",
+    "Unreachable",
     "address",
     "checksum_ok",
     "endpoint",

@@ -15,12 +15,15 @@ _HOP_BY_HOP, _ROUTING = 0, 43
 def fragments_of(data: bytes, mtu: int, *, identification: int = 0) -> tuple[bytes, ...]:
     """The packet `data` (a whole one, with full checksums) as fragments of at most `mtu` bytes; itself if it fits.
 
-    "Don't fragment" is not obeyed. identification: of IPv6, where the packet has none. Raises ValueError: `mtu` has no
-    room for 8 bytes of payload.
+    "Don't fragment" is not obeyed. identification: where the packet has none: over IPv6, and over IPv4 if it is 0, for
+    which raw sockets would put in another one in each fragment (raw(7)). Raises ValueError: `mtu` has no room for 8
+    bytes of payload.
     """
     if len(data) <= mtu:
         return (data,)
-    return _fragments_ipv4(data, mtu) if data[0] >> 4 == 4 else _fragments_ipv6(data, mtu, identification)
+    return (
+        _fragments_ipv4(data, mtu, identification) if data[0] >> 4 == 4 else _fragments_ipv6(data, mtu, identification)
+    )
 
 
 def piece_of(packet: Packet) -> tuple[bytes, bytes]:
@@ -47,8 +50,10 @@ def _pieces(payload: bytes, room: int) -> list[tuple[int, bytes, bool]]:
     return [(start, payload[start : start + size], start + size < len(payload)) for start in starts]
 
 
-def _fragments_ipv4(data: bytes, mtu: int) -> tuple[bytes, ...]:
+def _fragments_ipv4(data: bytes, mtu: int, identification: int) -> tuple[bytes, ...]:
     size = (data[0] & 0x0F) * 4
+    if data[4:6] == b"\0\0":
+        data = data[:4] + _be16.pack(identification) + data[6:]
     first = data[:size]
     options = _copied_options(data[20:size])
     later = bytes((0x40 | (20 + len(options)) // 4,)) + data[1:20] + options

@@ -68,6 +68,11 @@ def test_pieces_make_the_whole_again(ip: Any) -> None:
     assert [fragment.fragment_offset for fragment in fragments] == [0, len(pieces[0][1])]
 
 
+def test_identification_of_ipv4_is_its_own_if_it_has_one() -> None:
+    assert [IP(data).id for data in fragments_of(datagram(IP(**V4, id=0), 50), 60, identification=9)] == [9, 9]
+    assert [IP(data).id for data in fragments_of(datagram(IP(**V4, id=7), 50), 60, identification=9)] == [7, 7]
+
+
 def test_options_go_where_they_have_to() -> None:
     options = [IPOption_NOP(), IPOption_Router_Alert(), IPOption_NOP()]
     fragments = fragments_of(datagram(IP(**V4, options=options), 50), 80)
