@@ -247,7 +247,7 @@ class Acting:
             delay += between(action.delay_seconds, self._draw(flow, rule, "residual_delay"))
         entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds)
         if entry is not None:
-            decision.blocked += (_for_the_kernel(entry),)
+            decision.blocked += (for_the_kernel(entry),)
 
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
@@ -255,7 +255,8 @@ class Acting:
         decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
 
 
-def _for_the_kernel(entry: Entry) -> Blocked:
+def for_the_kernel(entry: Entry) -> Blocked:
+    """A residual block as the kernel is told of it."""
     kind, client, server, server_port, client_port, protocol = entry.key
     action = entry.action
     return Blocked(

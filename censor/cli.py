@@ -114,12 +114,12 @@ def _matcher(rule: Rule) -> str:
 
 
 def _action(rule: Rule) -> str:
-    return f"{rule.action.value} {', '.join(rule.forged)}".strip()
+    return ", ".join(rule.label(action) for action in rule.effects) + f" {', '.join(rule.forged)}".rstrip()
 
 
 def _existing(rule: Rule) -> str:
     if rule.addresses:
-        return rule.action.value
+        return rule.label(rule.effects[0])
     if rule.kills:
         return "killed by " + ("rst" if rule.resets_existing else "drop")
     return "untouched"

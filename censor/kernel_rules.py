@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from censor.censor_table import Fail
 from censor.marks import (
     ALIVE,
     GENERATION_MASK,
@@ -22,16 +23,16 @@ from censor.marks import (
     SAVED_MASK,
     WATCH,
 )
-from censor.rules import Fail
 
 TABLE = "sidedoor"
 CHAIN_PREFIX = "SIDEDOOR-"
 PRESENCE_TABLE = "sidedoor-alive"
 PRESENCE_PRIORITY = -170
 
-# After iptables' mangle chains (-150): chains of equal priority would run in order of registration.
-_PRIORITY = -10
-_RESIDUAL_PRIORITY = -160  # before them
+# Before iptables' mangle chains (-150), so that what is blocked by address is not asked about; chains of equal priority
+# would run in order of registration.
+_PRIORITY = -165
+_RESIDUAL_PRIORITY = -160
 _FRAGMENTS_PRIORITY = -450  # before conntrack puts fragments together (-400)
 _FRAGMENT = ("ip frag-off & 0x3fff != 0", "exthdr frag exists")
 
