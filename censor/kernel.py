@@ -75,7 +75,7 @@ class Kernel:
         self.head = head
 
     def close(self) -> None:
-        """Close what `tables` and a strict censor hold. Chains of a strict one that are there drop everything then."""
+        """Close what `tables` and a censor that fails closed hold. Its chains, as long as they are there, drop then."""
         for tables in (self._tables, self._presence):
             if tables is not None:
                 tables.close()
@@ -92,7 +92,7 @@ class Kernel:
         """Replace the rules of the head-of-flow queueing, all families at the same time. Raises KernelError."""
         if self.head is None or head.fragments != self.head.fragments:
             await _run_async(_NFT, kernel_rules.fragments_script(head))
-        if head.strict:
+        if head.fail == "closed":
             self._set_presence(head)
         script = self._head_script(head)
         try:
@@ -108,12 +108,12 @@ class Kernel:
         return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
 
     def _set_presence(self, head: HeadRules) -> None:
-        """The table that a strict censor's rules ask for. It has a socket of its own, as it must go with that."""
-        if head.strict and self._presence is None:
+        """The table that the rules of a censor that fails closed ask for. It has a socket of its own, as it must go with that."""
+        if head.fail == "closed" and self._presence is None:
             self._presence = NfTables()
             with self._presence.transaction("telling the kernel that the censor lives") as change:
                 change.add_presence(kernel_rules.PRESENCE_TABLE, kernel_rules.PRESENCE_PRIORITY, ALIVE)
-        elif not head.strict and self._presence is not None:
+        elif head.fail == "open" and self._presence is not None:
             self._presence.close()
             self._presence = None
 
