@@ -121,7 +121,9 @@ class Acting:
         match.flow.effects.append(effect)
         match.flow.blocked = True
         if trigger and decision.accept:
+            before = len(decision.after)
             effect.apply(match.flow, match.packet, match.data, match.t, decision)
+            self._statistics.rule(match.rule.name).injected += len(decision.after) - before
 
     def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
         drawn = self._draw(match.flow, match.rule, "drop")

@@ -349,8 +349,11 @@ class Core:
     def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         lasting = []
         for effect in flow.effects:
+            before = len(decision.after)
             if not decision.accept or effect.apply(flow, packet, data, t, decision):
                 lasting.append(effect)
+            if len(decision.after) > before:
+                self.statistics.rule(effect.rule.name).injected += len(decision.after) - before
         flow.effects = lasting
 
     def _hit_residual(
@@ -370,7 +373,9 @@ class Core:
             entry.until = max(entry.until, t + entry.seconds)
         decision.accept = False
         if action.then == "reset":
-            decision.after += resets(Reset(), packet, from_client=from_client, dropped=True) or refusal(packet, data)
+            made = resets(Reset(), packet, from_client=from_client, dropped=True) or refusal(packet, data)
+            self.statistics.rule(rule.name).injected += len(made)
+            decision.after += made
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
         return True
 
