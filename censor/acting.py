@@ -241,11 +241,15 @@ class Acting:
 
     def _residual(self, match: Match, action: Residual, decision: Decision) -> None:
         flow, rule = match.flow, match.rule
+        if action.trigger:
+            decision.accept = False
+            self._report(match, action, decision)
         seconds = between(action.seconds, self._draw(flow, rule, "residual_seconds"))
         delay = match.begins - match.t
         if action.delay_seconds:
             delay += between(action.delay_seconds, self._draw(flow, rule, "residual_delay"))
-        entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds)
+        drawn = self._draw(flow, rule, "residual_probability")
+        entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds, drawn=drawn)
         if entry is not None:
             decision.blocked += (_for_the_kernel(entry),)
 

@@ -266,7 +266,10 @@ class Core:
                 return False
             flow.fired.add(rule)
         probability = rule.rule.probability
-        return probability >= 1 or draw(self.rules.censor.seed, flow.id, f"{rule.name}/trigger") < probability
+        if probability >= 1:
+            return True
+        subject = flow.id if rule.rule.probability_of == "flow" else flow.server_address
+        return draw(self.rules.censor.seed, subject, f"{rule.name}/trigger") < probability
 
     def _header(self, flow: Flow) -> Properties:
         """What the headers tell of a flow."""
@@ -354,7 +357,7 @@ class Core:
     def _hit_residual(
         self, entry: Entry, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision
     ) -> bool:
-        """Act on a packet of a key that is blocked. False: this flow is not hit, or this direction."""
+        """Act on a packet of a key that is blocked. False: the packet goes on, as nothing hits it or for all that."""
         from_client = flow.is_from_client(packet)
         if not entry.concerns(from_client=from_client):
             return False
@@ -362,15 +365,17 @@ class Core:
         if not entry.certain:
             if flow.decided:  # the kernel would not ask about it either
                 return False
-            if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= action.probability:
+            if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= entry.probability:
                 return False
         if action.refresh == "packet":
             entry.until = max(entry.until, t + entry.seconds)
-        decision.accept = False
-        if action.then == "reset":
-            decision.after += resets(Reset(), packet, from_client=from_client, dropped=True) or refusal(packet, data)
+        passes = action.then == "inject"
+        decision.accept = passes
+        if action.then != "drop":
+            made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
+            decision.after += made if made or passes else refusal(packet, data)
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
-        return True
+        return not passes
 
     def _overloaded(self, t: float) -> bool:
         """Whether more packets come in this second than are looked at."""

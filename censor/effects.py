@@ -12,7 +12,7 @@ from censor import packets
 from censor.actions import Delay, Drop, Freeze, Lose, Police, Reject, Reset
 from censor.decision import Decision, hit
 from censor.draws import between, count_between, draw
-from censor.packets import ACK, RST, Packet
+from censor.packets import ACK, RST, SYN, Packet
 from censor.packets.icmp import Unreachable
 from censor.policing import TokenBucket
 
@@ -96,7 +96,7 @@ class Dropping(Effect):
 
 
 class Repeating(Effect):
-    """RSTs for each of the flow's packets that carries something; the packets pass."""
+    """RSTs for each of the flow's packets that carries something, if only a SYN; the packets pass."""
 
     __slots__ = ("answer",)
 
@@ -105,7 +105,7 @@ class Repeating(Effect):
         self.answer = answer
 
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
-        if t < self.begins or not packet.payload_length:
+        if t < self.begins or not (packet.payload_length or packet.flags & SYN):
             return True
         from_client = flow.is_from_client(packet)
         self._report(flow, packet, decision, from_client=from_client)

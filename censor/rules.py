@@ -59,7 +59,8 @@ Confidence = Literal["read", "abstract", "second-hand", "memory"]
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One rule. Raises ValueError for combinations that mean nothing (a SettingsError when read from a file).
 
-    probability: of each flow that matches to be acted on. latency_seconds: how long after the match the actions start.
+    probability: of each flow that matches to be acted on; `probability_of` server: or of each server's address, all of
+    whose flows share its fate. latency_seconds: how long after the match the actions start.
     from_seconds, until_seconds: when it holds, counted from when the rules were put in force (times `time_scale`).
     intended: the condition that the censor meant; what `when` catches beyond it is counted as collateral.
     evidence: where it is known from; confidence: how well.
@@ -69,6 +70,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     when: str | None = None
     actions: tuple[AnyAction, ...] = ()
     probability: Probability = 1.0
+    probability_of: Literal["flow", "server"] = "flow"
     latency_seconds: SecondsSpan = 0.0
     from_seconds: Seconds = 0.0
     until_seconds: Seconds | None = None
