@@ -161,7 +161,11 @@ class Core:
         """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
         if len(self.residuals) and not flow.exempt:
             entry = self.residuals.find(flow, t)
-            if entry is not None and self._hit_residual(entry, flow, packet, data, t, decision):
+            if (
+                entry is not None
+                and not any(effect.rule is entry.rule for effect in flow.effects)
+                and self._hit_residual(entry, flow, packet, data, t, decision)
+            ):
                 return self._sealed(flow, decision, mark)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
@@ -348,9 +352,9 @@ class Core:
     ) -> bool:
         """Act on a packet of a key that is blocked. False: this flow is not hit, or this direction."""
         from_client = flow.is_from_client(packet)
-        if not entry.concerns(from_client=from_client):
-            return False
         rule, action = entry.rule, entry.action
+        if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
+            return False
         if not entry.certain:
             if flow.decided:  # the kernel would not ask about it either
                 return False
@@ -359,7 +363,9 @@ class Core:
         if action.refresh == "packet":
             entry.until = max(entry.until, t + entry.seconds)
         decision.accept = False
-        if action.then == "reset":
+        if action.then == "rewrite" and packet.protocol == TCP:
+            decision.after += (packets.rewritten_reset(packet),)
+        elif action.then == "reset":
             decision.after += resets(Reset(), packet, from_client=from_client, dropped=True) or refusal(packet, data)
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
         return True
