@@ -85,7 +85,7 @@ class Reset(Action, frozen=True, kw_only=True, tag="reset"):
     4380). count: how often they are all sent. flags: `auto` is RST+ACK to the client and RST to the server.
     delay_seconds: how long after the trigger they leave. ttl: the forged packets' own.
     rewrite: nothing is injected; the server's packets from now on become RST+ACKs in place (TSPU's SNI-I), so that
-    sequence number and TTL give nothing away.
+    sequence number and TTL give nothing away. seconds: how long they do (None: as long as the flow).
     repeat: later packets of the flow are answered in the same way.
     """
 
@@ -97,10 +97,13 @@ class Reset(Action, frozen=True, kw_only=True, tag="reset"):
     drop: bool = False
     delay_seconds: SecondsSpan = 0.0
     rewrite: bool = False
+    seconds: SecondsSpan | None = None
     repeat: bool = False
 
     def __post_init__(self) -> None:
-        check_spans(self, "delay_seconds")
+        check_spans(self, "delay_seconds", "seconds")
+        if self.seconds is not None and not self.rewrite:
+            raise ValueError("`seconds` goes with `rewrite` only")
 
 
 class ForgeDns(Action, frozen=True, kw_only=True, tag="forge_dns"):
@@ -175,13 +178,15 @@ class Freeze(Action, frozen=True, kw_only=True, tag="freeze"):
 class Residual(Action, frozen=True, kw_only=True, tag="residual"):
     """What was matched stays blocked for a time, whatever is said there: all packets of that key.
 
+    A flow to which the same rule does something that lasts (a drop after some more packets) is left to that.
+
     key: `2-tuple`: client and server address; `3-tuple`: and the server's port; `4-tuple`: and the client's.
     probability: of each later flow to be hit, drawn for each key from a span; it is 1 after `certain_after` triggers of
     the same key.
     refresh: what starts the time anew: another `trigger`, or every `packet` that is hit, or nothing.
     trigger: whether the packet that triggered it vanishes, too.
     then: what a hit does: the packet vanishes (`drop`), and both ends get an RST (`reset`); or it passes, as it does a
-    censor beside the path, and they get one (`inject`).
+    censor beside the path, and they get one (`inject`); `rewrite`: as Reset's.
     """
 
     key: Literal["2-tuple", "3-tuple", "4-tuple"] = "3-tuple"
@@ -192,7 +197,7 @@ class Residual(Action, frozen=True, kw_only=True, tag="residual"):
     delay_seconds: SecondsSpan = 0.0
     direction: Direction = "both"
     trigger: bool = False
-    then: Literal["drop", "reset", "inject"] = "drop"
+    then: Literal["drop", "reset", "inject", "rewrite"] = "drop"
 
     def __post_init__(self) -> None:
         check_spans(self, "seconds", "delay_seconds", "probability")

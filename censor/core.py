@@ -169,7 +169,11 @@ class Core:
         """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
         if len(self.residuals) and not flow.exempt:
             entry = self.residuals.find(flow, t)
-            if entry is not None and self._hit_residual(entry, flow, packet, data, t, decision):
+            if (
+                entry is not None
+                and not any(effect.rule is entry.rule for effect in flow.effects)
+                and self._hit_residual(entry, flow, packet, data, t, decision)
+            ):
                 return self._sealed(flow, decision, mark)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
@@ -359,9 +363,9 @@ class Core:
     ) -> bool:
         """Act on a packet of a key that is blocked. False: the packet goes on, as nothing hits it or for all that."""
         from_client = flow.is_from_client(packet)
-        if not entry.concerns(from_client=from_client):
-            return False
         rule, action = entry.rule, entry.action
+        if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
+            return False
         if not entry.certain:
             if flow.decided:  # the kernel would not ask about it either
                 return False
@@ -371,7 +375,9 @@ class Core:
             entry.until = max(entry.until, t + entry.seconds)
         passes = action.then == "inject"
         decision.accept = passes
-        if action.then != "drop":
+        if action.then == "rewrite" and packet.protocol == TCP:
+            decision.after += (packets.rewritten_reset(packet),)
+        elif action.then in ("reset", "inject"):
             made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
             decision.after += made if made or passes else refusal(packet, data)
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)

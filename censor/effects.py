@@ -116,12 +116,17 @@ class Repeating(Effect):
 class Rewriting(Effect):
     """The server's packets become RST+ACKs with its own numbers and TTL (TSPU, IMC 2022, SNI-I)."""
 
-    __slots__ = ()
+    __slots__ = ("until",)
 
-    def __init__(self, rule: CompiledRule, label: str, begins: float, *, collateral: bool) -> None:
+    def __init__(
+        self, rule: CompiledRule, label: str, begins: float, *, collateral: bool, seconds: float | None = None
+    ) -> None:
         super().__init__(rule, label, "to_client", begins, collateral=collateral)
+        self.until = None if seconds is None else begins + seconds
 
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
+        if self.until is not None and t >= self.until:
+            return False
         if t < self.begins or flow.is_from_client(packet):
             return True
         self._drop(flow, packet, decision, from_client=False)
