@@ -127,6 +127,7 @@ class CompiledRules:
         readers = self._readers.get(key)
         if readers is None:
             read = {analyzer_of(name) for rule in live for name in self._read(rule)}
+            read |= set(self.source.censor.tcp.extend_for)  # what they recognise matters, whatever the rules ask
             chosen = [one for one in ANALYZERS if one.name in read and (not one.ports or server_port in one.ports)]
             readers = self._readers[key] = Readers(
                 tuple(one for one in chosen if one.stream),

@@ -171,7 +171,11 @@ class Core:
         """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
         if len(self.residuals) and not flow.exempt:
             entry = self.residuals.find(flow, t)
-            if entry is not None and self._hit_residual(entry, flow, packet, data, t, decision):
+            if (
+                entry is not None
+                and not any(effect.rule is entry.rule for effect in flow.effects)
+                and self._hit_residual(entry, flow, packet, data, t, decision)
+            ):
                 return self._sealed(flow, decision, mark)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
@@ -268,7 +272,10 @@ class Core:
                 return False
             flow.fired.add(rule)
         probability = rule.rule.probability
-        return probability >= 1 or draw(self.rules.censor.seed, flow.id, f"{rule.name}/trigger") < probability
+        if probability >= 1:
+            return True
+        subject = flow.id if rule.rule.probability_of == "flow" else flow.server_address
+        return draw(self.rules.censor.seed, subject, f"{rule.name}/trigger") < probability
 
     def _header(self, flow: Flow) -> Properties:
         """What the headers tell of a flow."""
@@ -359,25 +366,29 @@ class Core:
     def _hit_residual(
         self, entry: Entry, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision
     ) -> bool:
-        """Act on a packet of a key that is blocked. False: this flow is not hit, or this direction."""
+        """Act on a packet of a key that is blocked. False: the packet goes on, as nothing hits it or for all that."""
         from_client = flow.is_from_client(packet)
-        if not entry.concerns(from_client=from_client):
-            return False
         rule, action = entry.rule, entry.action
+        if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
+            return False
         if not entry.certain:
             if flow.decided:  # the kernel would not ask about it either
                 return False
-            if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= action.probability:
+            if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= entry.probability:
                 return False
         if action.refresh == "packet":
             entry.until = max(entry.until, t + entry.seconds)
-        decision.accept = False
-        if action.then == "reset":
-            made = resets(Reset(), packet, from_client=from_client, dropped=True) or refusal(packet, data)
+        passes = action.then == "inject"
+        decision.accept = passes
+        if action.then == "rewrite" and packet.protocol == TCP:
+            decision.after += (packets.rewritten_reset(packet),)
+        elif action.then in ("reset", "inject"):
+            made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
+            made = made if made or passes else refusal(packet, data)
             self.statistics.rule(rule.name).injected += len(made)
             decision.after += made
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
-        return True
+        return not passes
 
     def _overloaded(self, t: float) -> bool:
         """Whether more packets come in this second than are looked at."""

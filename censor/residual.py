@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from censor.actions import Residual
+from censor.draws import between
 from censor.flows import Flow
 from censor.packets import TCP
 
@@ -19,24 +20,36 @@ kind leaves out."""
 
 
 class Entry:
-    """One blocked key. `begins`, `until`: on the packets' clock. `triggers`: how often it was matched."""
+    """One blocked key. `begins`, `until`: on the packets' clock. `triggers`: how often it was matched.
 
-    __slots__ = ("action", "begins", "key", "rule", "seconds", "triggers", "until")
+    probability: of a later flow to be hit, while that is not `certain`.
+    """
 
-    def __init__(self, rule: CompiledRule, action: Residual, key: ResidualKey, begins: float, seconds: float) -> None:
+    __slots__ = ("action", "begins", "key", "probability", "rule", "seconds", "triggers", "until")
+
+    def __init__(
+        self,
+        rule: CompiledRule,
+        action: Residual,
+        key: ResidualKey,
+        begins: float,
+        seconds: float,
+        probability: float = 1.0,
+    ) -> None:
         self.rule = rule
         self.action = action
         self.key = key
         self.begins = begins
         self.seconds = seconds
         self.until = begins + seconds
+        self.probability = probability
         self.triggers = 1
 
     @property
     def certain(self) -> bool:
         """Whether every flow is hit."""
         action = self.action
-        return action.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
+        return self.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
 
     def concerns(self, *, from_client: bool) -> bool:
         return self.action.direction in ("both", "to_server" if from_client else "to_client")
@@ -54,9 +67,20 @@ class Residuals:
         return len(self._entries)
 
     def add(
-        self, rule: CompiledRule, action: Residual, flow: Flow, t: float, *, delay_seconds: float, seconds: float
+        self,
+        rule: CompiledRule,
+        action: Residual,
+        flow: Flow,
+        t: float,
+        *,
+        delay_seconds: float,
+        seconds: float,
+        drawn: float = 0.0,
     ) -> Entry | None:
-        """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before."""
+        """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before.
+
+        drawn: in [0, 1); what it makes of a span of probabilities is the key's own.
+        """
         key = residual_key(action.key, flow)
         entry = self._entries.get(key)
         if entry is not None and entry.rule is rule and entry.until > t:
@@ -65,7 +89,9 @@ class Residuals:
                 return None
             entry.until = max(entry.until, t + seconds)
             return entry
-        entry = self._entries[key] = Entry(rule, action, key, t + delay_seconds, seconds)
+        entry = self._entries[key] = Entry(
+            rule, action, key, t + delay_seconds, seconds, between(action.probability, drawn)
+        )
         self._entries.move_to_end(key)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)

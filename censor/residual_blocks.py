@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import replace
 
+from censor.acting import lets_packets_pass
 from censor.actions import Residual as ResidualAction
 from censor.compiled import CompiledRule, CompiledRules
 from censor.decision import Blocked
@@ -79,7 +80,9 @@ def _shapes(rules: CompiledRules) -> dict[str, Residual]:
 
 
 def _shape(rule: CompiledRule, action: ResidualAction) -> Residual:
-    alone = action.probability >= 1 and action.then == "drop" and action.direction != "to_client"
+    drops = action.then == "drop" and action.direction != "to_client"
+    lowest = action.probability[0] if isinstance(action.probability, tuple) else action.probability
+    alone = drops and lowest >= 1 and not lets_packets_pass(rule.actions)
     if not alone:
         return Residual(0, Scope(action.key), "queue")
     longest = action.seconds[1] if isinstance(action.seconds, tuple) else action.seconds
