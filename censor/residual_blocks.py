@@ -11,6 +11,7 @@ from censor.acting import lets_packets_pass
 from censor.actions import Residual as ResidualAction
 from censor.compiled import CompiledRule, CompiledRules
 from censor.decision import Blocked
+from censor.draws import between
 from censor.kernel import Kernel
 from censor.residual_rules import Residual, Scope, residual_key, serial_of
 
@@ -85,6 +86,5 @@ def _shape(rule: CompiledRule, action: ResidualAction) -> Residual:
     alone = drops and lowest >= 1 and not lets_packets_pass(rule.actions)
     if not alone:
         return Residual(0, Scope(action.key), "queue")
-    longest = action.seconds[1] if isinstance(action.seconds, tuple) else action.seconds
-    refresh = math.ceil(longest) if action.refresh == "packet" else None
+    refresh = math.ceil(between(action.seconds, 1.0)) if action.refresh == "packet" else None
     return Residual(0, Scope(action.key), "drop", action.direction == "to_server", refresh)
