@@ -18,6 +18,7 @@ from rich.table import Table
 
 from censor import kernel
 from censor.censor import Censor, CensorSettings
+from censor.commands.selection import Selection, selected
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
 from censor.rules import Rule, RuleSet
