@@ -1,4 +1,4 @@
-"""Sans-IO: rules in words: what each waits for and does, how well that is known, and what of it the kernel does alone."""
+"""Sans-IO: rules in words: what each waits for and does, how well that is known, what of it the kernel does."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from censor.actions import (
     Reject,
     Reset,
     Residual,
+    SecondsSpan,
 )
 from censor.censor_table import CensorTable
 from censor.compiled import CompiledRule, CompiledRules, analyzer_of
 from censor.conditions import describe
+from censor.draws import between
 from censor.offload import ALL, Plan, Ports, address_blocks, plan
 from censor.rules import Confidence, Rule
 
@@ -71,17 +73,20 @@ def _is_about_ends(name: str) -> bool:
 # One rule
 
 
-def facts_of(rule: CompiledRule) -> dict[str, str]:
-    """A rule in words, by what they say about it; empty where there is nothing to say. In the order of reading."""
+def facts_of(rule: CompiledRule, *, kernel: bool) -> dict[str, str]:
+    """A rule in words, by what they say about it; empty where there is nothing to say. In the order of reading.
+
+    kernel: it is one of those that the kernel enforces alone (`kernel_rules`).
+    """
     given = rule.rule
     return {
         "when": describe(rule.condition.tree),
         "does": "; ".join(map(in_words, rule.actions)),
-        "probability": f"{given.probability:g}, drawn for each flow" if given.probability < 1 else "",
+        "probability": f"{given.probability:g}, drawn for each {given.probability_of}" if given.probability < 1 else "",
         "latency": f"{span(given.latency_seconds, 's')} after the match" if given.latency_seconds else "",
         "in force": _in_force(given),
         "meant for": describe(rule.intended.tree) if rule.intended is not None else "",
-        "existing flows": _existing(given),
+        "existing flows": _existing(given, kernel=kernel),
         "evidence": given.evidence,
         "confidence": CONFIDENCE[given.confidence] if given.confidence else "",
     }
@@ -94,10 +99,10 @@ def _in_force(rule: Rule) -> str:
     return f"from {duration(rule.from_seconds)}{until}"
 
 
-def _existing(rule: Rule) -> str:
+def _existing(rule: Rule, *, kernel: bool) -> str:
     if rule.kills:
         return f"are ended by {'RST' if rule.resets_existing else 'silence'}"
-    return ""
+    return "are cut, too" if kernel else ""
 
 
 # Actions
@@ -143,7 +148,8 @@ def _drop(action: Drop) -> str:
 
 def _reset(action: Reset) -> str:
     if action.rewrite:
-        return "turns the server's packets into RST+ACKs"
+        lasting = f" for {span(action.seconds, 's')}" if action.seconds is not None else ""
+        return f"turns the server's packets into RST+ACKs{lasting}"
     flags = "RST" if action.flags == "auto" else action.flags
     number = action.count * len(action.offsets)
     offsets = f" at sequence {', '.join(f'+{one}' for one in action.offsets)}" if action.offsets != (0,) else ""
@@ -174,15 +180,20 @@ def _residual(action: Residual) -> str:
         "3-tuple": "from this client to this address and port",
         "4-tuple": "of these addresses and ports",
     }[action.key]
-    does = "resets" if action.then == "reset" else "drops"
-    text = f"{does} all packets {key}{_direction(action.direction)} for {span(action.seconds, 's')}"
+    does = {
+        "drop": f"drops all packets{_direction(action.direction)}",
+        "reset": f"drops all packets{_direction(action.direction)} and resets both ends",
+        "inject": f"answers all packets{_direction(action.direction)} with RSTs to both ends",
+        "rewrite": "turns the server's packets into RST+ACKs",
+    }[action.then]
+    text = f"{does} {key} for {span(action.seconds, 's')}"
     if action.delay_seconds:
-        text += f", from {span(action.delay_seconds, 's')} later on"
-    if action.probability < 1:
+        text += f", beginning {span(action.delay_seconds, 's')} later"
+    if action.probability != 1:
         certain = f", always after {action.certain_after} triggers" if action.certain_after else ""
-        text += f", hitting a flow with probability {action.probability:g}{certain}"
+        text += f", hitting a flow with probability {span(action.probability)}{certain}"
     anew = {"never": "", "trigger": "; another trigger starts that anew", "packet": "; each such packet starts it anew"}
-    return text + anew[action.refresh]
+    return text + anew[action.refresh] + ("; the packet that triggers it vanishes, too" if action.trigger else "")
 
 
 def _limits(action: Police | Delay | Lose | Freeze) -> str:
@@ -211,11 +222,13 @@ def _direction(direction: str, *, each: bool = False) -> str:
     return " to the server" if direction == "to_server" else " to the client"
 
 
-def span(value: float | tuple[float, float], unit: str) -> str:
-    """`60 s`, `120 to 180 s`."""
-    if isinstance(value, tuple):
-        return f"{_number(value[0])} to {_number(value[1])} {unit}"
-    return f"{_number(value)} {unit}"
+def span(value: SecondsSpan, unit: str = "") -> str:
+    """`60 s`, `120 to 180 s`; of a distribution its ends, and below what half of the draws lie."""
+    if not isinstance(value, tuple):
+        return f"{_number(value)} {unit}".rstrip()
+    first, *_, last = (point if isinstance(point, tuple) else (point, 0.0) for point in value)
+    text = f"{_number(first[0])} to {_number(last[0])} {unit}".rstrip()
+    return f"{text} (half below {_number(between(value, 0.5))})" if isinstance(value[0], tuple) else text
 
 
 def _number(value: float) -> str:
@@ -262,10 +275,11 @@ def _queued(asked: Plan) -> tuple[str, ...]:
         return ("every packet, of decided flows, too",)
     phrases = []
     if asked.tcp:
-        begin = "the first packet" if asked.syn else "the client's first bytes"
-        acks = ", with the acknowledgments before them" if asked.bare_acks and not asked.syn else ""
-        who = "both ends'" if asked.server else "the client's"
-        phrases.append(f"TCP to {_ports(asked.tcp)}: {who} packets from {begin} on{acks}, until the flow is decided")
+        who = "both ends' packets" if asked.server else "the client's packets"
+        begin = (
+            "the first" if asked.syn else "the first acknowledgment" if asked.bare_acks else "the first with payload"
+        )
+        phrases.append(f"TCP to {_ports(asked.tcp)}: {who} from {begin} on, until the flow is decided")
     if asked.udp:
         phrases.append(f"UDP to {_ports(asked.udp)}: the client's datagrams, until the flow is decided")
     if asked.other:

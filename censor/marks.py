@@ -23,7 +23,11 @@ REPLY = 0x02000000
 """On a queued packet: it goes to the side that opened the flow, as conntrack saw it."""
 
 SAVE_AND_DROP = 0x04000000
-"""With a verdict REPEAT: the mark is saved to the flow and the packet dropped, which a verdict DROP cannot do."""
+"""With a verdict REPEAT: the mark is saved to the flow and the packet dropped."""
+
+DROP_AND_WATCH = SAVE_AND_DROP | WATCH
+"""To be given with a verdict REPEAT, because a dropped packet's mark is never saved. A flow whose very first packet is
+dropped is not remembered by conntrack: its next packet is a first one again."""
 
 ALIVE = 0x08000000
 """On every forwarded packet while the censor that is strict lives."""

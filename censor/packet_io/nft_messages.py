@@ -1,4 +1,4 @@
-"""Sans-IO: nf_tables requests as bytes: sets, their elements, and the jump by which a base chain is switched over.
+"""Sans-IO: nf_tables requests as bytes: sets and their elements, and the few rules that need no program.
 
 Each function returns messages to be put between `begin` and `end` (one transaction), in tables of the family `inet`.
 An interval travels as two elements: where it starts and, with a flag, the first value behind it. The fields of a
@@ -17,10 +17,14 @@ from censor.packet_io.netlink import NLM_F_ACK, attribute, message
 SUBSYSTEM = 10
 _INET = 1  # NFPROTO_INET: tables for both IP versions
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_NEW_TABLE, _NEW_CHAIN = 0, 3
 _DELETE_CHAIN, _NEW_RULE, _DELETE_RULE, _NEW_SET, _DELETE_SET, _NEW_ELEMENTS, _DELETE_ELEMENTS = 5, 6, 8, 9, 11, 12, 14
 _CREATE, _APPEND = 0x400, 0x800
 _NESTED = 0x8000
 _INTERVALS, _TIMEOUTS = 0x4, 0x10
+_OWNED = 0x2
+_FORWARD_HOOK = 2
+_META_MARK = 3
 _JUMP = -3
 _E_KEY, _E_FLAGS, _E_TIMEOUT = 1, 3, 4
 
@@ -78,6 +82,30 @@ def add_set(
     return _request(_NEW_SET, body + attribute(10, _be32.pack(1)), _CREATE)  # an id is demanded, but nothing uses it
 
 
+def add_owned_table(name: str) -> bytes:
+    """A table that nobody but the socket which asks for it may change, and that goes when this is closed."""
+    return _request(_NEW_TABLE, _names((1, name)) + attribute(2, _be32.pack(_OWNED)), _CREATE)
+
+
+def add_forward_chain(table: str, name: str, priority: int) -> bytes:
+    """A base chain in the forward hook."""
+    hook = attribute(1, _be32.pack(_FORWARD_HOOK)) + attribute(2, struct.pack("!i", priority))
+    body = _names((1, table), (3, name)) + attribute(4 | _NESTED, hook) + _names((7, "filter"))
+    return _request(_NEW_CHAIN, body, _CREATE)
+
+
+def add_mark(table: str, name: str, bits: int) -> bytes:
+    """A rule at the end of chain `name`: sets `bits` in the packet mark."""
+    register = _be32.pack(1)
+    mask, bits_set = (attribute(1, struct.pack("=I", value)) for value in (~bits & 0xFFFFFFFF, bits))
+    key_ = attribute(2, _be32.pack(_META_MARK))
+    load = _expression("meta", key_ + attribute(1, register))
+    change = attribute(1, register) + attribute(2, register) + attribute(3, _be32.pack(4))
+    change += attribute(4 | _NESTED, mask) + attribute(5 | _NESTED, bits_set)
+    store = _expression("meta", key_ + attribute(3, register))
+    return _add_rule(table, name, load + _expression("bitwise", change) + store)
+
+
 def delete_set(table: str, name: str) -> bytes:
     """Away with the set; EBUSY when a rule uses it."""
     return _request(_DELETE_SET, _names((1, table), (2, name)))
@@ -102,8 +130,7 @@ def add_jump(table: str, name: str, target: str) -> bytes:
     """A rule at the end of chain `name`: everything goes through chain `target`."""
     verdict = attribute(1, struct.pack("!i", _JUMP)) + _names((2, target))
     data = attribute(1, bytes(4)) + attribute(2 | _NESTED, attribute(2 | _NESTED, verdict))
-    expression = attribute(1 | _NESTED, _names((1, "immediate")) + attribute(2 | _NESTED, data))
-    return _request(_NEW_RULE, _names((1, table), (2, name)) + attribute(4 | _NESTED, expression), _CREATE | _APPEND)
+    return _add_rule(table, name, _expression("immediate", data))
 
 
 def add_elements(table: str, name: str, keys: Iterable[bytes], *, timeout_ms: int | None = None) -> list[bytes]:
@@ -133,6 +160,14 @@ def _request(type_: int, body: bytes, flags: int = 0) -> bytes:
 
 def _names(*names: tuple[int, str]) -> bytes:
     return b"".join([attribute(type_, name.encode() + b"\0") for type_, name in names])
+
+
+def _expression(name: str, data: bytes) -> bytes:
+    return attribute(1 | _NESTED, _names((1, name)) + attribute(2 | _NESTED, data))
+
+
+def _add_rule(table: str, name: str, expressions: bytes) -> bytes:
+    return _request(_NEW_RULE, _names((1, table), (2, name)) + attribute(4 | _NESTED, expressions), _CREATE | _APPEND)
 
 
 def _element(value: bytes, more: bytes = b"") -> bytes:

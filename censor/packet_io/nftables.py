@@ -139,6 +139,17 @@ class Transaction:
         self._messages.append(nft_messages.flush_chain(table, name))
         self._messages += [nft_messages.add_jump(table, name, target) for target in targets]
 
+    def add_presence(self, table: str, priority: int, bits: int) -> None:
+        """Set `bits` in the mark of every forwarded packet as long as these tables' socket is open.
+
+        The kernel removes `table` then, however the process ends (NFT_TABLE_F_OWNER).
+        """
+        self._messages += [
+            nft_messages.add_owned_table(table),
+            nft_messages.add_forward_chain(table, "forward", priority),
+            nft_messages.add_mark(table, "forward", bits),
+        ]
+
     def add_elements(self, table: str, name: str, keys: Iterable[bytes], *, timeout_ms: int | None = None) -> None:
         """Add elements (see `nft_messages.key`); those that are there already begin their `timeout_ms` anew."""
         keys = list(keys)

@@ -30,10 +30,14 @@ END"""
 _ROOTLESS_BYTES = 212_992
 
 
+def nft(*arguments: str) -> str:
+    return subprocess.run(("nft", *arguments), capture_output=True, text=True, check=True).stdout
+
+
 def listed(name: str) -> list[Any]:
     """The elements of a set as nft prints them in JSON."""
-    done = subprocess.run(("nft", "-j", "list", "set", "inet", "t", name), capture_output=True, text=True, check=True)
-    sets = [one["set"] for one in json.loads(done.stdout)["nftables"] if "set" in one]
+    printed = json.loads(nft("-j", "list", "set", "inet", "t", name))
+    sets = [one["set"] for one in printed["nftables"] if "set" in one]
     return list(sets[0].get("elem", []))
 
 
@@ -123,7 +127,7 @@ def sets_are_made_as_nft_makes_them() -> None:
         one.add_elements("t", "new", keys, timeout_ms=60_000)
         one.add_set("t", "plain", [Field.IPV4_ADDRESS], intervals=True)
         one.add_intervals("t", "plain", [(0xC0000200, 0xC00002FF)], version=4)
-    text = subprocess.run(("nft", "list", "set", "inet", "t", "new"), capture_output=True, text=True, check=True).stdout
+    text = nft("list", "set", "inet", "t", "new")
     assert "type ipv6_addr . ipv6_addr . inet_proto . inet_service . inet_service" in text
     assert "2001:db8::1 . 2001:db8::2 . tcp . 443 . 1999 timeout 1m expires" in text
     assert text.count("expires") == 2000
@@ -143,6 +147,20 @@ def residual_elements_begin_anew_and_leave() -> None:
             one.delete_elements("t", "residual", [keys[0], key(client, client, b"\x06", b"\0\x50")])
         (left,) = listed("residual")
         assert left["elem"]["val"]["concat"] == ["192.0.2.1", "198.51.100.1", "tcp", 443]
+
+
+def presence_ends_with_the_socket() -> None:
+    with NfTables() as tables:
+        with tables.transaction("presence") as one:
+            one.add_presence("alive", -170, 0x08000000)
+        text = subprocess.run(
+            ("nft", "list", "table", "inet", "alive"), capture_output=True, text=True, check=True
+        ).stdout
+        assert "flags owner" in text
+        assert "type filter hook forward priority -170; policy accept;" in text
+        assert "meta mark set meta mark | 0x08000000" in text
+        assert subprocess.run(("nft", "delete", "table", "inet", "alive"), capture_output=True, check=False).returncode
+    assert "alive" not in nft("list", "tables")
 
 
 def a_refused_transaction_leaves_nothing() -> None:
@@ -171,6 +189,7 @@ _BODIES: list[Callable[[], None]] = [
     a_shadow_set_is_loaded_in_parts_and_switched_to_at_once,
     sets_are_made_as_nft_makes_them,
     residual_elements_begin_anew_and_leave,
+    presence_ends_with_the_socket,
     a_refused_transaction_leaves_nothing,
 ]
 

@@ -115,6 +115,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         async def set_head(self, head: HeadRules) -> None:
             world.done.append(("head", head.fail))
 
+        def close(self) -> None:
+            world.done.append("kernel closed")
+
         def rule_of(self, prefix: str) -> Rule | None:
             return next((rule for rule in self._rules if rule.name == prefix), None)
 
@@ -162,7 +165,15 @@ async def test_life(world: World) -> None:
         world.queued = [packet(id_) for id_ in range(1, 101)]
     # What waits when nothing is queued any more is answered before the kernel drops it.
     verdicts = [("verdict", id_, Verdict.ACCEPT) for id_ in range(1, 101)]
-    end = ["chains removed", *verdicts, "table removed", "disarmed", "closed FakeLog", "closed FakeQueue"]
+    end = [
+        "chains removed",
+        *verdicts,
+        "table removed",
+        "disarmed",
+        "closed FakeLog",
+        "closed FakeQueue",
+        "kernel closed",
+    ]
     assert world.done == ["installed", "armed", *end]
 
 
@@ -171,7 +182,7 @@ async def test_a_start_that_fails_leaves_nothing(world: World) -> None:
     with pytest.raises(KernelError):
         async with censor(world):
             pass
-    assert world.done == ["cleaned", "closed FakeLog", "closed FakeQueue"]
+    assert world.done == ["cleaned", "closed FakeLog", "closed FakeQueue", "kernel closed"]
 
 
 async def test_brackets_and_what_is_told_to_the_kernel(world: World) -> None:

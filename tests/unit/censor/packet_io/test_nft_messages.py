@@ -72,6 +72,30 @@ def test_a_jump() -> None:
     assert body == NAMES + attribute(0x8004, expression)
 
 
+def test_an_owned_table() -> None:
+    table = attribute(1, b"t\0") + attribute(2, b"\0\0\0\x02")
+    assert parts(nft_messages.add_owned_table("t")) == (0, ACK | 0x400, table)
+
+
+def test_a_chain_in_the_forward_hook() -> None:
+    hook = attribute(0x8004, attribute(1, b"\0\0\0\x02") + attribute(2, struct.pack("!i", -170)))
+    names = attribute(1, b"t\0") + attribute(3, b"s\0")
+    expected = (3, ACK | 0x400, names + hook + attribute(7, b"filter\0"))
+    assert parts(nft_messages.add_forward_chain("t", "s", -170)) == expected
+
+
+def test_a_rule_that_marks() -> None:
+    kind, flags, body = parts(nft_messages.add_mark("t", "s", 0x08000000))
+    assert (kind, flags) == (6, ACK | 0xC00)
+    one, mark = b"\0\0\0\x01", attribute(2, b"\0\0\0\x03")
+    mask, bits = (attribute(1, struct.pack("=I", value)) for value in (0xF7FFFFFF, 0x08000000))
+    change = attribute(1, one) + attribute(2, one) + attribute(3, b"\0\0\0\x04")
+    change += attribute(0x8004, mask) + attribute(0x8005, bits)
+    steps = [(b"meta\0", mark + attribute(1, one)), (b"bitwise\0", change), (b"meta\0", mark + attribute(3, one))]
+    expressions = b"".join(attribute(0x8001, attribute(1, name) + attribute(0x8002, data)) for name, data in steps)
+    assert body == NAMES + attribute(0x8004, expressions)
+
+
 def test_elements_with_a_timeout() -> None:
     (message,) = nft_messages.add_elements("t", "s", [b"key1", b"key2"], timeout_ms=90_000)
     timeout = attribute(4, struct.pack("!Q", 90_000))

@@ -97,6 +97,16 @@ def test_a_timeout_begins_anew(tables: NfTables) -> None:
     assert requests(tables) == [*adding, *nft_messages.delete_elements("t", "s", [b"key1", b"key2"]), *adding]
 
 
+def test_presence_is_a_table_with_a_rule(tables: NfTables) -> None:
+    with tables.transaction("x") as one:
+        one.add_presence("alive", -170, 8)
+    assert requests(tables) == [
+        nft_messages.add_owned_table("alive"),
+        nft_messages.add_forward_chain("alive", "forward", -170),
+        nft_messages.add_mark("alive", "forward", 8),
+    ]
+
+
 def test_elements_without_a_timeout_are_added_once(tables: NfTables) -> None:
     with tables.transaction("x") as one:
         one.add_elements("t", "s", [b"key1"])
