@@ -122,7 +122,7 @@ class Rewriting(Effect):
         super().__init__(rule, label, "to_client", begins, collateral=collateral)
 
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
-        if t < self.begins or flow.is_from_client(packet):
+        if t < self.begins or flow.is_from_client(packet) or packet.protocol != packets.TCP:
             return True
         self._drop(flow, packet, decision, from_client=False)
         decision.after += (packets.rewritten_reset(packet),)

@@ -57,12 +57,11 @@ class Residuals:
         """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before."""
         key = residual_key(action.key, flow)
         entry = self._entries.get(key)
-        if entry is not None and entry.rule is rule and entry.until > t:
-            entry.triggers += 1
-            if action.refresh == "never":
+        if entry is not None and not entry.rule.lifted and entry.until > t:
+            if entry.rule is rule:
+                return self._again(entry, t + seconds)
+            if entry.until >= t + delay_seconds + seconds:
                 return None
-            entry.until = max(entry.until, t + seconds)
-            return entry
         entry = self._entries[key] = Entry(rule, action, key, t + delay_seconds, seconds)
         self._entries.move_to_end(key)
         if len(self._entries) > self._limit:
@@ -70,9 +69,20 @@ class Residuals:
             self.evicted += 1
         return entry
 
-    def find(self, flow: Flow, t: float) -> Entry | None:
-        """The entry that blocks this flow at `t`."""
+    @staticmethod
+    def _again(entry: Entry, until: float) -> Entry | None:
+        was_certain = entry.certain
+        entry.triggers += 1
+        if entry.action.refresh != "never":
+            entry.until = max(entry.until, until)
+        elif was_certain or not entry.certain:
+            return None
+        return entry
+
+    def find(self, flow: Flow, t: float) -> list[Entry]:
+        """The entries that concern this flow at `t`."""
         entries = self._entries
+        found: list[Entry] = []
         for kind in ("3-tuple", "4-tuple", "2-tuple"):
             entry = entries.get(residual_key(kind, flow))
             if entry is None:
@@ -80,8 +90,8 @@ class Residuals:
             if entry.until <= t or entry.rule.lifted:
                 del entries[entry.key]
             elif entry.begins <= t:
-                return entry
-        return None
+                found.append(entry)
+        return found
 
     def lifted(self) -> list[Entry]:
         """Forget the entries of rules that were lifted; which they were."""
