@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
+from censor.compiled import CompiledRules
 from censor.core import Core
 from censor.decision import PASS, Decision
+from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
 from tests.unit.censor.analyzers.test_tls import real_hello
 from tests.unit.censor.traffic import CLIENT, HELLO, INNOCENT, ISN, SERVER, rules
@@ -233,23 +235,35 @@ class TestExistingFlows:
 class TestAddresses:
     RULES = rules('action = "drop"\naddresses = ["203.0.113.0/24"]')
 
+    def block(self) -> AddressBlock:
+        (block,) = address_blocks(CompiledRules(self.RULES, {}))
+        return block
+
     def test_hit_is_told_from_the_clients_side(self) -> None:
         judge = core()
         judge.decide(client(HELLO))
         for packet, sender in ((client(b"x"), CLIENT), (server(b"x"), SERVER)):
-            hit = judge.address_hit(self.RULES.rules[0], packet)
-            assert hit is not None
-            assert (hit.rule, hit.action, hit.name) == ("rule0", "drop", "www.messenger.example")
-            assert (hit.flow, hit.source_address) == (f"tcp {CLIENT}:40000 > {SERVER}:443", sender)
+            for hit in (judge.address_hit(self.block(), packet), judge.residual_hit("rule0", packet)):
+                assert hit is not None
+                assert (hit.rule, hit.name) == ("rule0", "www.messenger.example")
+                assert (hit.flow, hit.source_address) == (f"tcp {CLIENT}:40000 > {SERVER}:443", sender)
 
-    def test_name_is_empty_where_it_is_unknown(self) -> None:
+    def test_of_an_unknown_flow(self) -> None:
         for packet in (client(), query("x.example"), bytes(IP(src=CLIENT, dst=SERVER) / ICMP())):
-            hit = core().address_hit(self.RULES.rules[0], packet)
-            assert hit is not None
-            assert hit.name == ""
+            for hit in (core().address_hit(self.block(), packet), core().residual_hit("rule0", packet)):
+                assert hit is not None
+                assert (hit.name, hit.source_address) == ("", CLIENT)
+        hit = core().address_hit(self.block(), server())
+        assert hit is not None
+        assert hit.flow == f"tcp {CLIENT}:40000 > {SERVER}:443"
+
+    def test_actions(self) -> None:
+        hits = core().address_hit(self.block(), client()), core().residual_hit("rule0", client())
+        assert [hit and hit.action for hit in hits] == ["drop", "residual"]
 
     def test_unreadable_packet(self) -> None:
-        assert core().address_hit(self.RULES.rules[0], b"") is None
+        assert core().address_hit(self.block(), b"") is None
+        assert core().residual_hit("rule0", b"") is None
 
 
 def test_what_is_not_the_censors_passes() -> None:
