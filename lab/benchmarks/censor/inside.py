@@ -67,11 +67,12 @@ class Rounds:
                 self._subject(self._subjects[name], number + 1)
 
     def _subject(self, subject: Subject, number: int) -> None:
-        if self._failures[subject.name, START] >= MOST_FAILURES:
+        measurements = self._measurements(subject)
+        if not measurements or self._failures[subject.name, START] >= MOST_FAILURES:
             return
         try:
-            with network.hosts(), self._stage(subject) as stage:
-                for measurement in self._measurements(subject):
+            with network.hosts(far=subject.kind is Kind.RACE), self._stage(subject) as stage:
+                for measurement in measurements:
                     self._say({"doing": f"round {number} of {self._order.rounds}: {subject.name}, {measurement.name}"})
                     self._measure(subject, measurement, stage, number)
         except BenchError as error:

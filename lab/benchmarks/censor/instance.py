@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab.benchmarks.censor.network import call, on
 from lab.benchmarks.censor.subjects import RULES, Kind, Subject
-from lab.benchmarks.processes import BenchError, cpu_seconds, memory, running, tree
+from lab.benchmarks.processes import BenchError, cpu_seconds, last_line, memory, running, tree
 
 QUEUE = 100
 START_SECONDS = 60.0
@@ -81,7 +81,7 @@ def _wait(process: subprocess.Popen[bytes], events: Path, log: Path) -> None:
     deadline, seen, seen_at = time.monotonic() + START_SECONDS, 0, 0.0
     while (now := time.monotonic()) < deadline:
         if process.poll() is not None:
-            raise BenchError(f"the censor did not start: {log.read_text(errors='replace').strip()[-500:]}")
+            raise BenchError(f"the censor did not start: {last_line(log.read_bytes())}")
         if (size := events.stat().st_size) != seen:
             seen, seen_at = size, now
         elif seen and now - seen_at >= _QUIET_SECONDS and b'"censor_ready"' in events.read_bytes():

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.benchmarks import iperf
+from lab.benchmarks.censor import races
 from lab.benchmarks.censor.instance import Instance
 from lab.benchmarks.censor.network import SERVER, on, single_segments
 from lab.benchmarks.censor.subjects import Kind
@@ -177,9 +178,10 @@ def process(stage: Stage) -> Metrics:
 
 _SETUP_SECONDS = 0.25
 """What a measurement takes beside its own time: processes that start and end."""
-_ALL = frozenset(Kind)
+_ALL = frozenset({Kind.PLAIN, Kind.PROFILE, Kind.EVERY_PACKET})
 _PROFILES = frozenset({Kind.PLAIN, Kind.PROFILE})
 _CENSORS = frozenset({Kind.PROFILE, Kind.EVERY_PACKET})
+_RACES = frozenset({Kind.RACE})
 
 
 def _plainly(seconds: float) -> float:
@@ -192,5 +194,7 @@ MEASUREMENTS = (
     Measurement("single-segments", single, frozenset({Kind.PLAIN, Kind.EVERY_PACKET}), _plainly),
     Measurement("new-flows", new_flows, _PROFILES, _plainly),
     Measurement("first-byte", first_byte, _PROFILES, lambda seconds: _plainly(latency_seconds(seconds))),
+    Measurement("dns-race", lambda stage: races.dns(stage.seconds), _RACES, races.estimate),
+    Measurement("rst-race", lambda stage: races.rst(stage.traffic, stage.seconds), _RACES, races.estimate),
     Measurement("process", process, _CENSORS, lambda seconds: 0.0),
 )

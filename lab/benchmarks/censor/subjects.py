@@ -7,18 +7,26 @@ from enum import StrEnum
 
 PLAIN = "plain"
 EVERY_PACKET = "every-packet"
+RACES = "races"
 RULES = "{rules}"
 """Stands in a subject's arguments for the path of the file with its rules."""
+FORGED_NAME, RESET_NAME = "forged.example", "reset.example"
+FORGED_ADDRESS = "192.0.2.66"
 _NAMES, _ADDRESSES = 1000, 1000
 _NAME_ACTIONS = ("dns_nxdomain", "sni_rst")
 
 
 class Kind(StrEnum):
-    """PLAIN: routing alone. PROFILE: a censor as a user starts it. EVERY_PACKET: one that is given all packets."""
+    """What is measured with a subject.
+
+    PLAIN: routing alone. PROFILE: a censor as a user starts it. EVERY_PACKET: one that is given all packets. RACE: one
+    that injects, with the server far behind it.
+    """
 
     PLAIN = "plain"
     PROFILE = "profile"
     EVERY_PACKET = "every packet"
+    RACE = "race"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ def subjects() -> list[Subject]:
         _with_rules("names", _name_rules()),
         _with_rules("addresses", _address_rule()),
         Subject(EVERY_PACKET, kind=Kind.EVERY_PACKET),
+        Subject(RACES, ("--rules", RULES), _race_rules(), Kind.RACE),
     ]
 
 
@@ -57,6 +66,13 @@ def _address_rule() -> str:
     """Single addresses of 198.18.0.0/15 (benchmarks, RFC 2544), none next to another, so that sets stay as large."""
     addresses = (f"198.18.{number // 100}.{number % 100 * 2 + 1}" for number in range(_ADDRESSES))
     return f'[[rule]]\nname = "addresses"\naction = "drop"\naddresses = [{", ".join(map(_quoted, addresses))}]\n'
+
+
+def _race_rules() -> str:
+    return (
+        f'[[rule]]\nname = "dns"\naction = "dns_forge"\ndomains = ["{FORGED_NAME}"]\nforged = ["{FORGED_ADDRESS}"]\n'
+        f'[[rule]]\nname = "rst"\naction = "sni_rst"\ndomains = ["{RESET_NAME}"]\n'
+    )
 
 
 def _quoted(text: str) -> str:

@@ -20,6 +20,11 @@ def test_rows_of_the_profiles() -> None:
     ]
 
 
+def test_races_are_shown_as_far_as_they_were_run() -> None:
+    (races,) = (grid for grid in grids(results()) if grid.title.startswith("Injecting"))
+    assert races.rows == [["races", "95.0%", "0.40", "", ""]]
+
+
 def test_goals_say_ok_or_missed() -> None:
     *_, last = grids(results())
     words = {(row[0], row[1]): row[-1] for row in last.rows}
