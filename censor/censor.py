@@ -83,6 +83,7 @@ class Censor:
         with ExitStack() as stack:
             self._injector = Injector()
             stack.callback(self._injector.close)
+            stack.callback(self._kernel.close)
             queue = QueueSettings(
                 settings.queue,
                 copy_range_bytes=settings.hello_limit_bytes + 256,
@@ -161,7 +162,13 @@ class Censor:
 
     def _head(self, fail: Fail) -> HeadRules:
         settings = self._settings
-        return HeadRules(settings.queue, self._core.generation, fail, settings.tls_ports, settings.dns_ports)
+        return HeadRules(
+            queues=(settings.queue,),
+            generation=self._core.generation,
+            fail=fail,
+            tcp_ports=settings.tls_ports,
+            udp_ports=settings.dns_ports,
+        )
 
     def _set_dead_hand(self, fail: Fail) -> None:
         if fail == "open":

@@ -15,8 +15,10 @@ from rich.table import Table
 
 from censor import kernel
 from censor.censor import Censor, CensorSettings
-from censor.kernel import KernelError
-from censor.rules import Rule, RuleSet, load_rules
+from censor.packet_io.netlink import KernelError
+from censor.prober.cli import probe
+from censor.rules import Rule, RuleSet
+from censor.rules_file import load_rules
 from sidedoor import logs
 from sidedoor.events import EventWriter
 from sidedoor.settings import UsageError
@@ -27,6 +29,9 @@ _log = structlog.get_logger()
 @click.group()
 def censor() -> None:
     """Run the censor on this host, or check its rules."""
+
+
+censor.add_command(probe)
 
 
 @censor.command()

@@ -1,184 +1,386 @@
-"""Sans-IO: what becomes of each packet that the kernel asks about.
+"""Sans-IO: what becomes of each packet. The one place that decides.
 
-The kernel queues DNS queries, and of every TLS flow the client's packets until the flow is *decided*: its ClientHello
-is complete, or it is clear that there is none. A decided flow that may pass gets the current `generation` as its
-connmark and the kernel stops asking. When rules that kill existing flows change, the generation moves on, so that the
-next packet of every older flow, from either end, comes here once more. Flows that are acted on never get the new mark:
-their packets keep coming here, and pass again as soon as no rule holds.
+A packet belongs to a flow (censor/flows.py). While rules may still match it, the bytes of the flow are read
+(censor/inspection.py) and the rules judged by what is known; what a rule does to the flow is an effect
+(censor/effects.py), what it does to later flows a residual block (censor/residual.py).
+
+A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
+stops asking. When rules that kill existing flows change, the generation moves on, so that the next packet of every
+older flow, from either end, comes here once more. A flow with effects is never marked so; it is *watched*: all its
+packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same
+result.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from censor import packets
-from censor.analyzers import dns, tls
+from censor.acting import Acting
+from censor.actions import Reset
+from censor.compiled import CompiledRule, CompiledRules
+from censor.conditions import ListHolder
+from censor.decision import PASS, Decision, Hit, hit
+from censor.draws import draw
+from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
-from censor.marks import GENERATION_MASK
-from censor.packets import Packet
-from censor.reassembly import Head
-from censor.rules import DNS_ACTIONS, SNI_ACTIONS, Action, NameIndex, Rule, RuleSet, normalize
+from censor.inspection import Inspection
+from censor.lists.prefixes import PrefixSet
+from censor.marks import GENERATION_MASK, REPLY
+from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
+from censor.properties import Properties
+from censor.residual import Entry, Residuals
+from censor.rules import Rule, RuleSet
+from censor.statistics import Statistics
 
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One packet that the censor acted on; `flow` is told from the client's side. Fields as in docs/events.md."""
-
-    rule: str
-    action: str
-    flow: str
-    name: str
-    source_address: str
-    destination_address: str
-    packet_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do with a packet: inject `before`, give the verdict, inject `after`, report `hits`.
-
-    mark: the packet mark that goes with the verdict (which the kernel saves as the flow's connmark); None: none.
-    """
-
-    accept: bool = True
-    mark: int | None = None
-    before: tuple[bytes, ...] = ()
-    after: tuple[bytes, ...] = ()
-    hits: tuple[Hit, ...] = ()
-
-
-PASS = Decision()
+_NO_LISTS: Mapping[str, ListHolder] = {}
 
 
 class Core:
-    """The censor's memory and judgement. `tls_ports`, `dns_ports`: the server ports that the kernel queues."""
+    """The censor's memory and judgement.
 
-    def __init__(
-        self,
-        *,
-        generation: int = 1,
-        flow_limit: int = 65536,
-        hello_limit_bytes: int = 16384,
-        tls_ports: tuple[int, ...] = (443,),
-        dns_ports: tuple[int, ...] = (53,),
-    ) -> None:
+    flow_limit, residual_limit: how many flows and residual blocks are remembered at most. offloaded: the kernel keeps
+    decided flows to itself, and addresses that are blocked.
+    """
+
+    def __init__(self, *, generation: int = 1, flow_limit: int = 65536, residual_limit: int = 65536) -> None:
         self.generation = generation
-        self._index(RuleSet())
         self.flows = FlowTable(flow_limit)
-        self._hello_limit = hello_limit_bytes
-        self._tls_ports = frozenset(tls_ports)
-        self._dns_ports = frozenset(dns_ports)
+        self.residuals = Residuals(residual_limit)
+        self.statistics = Statistics()
+        self._epoch = 0
+        self._overload_second = -1
+        self._overload_count = 0
+        self._bind(RuleSet(), _NO_LISTS)
 
-    def set_rules(self, rules: RuleSet) -> bool:
-        """Judge by `rules` from now on. True: the generation moved on, and the kernel has to be told."""
-        kills = [rule for rule in rules.rules if rule.kills]
-        changed = kills != [rule for rule in self.rules.rules if rule.kills]
-        self._index(rules)
-        if changed and kills:
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self._compiled.source
+
+    @property
+    def compiled(self) -> CompiledRules:
+        return self._compiled
+
+    def set_rules(
+        self,
+        rules: RuleSet,
+        lists: Mapping[str, ListHolder] = _NO_LISTS,
+        changed: frozenset[str] = frozenset(),
+    ) -> bool:
+        """Judge by `rules` from now on. True: the generation moved on, and the kernel has to be told.
+
+        changed: the lists that have other contents now.
+
+        Raises ValueError (a condition that does not compile), and nothing has changed.
+        """
+        before = [rule.rule for rule in self._compiled.killing]
+        self._bind(rules, lists)
+        kills = [rule.rule for rule in self._compiled.killing]
+        reread = any(rule.condition.lists & changed for rule in self._compiled.killing)
+        moved_on = bool(kills) and (kills != before or reread)
+        if moved_on:
             self.generation = self.generation % GENERATION_MASK + 1
-        return changed and bool(kills)
+        return moved_on
 
-    def _index(self, rules: RuleSet) -> None:
-        self.rules = rules
-        self._dns_rules = NameIndex(rule for rule in rules.rules if rule.action in DNS_ACTIONS)
-        self._sni_rules = NameIndex(rule for rule in rules.rules if rule.action in SNI_ACTIONS)
-        self._kill_rules = NameIndex(rule for rule in rules.rules if rule.kills)
+    def _bind(self, rules: RuleSet, lists: Mapping[str, ListHolder]) -> None:
+        old: CompiledRules | None = getattr(self, "_compiled", None)
+        compiled = CompiledRules(rules, lists, old)
+        if old is not None:
+            kept = set(compiled.rules)
+            for rule in old.rules:
+                rule.lifted = rule not in kept
+        self._compiled = compiled
+        table = rules.censor
+        self._idle_seconds = table.flow_idle_seconds or float("inf")
+        self._inspection = Inspection(table.tcp, table.seed)
+        self._acting = Acting(table.seed, self.residuals, self.statistics)
+        self._both = table.tcp.inspect == "both"
+        self._server_first_bytes = table.tcp.limit_bytes
+        self._overload_limit = table.overload.packets_per_second
+        self._inside = PrefixSet(table.inside) if table.inside else None
+        self._epoch += 1
 
-    def decide(self, data: bytes, mark: int = 0) -> Decision:
-        """The decision on a packet (from its IP header on) with the mark that its flow had so far (0: undecided)."""
+    # Packets
+
+    def decide(self, data: bytes, mark: int | None = None, t: float = 0.0) -> Decision:
+        """The decision on a packet (from its IP header on), which was seen at `t`.
+
+        mark: the packet mark that the kernel gave it (censor/marks.py: what its flow had so far, and its direction);
+        None: there is no kernel, and all packets come here.
+        """
         packet = packets.parse(data)
         if packet is None:
             return PASS
-        if packet.protocol == packets.UDP and packet.destination_port in self._dns_ports:
-            return self._decide_dns(packet)
-        if packet.protocol == packets.TCP:
-            if packet.destination_port in self._tls_ports:
-                return self._decide_client(packet, mark & GENERATION_MASK)
-            if packet.source_port in self._tls_ports:
-                return self._decide_server(packet)
-        return PASS
+        key = flow_key(packet)
+        flow = self.flows.get(key)
+        if flow is None or self._is_another(flow, packet, mark, t):
+            if mark is not None and mark & GENERATION_MASK and flow is None:
+                return self._for_good(mark)  # decided by a predecessor, or forgotten
+            flow = self._open(packet, mark, t)
+            self.flows.put(key, flow)
+        self._count(flow, packet, t)
+        if flow.epoch != self._epoch:
+            return self._judge_anew(flow, packet, data, mark, t)
+        if flow.decided and not flow.effects and not len(self.residuals):
+            return self._for_good(mark)
+        return self._go_on(flow, packet, data, mark, t, Decision())
 
-    # DNS
+    def _for_good(self, mark: int | None) -> Decision:
+        return PASS if mark is None else Decision(mark=self.generation)
 
-    def _decide_dns(self, packet: Packet) -> Decision:
-        query = dns.query(packet.payload)
-        if query is None:
-            return PASS
-        name = normalize(query.name)
-        rule = self._dns_rules.first(name)
-        if rule is None:
-            return PASS
-        if rule.action is Action.DNS_NXDOMAIN:
-            answer = dns.nxdomain(query)
+    def _is_another(self, flow: Flow, packet: Packet, mark: int | None, t: float) -> bool:
+        """Whether the packet begins another flow between the same ends."""
+        if t - flow.last_t > self._idle_seconds:
+            return True
+        if packet.protocol != TCP:
+            return False
+        if packet.flags & (SYN | ACK | RST) == SYN:
+            return flow.syn != packet.sequence or not flow.is_from_client(packet)
+        if mark is None or mark & GENERATION_MASK or flow.last_sequence is None or not flow.is_from_client(packet):
+            return False
+        # SYNs do not come here. A segment without connmark that is far from what the flow had is another connection's.
+        distance = (packet.sequence - flow.last_sequence + (1 << 31)) % (1 << 32) - (1 << 31)
+        return abs(distance) > max(self._server_first_bytes, 1 << 17)
+
+    def _open(self, packet: Packet, mark: int | None, t: float) -> Flow:
+        flow = Flow(packet, t, from_client=_opens(packet, mark))
+        if packet.flags & (SYN | ACK) == SYN and packet.protocol == TCP:
+            flow.syn = packet.sequence
+        return flow
+
+    @staticmethod
+    def _count(flow: Flow, packet: Packet, t: float) -> None:
+        flow.last_t = t
+        flow.packets += 1
+        if flow.is_from_client(packet):
+            flow.client_bytes += packet.payload_length
+            if flow.client_base is None:
+                flow.client_base = packet.sequence + (packet.flags & SYN > 0)
         else:
-            answer = dns.forged(query, rule.forged, rule.ttl_seconds)
-        return Decision(before=(packets.udp_reply(packet, answer),), hits=(_hit(rule, rule.action, packet, name),))
+            flow.to_client_packets += 1
+            flow.server_bytes += packet.payload_length
+            if flow.server_base is None:
+                flow.server_base = packet.sequence + (packet.flags & SYN > 0)
 
-    # TLS
+    def _go_on(
+        self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float, decision: Decision
+    ) -> Decision:
+        """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
+        if len(self.residuals) and not flow.exempt:
+            entry = self.residuals.find(flow, t)
+            if entry is not None and self._hit_residual(entry, flow, packet, data, t, decision):
+                return self._sealed(flow, decision, mark)
+        if flow.effects:
+            self._apply(flow, packet, data, t, decision)
+        if not flow.decided and decision.accept and packet.payload:
+            self._inspect(flow, packet, data, t, decision)
+        elif not flow.decided:
+            self._note_server_first(flow, packet)
+        return self._sealed(flow, decision, mark)
 
-    def _decide_client(self, packet: Packet, mark: int) -> Decision:
-        flow = self.flows.get(flow_key(packet, from_server=False))
-        if flow is None and mark:  # decided by a predecessor, or forgotten
-            return self._pass_for_good()
-        if flow is None or (not mark and flow.name is not None and _starts_hello(packet)):
-            # A decided flow without mark that starts anew: retransmission, or the client's port is used again.
-            flow = self.flows.open(packet, self._hello_limit)
-        if flow.name is None:
-            return self._read_head(flow, packet)
-        return self._judge_again(flow, packet, from_server=False)
+    def _sealed(self, flow: Flow, decision: Decision, mark: int | None) -> Decision:
+        """The decision with what the kernel is to do with the flow's next packets."""
+        if mark is not None:
+            if flow.effects:
+                decision.watch = True
+            elif flow.decided and decision.accept:
+                decision.mark = self.generation
+        return decision
 
-    def _decide_server(self, packet: Packet) -> Decision:
-        flow = self.flows.get(flow_key(packet, from_server=True))
-        if flow is None:
-            return self._pass_for_good()
-        if flow.name is None:
-            return PASS
-        return self._judge_again(flow, packet, from_server=True)
+    # Rules
 
-    def _read_head(self, flow: Flow, packet: Packet) -> Decision:
-        """The flow is undecided: take in the segment and see whether it still is."""
-        assert flow.head is not None
-        if not packet.payload:
-            return self._read_bare(flow, flow.head, packet)
-        hello = tls.client_hello(flow.head.add(packet.sequence, packet.payload))
-        if hello is tls.Outcome.MORE and not flow.head.full:
-            return PASS
-        flow.decide(normalize(hello.sni) if isinstance(hello, tls.ClientHello) else "")
-        return self._judge_new(flow, packet)
+    def _judge_anew(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
+        """The flow is new, or the rules are."""
+        first = flow.epoch < 0
+        flow.epoch = self._epoch
+        flow.effects = [effect for effect in flow.effects if not effect.rule.lifted]
+        if first:
+            if self._overloaded(t):
+                self.statistics.overloaded += 1
+                flow.decided = True
+                return self._for_good(mark)
+            flow.properties = self._header(flow)
+        elif flow.decided and flow.effects:  # what is done to it goes on
+            return self._go_on(flow, packet, data, mark, t, Decision())
+        elif flow.decided and not flow.blocked:
+            return self._judge_existing(flow, packet, data, mark, t)
+        decision = Decision()
+        flow.decided = flow.blocked = False
+        flow.live = list(self._compiled.rules)
+        flow.fired = None
+        self._judge(flow, packet, data, t, decision)
+        self._begin(flow, first=first)
+        if flow.effects or not decision.accept:  # this packet has been acted on
+            return self._sealed(flow, decision, mark)
+        return self._go_on(flow, packet, data, mark, t, decision)
 
-    def _read_bare(self, flow: Flow, head: Head, packet: Packet) -> Decision:
-        """The flow is undecided and the segment without payload."""
-        if not head.near(packet.sequence):  # the client's port is used again
-            self.flows.open(packet, self._hello_limit)
-        elif packet.acknowledgment != flow.acknowledgment and not head.data:
-            # The server spoke first, so this is not the start of a TLS flow (an older one perhaps): its client's
-            # acknowledgments, thousands in a download, need not come here.
-            flow.decide("")
-            return self._pass_for_good()
-        return PASS
+    def _judge_existing(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
+        """The flow was decided before these rules: only those that kill existing flows concern it."""
+        for rule in self._compiled.killing:
+            if rule.evaluate(flow.properties) is True:
+                answer = Reset() if rule.rule.resets_existing else None
+                label = self._existing_label(rule)
+                flow.effects.append(Dropping(rule, label, t, answer=answer))
+                flow.decided = flow.blocked = True
+                decision = Decision()
+                self._apply(flow, packet, data, t, decision)
+                flow.blocked = False  # when the rule is lifted, the flow is again what it was: decided
+                return self._sealed(flow, decision, mark)
+        return self._go_on(flow, packet, data, mark, t, Decision())
 
-    def _judge_new(self, flow: Flow, packet: Packet) -> Decision:
-        name = flow.name or ""
-        rule = self._sni_rules.first(name)
-        flow.blocked = rule is not None
-        if rule is None:
-            return self._pass_for_good()
-        return _act(rule, packet, name, reset=rule.action is Action.SNI_RST, from_server=False)
+    @staticmethod
+    def _existing_label(rule: CompiledRule) -> str:
+        if rule.rule.action:
+            return "sni_rst" if rule.rule.resets_existing else "sni_drop"
+        return "reset" if rule.rule.resets_existing else "drop"
 
-    def _judge_again(self, flow: Flow, packet: Packet, *, from_server: bool) -> Decision:
-        """The flow's name was known before this packet."""
-        name = flow.name or ""
-        if flow.blocked and not from_server:
-            return self._judge_new(flow, packet)
-        rule = self._kill_rules.first(name)
-        if rule is None:
-            return self._pass_for_good()
-        return _act(rule, packet, name, reset=rule.resets_existing, from_server=from_server)
+    def _judge(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
+        """Ask the rules that may still match; act by those that do."""
+        values = flow.properties
+        waiting: list[CompiledRule] = []
+        rules = flow.live
+        for position, rule in enumerate(rules):
+            answer = rule.evaluate(values)
+            if answer is None:
+                waiting.append(rule)
+                continue
+            if rule.repeats:
+                waiting.append(rule)
+            if not answer or not self._strikes(flow, rule):
+                continue
+            self._acting.act(rule, flow, packet, data, t, decision)
+            if rule.final:
+                if not rule.repeats:
+                    waiting = []
+                else:
+                    waiting += rules[position + 1 :]
+                break
+        flow.live = waiting
 
-    def _pass_for_good(self) -> Decision:
-        return Decision(mark=self.generation)
+    def _strikes(self, flow: Flow, rule: CompiledRule) -> bool:
+        """Whether the draw says that a match is acted on."""
+        if not rule.repeats:
+            flow.fired = flow.fired or set()
+            if rule in flow.fired:
+                return False
+            flow.fired.add(rule)
+        probability = rule.rule.probability
+        return probability >= 1 or draw(self.rules.censor.seed, flow.id, f"{rule.name}/trigger") < probability
+
+    def _header(self, flow: Flow) -> Properties:
+        """What the headers tell of a flow."""
+        properties = self._compiled.known(flow.protocol, flow.server_port).copy()
+        client, server, inside = flow.client_address, flow.server_address, self._inside
+        properties["ip.version"] = 4 if len(client) == 4 else 6
+        properties["client.address"] = client
+        properties["client.port"] = flow.client_port
+        properties["client.inside"] = inside is None or client in inside
+        properties["server.address"] = server
+        properties["server.port"] = flow.server_port
+        properties["server.inside"] = inside is not None and server in inside
+        return properties
+
+    def _begin(self, flow: Flow, *, first: bool) -> None:
+        """Start reading the flow's bytes, or go on with other questions, if any rule waits for them."""
+        if flow.live and flow.protocol in (TCP, UDP):
+            readers = self._compiled.readers(flow.live, flow.server_port)
+            reading = readers.stream if flow.protocol == TCP else readers.datagram
+            flow.client = self._inspection.side(reading, readers.first if first else (), flow.client)
+            if self._both and flow.protocol == TCP:
+                flow.server = self._inspection.side(reading, (), flow.server)
+        self._settle(flow)
+
+    # Bytes
+
+    def _inspect(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
+        from_client = flow.is_from_client(packet)
+        side = flow.client if from_client else flow.server
+        if from_client:
+            flow.last_sequence = packet.sequence
+        if side is None or side.closed:
+            return
+        rules, inspection = self._compiled, self._inspection
+        if packet.protocol == UDP:
+            changed = inspection.datagram(rules, flow, side, packet.payload)
+        else:
+            self._note_server_first(flow, packet)
+            changed = inspection.segment(rules, flow, side, packet)
+        for _message in range(64):  # one segment may carry so many
+            if changed:
+                self._judge(flow, packet, data, t, decision)
+            if side.message is None or flow.effects or not decision.accept or packet.protocol == UDP:
+                break
+            changed = inspection.again(rules, flow, side)
+        if packet.protocol == UDP:
+            side.message = None
+        if "flow.mark" not in flow.properties and not _reading(flow):
+            flow.properties["flow.mark"] = None
+            self._judge(flow, packet, data, t, decision)
+        self._settle(flow)
+
+    def _note_server_first(self, flow: Flow, packet: Packet) -> None:
+        """A client that has acknowledged so much of the server's without a word of its own is not read any more."""
+        if packet.protocol != TCP or not flow.is_from_client(packet) or packet.flags & SYN:
+            return
+        if flow.last_sequence is None:
+            flow.last_sequence = packet.sequence
+        side = flow.client
+        if flow.first_acknowledgment is None:
+            flow.first_acknowledgment = packet.acknowledgment
+        elif side is not None and side.stream is None and not side.closed:
+            spoken = (packet.acknowledgment - flow.first_acknowledgment) % (1 << 32)
+            if self._server_first_bytes < spoken < 1 << 31 and not flow.client_bytes:
+                self._inspection.close(self._compiled, flow, side)
+                self._settle(flow)
+
+    @staticmethod
+    def _settle(flow: Flow) -> None:
+        """Decided: no rule waits, or nothing is read any more that could tell."""
+        if not flow.live or not _reading(flow):
+            flow.decided = True
+            flow.live = []
+            flow.client = flow.server = None
+
+    # Effects
+
+    def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
+        lasting = []
+        for effect in flow.effects:
+            if not decision.accept or effect.apply(flow, packet, data, t, decision):
+                lasting.append(effect)
+        flow.effects = lasting
+
+    def _hit_residual(
+        self, entry: Entry, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision
+    ) -> bool:
+        """Act on a packet of a key that is blocked. False: this flow is not hit, or this direction."""
+        from_client = flow.is_from_client(packet)
+        if not entry.concerns(from_client=from_client):
+            return False
+        rule, action = entry.rule, entry.action
+        if not entry.certain:
+            if flow.decided:  # the kernel would not ask about it either
+                return False
+            if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= action.probability:
+                return False
+        if action.refresh == "packet":
+            entry.until = max(entry.until, t + entry.seconds)
+        decision.accept = False
+        if action.then == "reset":
+            decision.after += resets(Reset(), packet, from_client=from_client, dropped=True) or refusal(packet, data)
+        decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
+        return True
+
+    def _overloaded(self, t: float) -> bool:
+        """Whether more packets come in this second than are looked at."""
+        if not self._overload_limit:
+            return False
+        second = int(t)
+        if second != self._overload_second:
+            self._overload_second, self._overload_count = second, 0
+        self._overload_count += 1
+        return self._overload_count > self._overload_limit
 
     # Addresses
 
@@ -187,33 +389,28 @@ class Core:
         packet = packets.parse(data)
         if packet is None:
             return None
-        destination = ipaddress.ip_address(packet.destination)
-        from_server = not any(destination in network for network in rule.networks)
-        flow = self.flows.get(flow_key(packet, from_server=from_server))
-        name = flow.name if flow is not None and packet.protocol == packets.TCP else None
-        return _hit(rule, rule.action, packet, name or "", from_server=from_server)
+        flow = self.flows.get(flow_key(packet))
+        name = flow.name if flow is not None else ""
+        from_client = flow.is_from_client(packet) if flow is not None else True
+        return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
 
 
-def _starts_hello(packet: Packet) -> bool:
-    """Whether the payload starts with a handshake record that starts with a ClientHello."""
-    return packet.payload[:2] == b"\x16\x03" and packet.payload[5:6] == b"\x01"
+def _reading(flow: Flow) -> bool:
+    """Whether any analyzer still reads one of the flow's ends."""
+    client, server = flow.client, flow.server
+    return (client is not None and not client.closed) or (server is not None and not server.closed)
 
 
-def _act(rule: Rule, packet: Packet, name: str, *, reset: bool, from_server: bool) -> Decision:
-    """Drop the packet and, when `reset`, reset both ends. An RST is not answered with an RST."""
-    builders: tuple[Callable[[Packet], bytes], ...] = (packets.reset_back, packets.reset_forward)
-    after = tuple(build(packet) for build in builders) if reset and not packet.flags & packets.RST else ()
-    action = Action.SNI_RST if reset else Action.SNI_DROP
-    return Decision(accept=False, after=after, hits=(_hit(rule, action, packet, name, from_server=from_server),))
+def _opens(packet: Packet, mark: int | None) -> bool:
+    """Whether the sender of a flow's first packet that was seen is its client.
 
-
-def _hit(rule: Rule, action: Action, packet: Packet, name: str, *, from_server: bool = False) -> Hit:
-    return Hit(
-        rule=rule.name,
-        action=action.value,
-        flow=packets.flow_name(packet, reverse=from_server),
-        name=name,
-        source_address=packets.address(packet.source),
-        destination_address=packets.address(packet.destination),
-        packet_bytes=packet.length,
-    )
+    A SYN+ACK is the server's. Else the kernel knows (conntrack's direction); without it, the higher port is the
+    client's.
+    """
+    if packet.protocol == TCP and packet.flags & SYN:
+        return not packet.flags & ACK
+    if mark is not None:
+        return not mark & REPLY
+    if packet.protocol == UDP:
+        return True
+    return packet.source_port >= packet.destination_port

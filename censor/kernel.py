@@ -1,7 +1,7 @@
 """Puts the censor's rules into the kernel of this network namespace, and removes them.
 
-It runs `nft` and `iptables-restore` with the scripts of censor/kernel_rules.py. On a host without IPv6, or whose kernel
-has no ip6tables, it does IPv4 alone.
+It runs `nft` and `iptables-restore` with the scripts of censor/kernel_rules.py, address_rules.py and residual_rules.py,
+and fills sets by itself. On a host without IPv6, or whose kernel has no ip6tables, it does IPv4 alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ import errno
 import shutil
 import socket
 import subprocess
+from dataclasses import replace
 
-from censor import kernel_rules
+from censor import address_rules, kernel_rules, residual_rules
 from censor.kernel_rules import HeadRules
+from censor.marks import ALIVE
+from censor.packet_io.netlink import KernelError
+from censor.packet_io.nftables import NfTables
+from censor.residual_rules import Residual
 from censor.rules import Rule
 from sidedoor.settings import UsageError
 
@@ -22,10 +27,6 @@ _IPV4, _IPV6 = "", "6"  # iptables, ip6tables
 _NFT = ("nft", "-f", "-")
 # Where the programs are, and where an ordinary user's PATH on Debian does not look.
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-
-
-class KernelError(Exception):
-    """A kernel program refused its script; the message says which one and why."""
 
 
 class Kernel:
@@ -37,8 +38,14 @@ class Kernel:
         self._families: tuple[str, ...] = (_IPV4, _IPV6)
         self.ipv6_missing = ""
         """Why names are censored on IPv4 only; empty: they are on IPv6, too. Known after `install`."""
+        self.bpf_missing = ""
+        """Why bare acknowledgments are queued though the rules can do without; empty: they are not."""
+        self._tables: NfTables | None = None
+        self._presence: NfTables | None = None
+        self._head: HeadRules | None = None
         self._current: dict[int, Rule] = {}
         self._previous: dict[int, Rule] = {}
+        self._residuals: tuple[Residual, ...] = ()
 
     def install(self, head: HeadRules) -> None:
         """Start from nothing (a killed predecessor's rules are removed) with the base rules. Blocks for some 50 ms.
@@ -47,24 +54,69 @@ class Kernel:
         """
         check_tools()
         cleanup()
-        _run(_NFT, kernel_rules.table_script())
-        script = kernel_rules.head_script(head) + kernel_rules.base_script()
-        _run(_restore(_IPV4), script)
+        _run(_NFT, kernel_rules.table_script() + kernel_rules.fragments_script(head))
+        self._set_presence(head)
+        script = self._head_script(head) + kernel_rules.base_script()
+        try:
+            _run(_restore(_IPV4), script)
+        except KernelError as error:
+            if head.bare_acks:
+                raise
+            self.bpf_missing = str(error)
+            script = self._head_script(head) + kernel_rules.base_script()
+            _run(_restore(_IPV4), script)
         self.ipv6_missing = _ipv6_missing() or _refused_ipv6(script)
         self._families = (_IPV4,) if self.ipv6_missing else (_IPV4, _IPV6)
+        self._head = head
+
+    def close(self) -> None:
+        """Close what `tables` and a strict censor hold. Chains of a strict one that are there drop everything then."""
+        for tables in (self._tables, self._presence):
+            if tables is not None:
+                tables.close()
+        self._tables = self._presence = None
+
+    @property
+    def tables(self) -> NfTables:
+        """For changes of the elements of sets."""
+        if self._tables is None:
+            self._tables = NfTables()
+        return self._tables
 
     async def set_head(self, head: HeadRules) -> None:
         """Replace the rules of the head-of-flow queueing, all families at the same time. Raises KernelError."""
-        script = kernel_rules.head_script(head)
+        if self._head is None or head.fragments != self._head.fragments:
+            await _run_async(_NFT, kernel_rules.fragments_script(head))
+        if head.strict:
+            self._set_presence(head)
+        script = self._head_script(head)
         try:
             async with asyncio.TaskGroup() as group:
                 for command in map(_restore, self._families):
                     group.create_task(_run_async(command, script), name=command[0])
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        self._set_presence(head)
+        self._head = head
+
+    def _head_script(self, head: HeadRules) -> str:
+        return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
+
+    def _set_presence(self, head: HeadRules) -> None:
+        """The table that a strict censor's rules ask for. It has a socket of its own, as it must go with that."""
+        if head.strict and self._presence is None:
+            self._presence = NfTables()
+            with self._presence.transaction("telling the kernel that the censor lives") as change:
+                change.add_presence(kernel_rules.PRESENCE_TABLE, kernel_rules.PRESENCE_PRIORITY, ALIVE)
+        elif not head.strict and self._presence is not None:
+            self._presence.close()
+            self._presence = None
 
     async def set_addresses(self, rules: tuple[Rule, ...]) -> None:
-        """Leave exactly these address rules in force, in one transaction. Raises KernelError, and nothing changed."""
+        """Leave exactly these address rules in force, from one packet to the next. Raises KernelError: nothing changed.
+
+        The sets are made and filled while no rule uses them.
+        """
         serials = {rule: serial for serial, rule in self._current.items()}
         current = {}
         for rule in rules:
@@ -72,16 +124,52 @@ class Kernel:
                 self._serial += 1
                 serials[rule] = self._serial
             current[serials[rule]] = rule
-        removed = {serial: rule for serial, rule in self._current.items() if serial not in current}
-        added = [serial for serial in current if serial not in self._current]
         if current == self._current and list(current) == list(self._current):
             return
-        await _run_async(_NFT, kernel_rules.addresses_script(current, added, removed, self._log_group))
+        removed = {serial: rule for serial, rule in self._current.items() if serial not in current}
+        added = {serial: rule for serial, rule in current.items() if serial not in self._current}
+        if added:
+            await _run_async(_NFT, address_rules.addresses_script(added, self._log_group))
+        try:
+            for serial, rule in added.items():
+                self._fill(serial, rule)
+            await _run_async(_NFT, address_rules.switch_script(current, removed))
+        except KernelError:
+            if added:
+                await _run_async(_NFT, address_rules.switch_script(self._current, added))
+            raise
         self._previous, self._current = self._current, current
+
+    def _fill(self, serial: int, rule: Rule) -> None:
+        for version, intervals in address_rules.intervals(rule).items():
+            name = address_rules.address_set(serial, version)
+            what = f"filling the set of the rule {rule.name!r}"
+            self.tables.load(kernel_rules.TABLE, name, intervals, version=version, what=what)
+
+    async def set_residuals(self, residuals: tuple[Residual, ...]) -> None:
+        """Have the kernel enforce exactly these rules' residual blocks; those of rules that stay go on.
+
+        Raises KernelError, and nothing changed.
+        """
+        added = [one for one in residuals if one not in self._residuals]
+        removed = [one for one in self._residuals if one not in residuals]
+        if added or removed:
+            script = residual_rules.residuals_script(residuals, added, removed, self._log_group)
+            await _run_async(_NFT, script)
+            self._residuals = residuals
+
+    def block(self, serial: int, key: bytes, *, version: int, timeout_ms: int) -> None:
+        """Begin, or begin anew, a residual block of the rule `serial`; takes 0.1 ms. Raises KernelError.
+
+        `key`: see residual_rules.residual_key.
+        """
+        with self.tables.transaction("blocking what is left of a flow") as change:
+            name = residual_rules.residual_set(serial, version)
+            change.add_elements(kernel_rules.TABLE, name, [key], timeout_ms=timeout_ms)
 
     def rule_of(self, prefix: str) -> Rule | None:
         """The rule, perhaps just lifted, that logged a packet with this prefix."""
-        serial = kernel_rules.serial_of(prefix)
+        serial = address_rules.serial_of(prefix)
         return None if serial is None else self._current.get(serial) or self._previous.get(serial)
 
 
@@ -150,10 +238,12 @@ def _remove_chains(family: str) -> bool:
 
 def remove_table() -> bool:
     """Remove the nft table; True: it was there. The kernel drops every packet that waits in a queue meanwhile."""
-    found = f"table inet {kernel_rules.TABLE}\n" in _run(("nft", "list", "tables"), "")
-    if found:
-        _run(_NFT, kernel_rules.table_removal_script())
-    return found
+    command = ("nft", "delete", "table", "inet", kernel_rules.TABLE)  # `nft list` would read all elements there are
+    done = _execute(command, "")
+    if done.returncode and "No such file" in _said(done.stderr):
+        return False
+    _check(command, done.returncode, done.stderr)
+    return True
 
 
 def removal_command() -> tuple[str, ...]:

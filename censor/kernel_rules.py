@@ -1,5 +1,8 @@
 """Sans-IO: the scripts for `nft` and `iptables-restore` that put the censor into the kernel and take it out again.
 
+What is queued is said here; which addresses and residual blocks the kernel enforces by itself: censor/address_rules.py,
+censor/residual_rules.py.
+
 Everything is recognisable: the nft table `inet sidedoor`, iptables chains `SIDEDOOR-*`. docs/censor.md draws the path
 of a packet through them.
 """
@@ -7,61 +10,172 @@ of a packet through them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from censor.marks import GENERATION_MASK, INJECTED_MARK, INJECTED_MASK
-from censor.rules import Action, Fail, Rule
+from censor.marks import (
+    ALIVE,
+    GENERATION_MASK,
+    INJECTED_MARK,
+    INJECTED_MASK,
+    REPLY,
+    SAVE_AND_DROP,
+    SAVED_MASK,
+    WATCH,
+)
+from censor.rules import Fail
 
 TABLE = "sidedoor"
 CHAIN_PREFIX = "SIDEDOOR-"
+PRESENCE_TABLE = "sidedoor-alive"
+PRESENCE_PRIORITY = -170
 
 # After iptables' mangle chains (-150): chains of equal priority would run in order of registration.
 _PRIORITY = -10
-# The log's limits, so that a flood does not drown the reader. First packets of flows, then all the others.
-_FIRSTS_LIMIT = "limit rate 2000/second burst 4000 packets"
-_OTHERS_LIMIT = "limit rate 20/second burst 20 packets"
-_SEEN_SIZE = 65535
-_SEEN_TIMEOUT = "5m"
-_SNAPLEN_BYTES = 128
+_RESIDUAL_PRIORITY = -160  # before them
+_FRAGMENTS_PRIORITY = -450  # before conntrack puts fragments together (-400)
+_FRAGMENT = ("ip frag-off & 0x3fff != 0", "exthdr frag exists")
+
+
+PortRange = int | tuple[int, int]
+"""A port, or the first and the last of a range."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadRules:
-    """What the head-of-flow queueing depends on. `generation`: the connmark of flows that need not be queued."""
+    """What is queued. A flow is *undecided* until it carries the connmark `generation`.
 
-    queue: int
+    queues: of more than one, consecutive, each gets the packets of some address pairs, in both directions.
+    fail: "closed" holds up what would be queued when nobody is bound to the queue. `strict`: everything else, too, from
+        the moment that the ALIVE table's owner has died (censor/packet_io/nftables.py: Transaction.add_presence).
+    tcp_ports, udp_ports: the server ports whose undecided flows are queued; None: all.
+    syn: TCP flows from their SYN on. Without it, what the client sends behind the SYN.
+    bare_acks: without them (and without `syn`), acknowledgments without payload of flows that never were decided pass
+        unqueued, the one that ends the handshake among them. Needs the kernel's match `bpf`.
+    server: what the server sends in undecided flows, too. Without it, only of flows of an older generation.
+    invalid: packets that conntrack takes for invalid.
+    fragments: IP fragments one by one; else conntrack puts them together first.
+    other_protocols: undecided flows that are neither TCP nor UDP.
+    """
+
+    queues: tuple[int, ...]
     generation: int
-    fail: Fail
-    tls_ports: tuple[int, ...]
-    dns_ports: tuple[int, ...]
+    fail: Fail = "open"
+    strict: bool = False
+    tcp_ports: tuple[PortRange, ...] | None = ()
+    udp_ports: tuple[PortRange, ...] | None = ()
+    syn: bool = False
+    bare_acks: bool = True
+    server: bool = False
+    invalid: bool = False
+    fragments: bool = False
+    other_protocols: bool = False
+
+
+_FORWARD = f"-A {CHAIN_PREFIX}FORWARD"
+_UNDECIDED = f"-m mark --mark 0/{GENERATION_MASK:#x}"
+_OLDER = f"-m mark ! --mark 0/{GENERATION_MASK:#x}"
+_SAVE = f"-j CONNMARK --save-mark --nfmask {SAVED_MASK:#x} --ctmask {SAVED_MASK:#x}"
 
 
 def head_script(rules: HeadRules) -> str:
     """The iptables-restore text of the mangle chains; the same for IPv4 and IPv6, replaces its predecessor at once."""
-    mask = f"{GENERATION_MASK:#x}"
-    queue = f"-j NFQUEUE --queue-num {rules.queue}" + (" --queue-bypass" if rules.fail == "open" else "")
-    forward = f"-A {CHAIN_PREFIX}FORWARD"
+    generation = f"{GENERATION_MASK:#x}"
     lines = [
         "*mangle",
         f":{CHAIN_PREFIX}FORWARD - [0:0]",
-        f"{forward} -m connmark --mark {rules.generation:#x}/{mask} -j RETURN",
-        *(f"{forward} -p udp --dport {port} {queue}" for port in rules.dns_ports),
+        f":{CHAIN_PREFIX}QUEUE - [0:0]",
+        f"-A {CHAIN_PREFIX}QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark {REPLY:#x}",
+        f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",
+        f"{_FORWARD} {_bit(SAVE_AND_DROP)} {_SAVE}",
+        f"{_FORWARD} {_bit(SAVE_AND_DROP)} -j DROP",
+        *([f"{_FORWARD} {_bit(ALIVE, '! ')} -j DROP"] if rules.strict else []),
+        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
         # The queued packet's mark tells what its flow had so far: 0 is undecided.
-        f"{forward} -j CONNMARK --restore-mark --nfmask {mask} --ctmask {mask}",
-        *(f"{forward} -p tcp ! --syn --dport {port} {queue}" for port in rules.tls_ports),
-        *(f"{forward} -p tcp --sport {port} -m mark ! --mark 0/{mask} {queue}" for port in rules.tls_ports),
+        f"{_FORWARD} -j CONNMARK --restore-mark --nfmask {generation} --ctmask {generation}",
+        f"{_FORWARD} -m connmark --mark {WATCH:#x}/{WATCH:#x} -j MARK --or-mark {WATCH:#x}",
+        *_to_queue(_bit(WATCH)),
+        *(_to_queue("-m conntrack --ctstate INVALID") if rules.invalid else []),
+        *_tcp(rules),
+        *_flows(rules, "udp", rules.udp_ports, ""),
+        *(_others(rules) if rules.other_protocols else []),
         "COMMIT",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _queue(rules: HeadRules) -> str:
+    first, last = rules.queues[0], rules.queues[-1]
+    queues = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
+    return f"-j NFQUEUE {queues}" + (" --queue-bypass" if rules.fail == "open" else "")
+
+
+def _bit(bit: int, negation: str = "") -> str:
+    return f"-m mark {negation}--mark {bit:#x}/{bit:#x}"
+
+
+def _to_queue(match: str) -> list[str]:
+    return [f"{_FORWARD} {match} -j {CHAIN_PREFIX}QUEUE"]
+
+
+def _tcp(rules: HeadRules) -> list[str]:
+    lines = []
+    if not rules.syn and not rules.bare_acks and rules.tcp_ports != ():
+        lines = [f"{_FORWARD} -p tcp {_UNDECIDED} {_BARE_ACK} -j RETURN"]
+    return lines + _flows(rules, "tcp", rules.tcp_ports, "" if rules.syn else " ! --syn")
+
+
+def _flows(rules: HeadRules, protocol: str, ports: tuple[PortRange, ...] | None, client: str) -> list[str]:
+    """Undecided flows to `ports`. Their client's packets match `client`, too."""
+    server = "" if rules.server else f" {_OLDER}"
+    lines = []
+    if ports is None:
+        lines += _to_queue(f"-p {protocol}{client} -m conntrack --ctdir ORIGINAL")
+        lines += _to_queue(f"-p {protocol} -m conntrack --ctdir REPLY{server}")
+    for port in ports or ():
+        text = str(port) if isinstance(port, int) else f"{port[0]}:{port[1]}"
+        lines += _to_queue(f"-p {protocol}{client} --dport {text}") + _to_queue(f"-p {protocol} --sport {text}{server}")
+    return lines
+
+
+def _others(rules: HeadRules) -> list[str]:
+    lines = [f"{_FORWARD} -p {protocol} -j RETURN" for protocol in ("tcp", "udp")]
+    lines += _to_queue("-m conntrack --ctdir ORIGINAL")
+    return lines + _to_queue("-m conntrack --ctdir REPLY" + ("" if rules.server else f" {_OLDER}"))
+
+
+def _bytecode(*instructions: tuple[int, int, int, int]) -> str:
+    return ",".join([str(len(instructions)), *(" ".join(map(str, one)) for one in instructions)])
+
+
+# A match that compares the length of a packet with those of its headers does not exist, but classic BPF can: (code,
+# instructions to skip when true, when false, operand); linux/filter.h.
+_NO_PAYLOAD = _bytecode(
+    (0x30, 0, 0, 0),  # A = first byte
+    (0x74, 0, 0, 4),  # A >>= 4: the IP version
+    (0x15, 0, 2, 4),  # not 4: skip two
+    (0xB1, 0, 0, 0),  # X = 4 * (first byte & 15), IPv4's header
+    (0x05, 0, 0, 3),  # skip three
+    (0x30, 0, 0, 6),  # A = IPv6's next header
+    (0x15, 0, 8, 6),  # not TCP, so an extension header: false
+    (0x01, 0, 0, 40),  # X = 40
+    (0x50, 0, 0, 12),  # A = byte X + 12
+    (0x54, 0, 0, 0xF0),  # A &= 0xf0
+    (0x74, 0, 0, 2),  # A >>= 2: TCP's header
+    (0x0C, 0, 0, 0),  # A += X
+    (0x07, 0, 0, 0),  # X = A
+    (0x80, 0, 0, 0),  # A = length of the packet
+    (0x1D, 1, 0, 0),  # A == X: true
+    (0x06, 0, 0, 0),  # false
+    (0x06, 0, 0, 1),  # true
+)
+_BARE_ACK = f'--tcp-flags FIN,SYN,RST,ACK ACK -m bpf --bytecode "{_NO_PAYLOAD}"'
+
+
 def base_script() -> str:
     """The iptables-restore text of what does not depend on rules; to be run once, behind `head_script`."""
-    mask = f"{GENERATION_MASK:#x}"
     return f"""*mangle
 :{CHAIN_PREFIX}POSTROUTING - [0:0]
--A {CHAIN_PREFIX}POSTROUTING -m mark ! --mark 0/{mask} -j CONNMARK --save-mark --nfmask {mask} --ctmask {mask}
+-A {CHAIN_PREFIX}POSTROUTING -m mark ! --mark 0/{SAVED_MASK:#x} {_SAVE}
 -A POSTROUTING -j {CHAIN_PREFIX}POSTROUTING
 -I FORWARD -j {CHAIN_PREFIX}FORWARD
 COMMIT
@@ -89,115 +203,28 @@ def removal_script(saved: str) -> str:
 
 
 def table_script() -> str:
-    """The nft text that makes the empty table, in the place of a predecessor's."""
-    return (
-        f"{table_removal_script()}table inet {TABLE} {{\n"
-        f"chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }}\n"
-        "}\n"
-    )
+    """The nft text that makes the empty table, in the place of a predecessor's.
+
+    All base chains are made now and emptied later: when one is deleted, the kernel drops every packet that is queued.
+    """
+    return f"""{table_removal_script()}table inet {TABLE} {{
+chain fragments {{ type filter hook prerouting priority {_FRAGMENTS_PRIORITY}; policy accept; }}
+chain residual {{ type filter hook forward priority {_RESIDUAL_PRIORITY}; policy accept; }}
+chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }}
+}}
+"""
+
+
+def fragments_script(rules: HeadRules) -> str:
+    """The nft text that has IP fragments queued one by one, or lets conntrack put them together first."""
+    lines = [f"flush chain inet {TABLE} fragments"]
+    if rules.fragments:
+        # What is not tracked is not put together (nf_defrag_ipv4); it is queued by its mark, as it has no connmark.
+        act = f"meta mark set meta mark | {WATCH:#x} notrack"
+        lines += [f"add rule inet {TABLE} fragments {match} {act}" for match in _FRAGMENT]
+    return "\n".join(lines) + "\n"
 
 
 def table_removal_script() -> str:
     """The nft text that removes the table, whether it is there or not."""
     return f"table inet {TABLE}\ndelete table inet {TABLE}\n"
-
-
-def addresses_script(
-    current: Mapping[int, Rule], added: Iterable[int], removed: Mapping[int, Rule], log_group: int
-) -> str:
-    """The nft text, one transaction, that leaves exactly the address rules `current` (serial -> rule) in force.
-
-    `added`: those of them that are new; the sets of the others stay as they are. A packet that a rule acts on is logged
-    to `log_group` with the prefix `log_prefix(serial)`.
-    """
-    lines = [f"flush chain inet {TABLE} forward"]
-    for serial, rule in removed.items():
-        lines += _remove_rule(serial, rule)
-    for serial in added:
-        lines += _add_rule(serial, current[serial], log_group)
-    for serial, rule in current.items():
-        lines += _jumps(serial, rule)
-    return "\n".join(lines) + "\n"
-
-
-def log_prefix(serial: int) -> str:
-    """The log prefix of an address rule; with `serial_of` the way back."""
-    return f"rule{serial}"
-
-
-def serial_of(prefix: str) -> int | None:
-    """The serial in a log prefix; None: not one of ours."""
-    match = re.fullmatch(r"rule(\d{1,9})", prefix)
-    return int(match[1]) if match else None
-
-
-def _versions(rule: Rule) -> dict[int, list[str]]:
-    """The rule's networks by IP version, without versions that it has none of."""
-    networks: dict[int, list[str]] = {}
-    for network in rule.networks:
-        networks.setdefault(network.version, []).append(str(network))
-    return networks
-
-
-_FAMILY = {4: "ip", 6: "ip6"}
-
-
-def _add_rule(serial: int, rule: Rule, log_group: int) -> list[str]:
-    log = f'log prefix "{log_prefix(serial)}" group {log_group} snaplen {_SNAPLEN_BYTES} queue-threshold 1'
-    sets, firsts = [], []
-    for version, networks in _versions(rule).items():
-        ip, type_ = _FAMILY[version], f"ipv{version}_addr"
-        sets.append(
-            f"set rule{serial}_v{version} {{ type {type_}; flags interval; auto-merge; "
-            f"elements = {{ {', '.join(networks)} }}; }}"
-        )
-        seen = f"rule{serial}_seen_v{version}"
-        sets.append(
-            f"set {seen} {{ type inet_proto . {type_} . inet_service . {type_} . inet_service; "
-            f"flags dynamic,timeout; timeout {_SEEN_TIMEOUT}; size {_SEEN_SIZE}; }}"
-        )
-        flow = f"meta l4proto . {ip} saddr . th sport . {ip} daddr . th dport"
-        firsts.append(
-            f"meta nfproto ipv{version} meta l4proto {{ tcp, udp }} {flow} != @{seen} add @{seen} {{ {flow} }} "
-            f"{_FIRSTS_LIMIT} {log} goto rule{serial}_act"
-        )
-    act = ["meta l4proto tcp reject with tcp reset", "reject"] if rule.action is Action.REJECT else []
-    return [
-        f"table inet {TABLE} {{",
-        *sets,
-        f"chain rule{serial}_act {{ {'; '.join([*act, 'counter drop'])}; }}",
-        f"chain rule{serial} {{",
-        *firsts,
-        f"{_OTHERS_LIMIT} {log}",
-        f"goto rule{serial}_act",
-        "}",
-        "}",
-    ]
-
-
-def _remove_rule(serial: int, rule: Rule) -> list[str]:
-    chains = (f"rule{serial}", f"rule{serial}_act")
-    lines = [f"flush chain inet {TABLE} {chain}" for chain in chains]
-    lines += [f"delete chain inet {TABLE} {chain}" for chain in chains]
-    for version in _versions(rule):
-        lines += [f"delete set inet {TABLE} rule{serial}{seen}_v{version}" for seen in ("", "_seen")]
-    return lines
-
-
-def _jumps(serial: int, rule: Rule) -> list[str]:
-    """Into the rule's chain with packets to its addresses, and with packets from them."""
-    lines = []
-    for version in _versions(rule):
-        for address, port in (("daddr", "dport"), ("saddr", "sport")):
-            ports = ""
-            if rule.ports:
-                ports = f" th {port} {{ {', '.join(map(str, rule.ports))} }}"
-            if rule.protocol:
-                ports = f" meta l4proto {rule.protocol}{ports}"
-            elif rule.ports:
-                ports = f" meta l4proto {{ tcp, udp }}{ports}"
-            lines.append(
-                f"add rule inet {TABLE} forward {_FAMILY[version]} {address} @rule{serial}_v{version}{ports} "
-                f"goto rule{serial}"
-            )
-    return lines

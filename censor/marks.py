@@ -1,8 +1,37 @@
-"""Sans-IO: how the censor divides the 32 bits of packet mark and connmark on its host."""
+"""Sans-IO: how the censor divides the 32 bits of packet mark and connmark on its host.
+
+| bits  | packet mark                                          | connmark                       |
+|-------|------------------------------------------------------|--------------------------------|
+| 0-23  | as the connmark was, or as the verdict says          | generation                     |
+| 24    | this packet is to be queued; of a verdict: its flow  | every packet is to be queued   |
+| 25    | went against the flow's direction                    |                                |
+| 26    | save the mark, then drop                             |                                |
+| 27    | came while the censor lived                          |                                |
+| 28-31 | forged by the censor                                 |                                |
+"""
 
 GENERATION_MASK = 0x00FFFFFF
 """The generation in which a flow was decided; 0: it was not."""
 
-INJECTED_MASK = 0xFF000000
-INJECTED_MARK = 0x53000000
+WATCH = 0x01000000
+"""All packets of the flow are queued, in both directions and whatever its generation is."""
+
+SAVED_MASK = GENERATION_MASK | WATCH
+"""What a verdict's mark leaves on the flow."""
+
+REPLY = 0x02000000
+"""On a queued packet: it goes to the side that opened the flow, as conntrack saw it."""
+
+SAVE_AND_DROP = 0x04000000
+"""With a verdict REPEAT: the mark is saved to the flow and the packet dropped."""
+
+DROP_AND_WATCH = SAVE_AND_DROP | WATCH
+"""To be given with a verdict REPEAT, because a dropped packet's mark is never saved. A flow whose very first packet is
+dropped is not remembered by conntrack: its next packet is a first one again."""
+
+ALIVE = 0x08000000
+"""On every forwarded packet while the censor that is strict lives."""
+
+INJECTED_MASK = 0xF0000000
+INJECTED_MARK = 0x50000000
 """On packets that the censor forged."""

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from censor.rules import parse_rules
+from censor.rules_file import parse_rules
 from client.policies.sidedoor_settings import SidedoorSettings
 from sidedoor.settings import UsageError, read
 

@@ -32,13 +32,17 @@ class SettingsError(UsageError):
 
 def read(path: str | Path, type_: type[T]) -> T:
     """The TOML file at `path` as a `type_`. Raises SettingsError, with the path in its message."""
+    return parse(read_text(path), type_, origin=str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """What stands in the file at `path`. Raises SettingsError: it cannot be read, or is not UTF-8."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    return parse(text, type_, origin=str(path))
 
 
 def parse(text: str, type_: type[T], *, origin: str = "settings") -> T:

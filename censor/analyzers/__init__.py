@@ -1,8 +1,8 @@
 """Sans-IO: properties out of payloads, one module a protocol. Any bytes are good input: an analyzer never raises.
 
-Each module has `ANALYZER`, which says what it finds and in which bytes; `censor.analyzers.all.ANALYZERS` has them all. Names of
-properties start with the analyzer's own; the one that is the analyzer's name alone (`tls`) is a boolean: whether this
-is its protocol.
+Each module has `ANALYZER`, which says what it finds and in which bytes; `censor.analyzers.all.ANALYZERS` has them all.
+Names of properties start with the analyzer's own; the one that is the analyzer's name alone (`tls`) is a boolean:
+whether this is its protocol.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ class Finding:
     consumed: bytes of the stream up to its end; behind them the next one may start. `rest`: bytes behind these (a body)
     that are none of the analyzer's business, and may not have come yet.
     message: the parsed message, for actions that answer it (a forged DNS answer needs the query).
+    partial: these properties hold already, those that are missing are unknown still; the reader is to be called again
+    as after MORE (a SOCKS greeting has come, the request has not).
     """
 
     properties: Properties
     consumed: int = 0
     rest: int = 0
     message: object = None
+    partial: bool = False
 
 
 Wanted = frozenset[str]
@@ -48,7 +51,7 @@ class Analyzer:
     """What a protocol's module offers.
 
     stream: reads the first message of a direction's bytes in order, from the start of a message on; called again with
-        more bytes until it says something else than MORE, or `limit_bytes` are there.
+        more bytes until it says something else than MORE or a partial Finding, or `limit_bytes` are there.
     datagram: makes the reader of one flow's datagrams; each datagram of the client is one call.
     repeats: whether messages follow one another on a stream (requests on a connection that is kept alive), or every
         datagram is a message of its own: then a flow is never done with.

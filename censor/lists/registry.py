@@ -70,4 +70,11 @@ def _add_row(draft: Draft, addresses: bytes, domains: bytes, urls: bytes) -> Non
 
 def _parts(field: bytes, separator: str) -> list[str]:
     """What is between the separators, without blanks and empty ones. Raises UnicodeDecodeError."""
-    return [part for part in map(str.strip, field.decode(ENCODING).split(separator)) if part] if field else []
+    if not field:
+        return []
+    # The codec of ASCII takes a tenth of the other's time.
+    text = field.decode("ascii" if field.isascii() else ENCODING)
+    if separator not in text:
+        text = text.strip()
+        return [text] if text else []
+    return [part for part in map(str.strip, text.split(separator)) if part]

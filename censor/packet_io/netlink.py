@@ -23,11 +23,17 @@ HEADER_BYTES = 20  # nlmsghdr and nfgenmsg
 
 _SOL_NETLINK = 270
 _NETLINK_NO_ENOBUFS = 5
-_SO_RCVBUFFORCE = 33
+_NETLINK_CAP_ACK = 10
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _REPLY_SECONDS = 5.0
 
 _header = struct.Struct("=IHHIIBBH")
 _attribute = struct.Struct("=HH")
+_answer = struct.Struct("=IH2xI4xi")
+
+
+class KernelError(Exception):
+    """The kernel, or a program that talks to it, refused; the message says what was tried and why it was refused."""
 
 
 def attribute(type_: int, value: bytes) -> bytes:
@@ -35,11 +41,13 @@ def attribute(type_: int, value: bytes) -> bytes:
     return _attribute.pack(4 + len(value), type_) + value + bytes(-len(value) % 4)
 
 
-def message(subsystem: int, type_: int, number: int, body: bytes, *, flags: int = 0, sequence: int = 0) -> bytes:
+def message(
+    subsystem: int, type_: int, number: int, body: bytes, *, flags: int = 0, sequence: int = 0, family: int = 0
+) -> bytes:
     """One request of `subsystem` about queue or group `number`, with the attributes in `body`."""
     length = HEADER_BYTES + len(body)
     kind = subsystem << 8 | type_
-    return _header.pack(length, kind, NLM_F_REQUEST | flags, sequence, 0, 0, 0, socket.htons(number)) + body
+    return _header.pack(length, kind, NLM_F_REQUEST | flags, sequence, 0, family, 0, socket.htons(number)) + body
 
 
 def attributes(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -64,6 +72,7 @@ class NetfilterSocket:
         self._sequence = 0
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)  # a refusal need not repeat the request
             try:
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer_bytes)
             except PermissionError:
@@ -78,6 +87,15 @@ class NetfilterSocket:
     def receive_buffer_bytes(self) -> int:
         """What the kernel granted (it counts its own overhead in, so twice what was asked for)."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def enlarge_send_buffer(self, wanted_bytes: int) -> int:
+        """The bytes that one `send` may have from now on: `wanted_bytes`, or what net.core.wmem_max leaves of them."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, wanted_bytes)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wanted_bytes)
+        # The kernel keeps 32 bytes for itself (netlink_sendmsg).
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -116,6 +134,22 @@ class NetfilterSocket:
             )
         if code:
             raise OSError(code, f"{what}: {os.strerror(code)}")
+
+    def answers(self) -> dict[int, int]:
+        """The error number (0: none) by sequence number of the requests that the kernel has answered.
+
+        The kernel has answered before `send` returns, unless the socket's buffer was full.
+        """
+        buffer = bytearray(70_000)
+        found: dict[int, int] = {}
+        while size := self.receive_into(buffer):
+            position = 0
+            while position + _answer.size <= size:
+                length, kind, answered, code = _answer.unpack_from(buffer, position)
+                if kind == NLMSG_ERROR:
+                    found[answered] = found.get(answered, 0) or -code
+                position += max(length + 3 & ~3, HEADER_BYTES)
+        return found
 
     def _answer(self, sequence: int) -> int:
         """The error number (0: none) of the kernel's answer to request `sequence`."""

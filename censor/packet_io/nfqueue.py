@@ -1,8 +1,9 @@
 """Packets that the kernel holds for a verdict (NFQUEUE), over raw netlink, in pure Python.
 
 Synchronous and never blocking: register `fileno()` with select, epoll or asyncio's add_reader, call `read()` when it is
-readable, and answer every packet with `verdict()` or many at once with `verdict_batch()`. The kernel acts on a verdict
-before the call returns. linux/netfilter/nfnetlink_queue.h.
+readable, and answer every packet with `verdict()`, all up to one with `verdict_batch()`, or each of many with
+`add_verdict()` and `flush()`. The kernel acts on a verdict before `verdict`, `verdict_batch` or `flush` returns.
+linux/netfilter/nfnetlink_queue.h.
 
 With GSO (the default) a "packet" may be a super-packet of up to 64 KB with a partial checksum, which is what makes
 10 Gbit/s through Python possible.
@@ -16,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from censor.packet_io.netlink import HEADER_BYTES, NLMSG_ERROR, NetfilterSocket, attribute, attributes, message
+from censor.packet_io.netlink import HEADER_BYTES, NLMSG_ERROR, NetfilterSocket, attribute, message
 
 _SUBSYSTEM = 3
 _MSG_PACKET, _MSG_VERDICT, _MSG_CONFIG, _MSG_VERDICT_BATCH = range(4)
@@ -24,11 +25,20 @@ _CFG_CMD, _CFG_PARAMS, _CFG_QUEUE_MAXLEN, _CFG_MASK, _CFG_FLAGS = range(1, 6)
 _CMD_BIND = 1
 _FLAG_FAIL_OPEN, _FLAG_GSO = 1, 4
 _A_PACKET_HDR, _A_VERDICT_HDR, _A_MARK = 1, 2, 3
-_A_INDEV, _A_OUTDEV, _A_PAYLOAD, _A_CAP_LEN = 5, 6, 10, 13
+_A_INDEV, _A_OUTDEV, _A_PAYLOAD, _A_CAP_LEN, _A_SKB_INFO = 5, 6, 10, 13, 14
+_SKB_CHECKSUM_NOT_READY, _SKB_GSO = 1, 2
 
 _kind = struct.Struct("=4xH")
+_attribute = struct.Struct("=HH")
+# What this kernel's messages begin with: PACKET_HDR, and behind it INDEV and OUTDEV in the forward hook.
+_start = struct.Struct("!4sIHxx4sI4sI")
+_START_HEADERS = tuple(_attribute.pack(length, type_) for length, type_ in ((11, 1), (8, _A_INDEV), (8, _A_OUTDEV)))
+_START_END = HEADER_BYTES + _start.size
 _packet_header = struct.Struct("!IHB")
 _be32 = struct.Struct("!I")
+_verdict = struct.Struct("!24sII")
+_verdict_with_mark = struct.Struct("!24sII4sI")
+_MARK_HEADER = _attribute.pack(8, _A_MARK)
 _MAX_PAYLOAD_BYTES = 0xFFFF - 4
 
 
@@ -64,6 +74,18 @@ class QueuedPacket(NamedTuple):
     """Bytes from the network header on, even where fewer were copied; 0 (unknown) in META mode."""
     t: float
     """time.monotonic() when it was read."""
+    info: int = 0
+    """NFQA_SKB_INFO."""
+
+    @property
+    def checksum_ready(self) -> bool:
+        """False: the checksum of TCP or UDP is left to the network card, so the one in `payload` is partial."""
+        return not self.info & _SKB_CHECKSUM_NOT_READY
+
+    @property
+    def gso(self) -> bool:
+        """Whether this is a super-packet, which leaves as several."""
+        return bool(self.info & _SKB_GSO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +119,10 @@ class NfQueue:
         self._last_id = 0
         self._buffer = bytearray(0x10000 + 4096)
         self._view = memoryview(self._buffer)
+        self._pending: list[bytes] = []
+        types = (_MSG_VERDICT, _MSG_VERDICT_BATCH)
+        self._prefixes = {type_: _prefix(settings.number, type_, 0) for type_ in types}
+        self._prefixes_with_mark = {type_: _prefix(settings.number, type_, 8) for type_ in types}
         self._socket = NetfilterSocket(settings.receive_buffer_bytes)
         try:
             self._configure()
@@ -156,24 +182,40 @@ class NfQueue:
     def _packet(self, size: int) -> QueuedPacket:
         t = time.monotonic()
         buffer = self._buffer
-        id_ = hw_protocol = indev = outdev = mark = length = 0
+        id_ = hw_protocol = indev = outdev = mark = length = info = 0
         payload = b""
-        for type_, start, end in attributes(self._view, HEADER_BYTES, size):
-            if type_ == _A_PACKET_HDR:
-                id_, hw_protocol, _hook = _packet_header.unpack_from(buffer, start)
-            elif type_ == _A_PAYLOAD:
+        position = HEADER_BYTES
+        if size >= _START_END:
+            first, id_, hw_protocol, second, indev, third, outdev = _start.unpack_from(buffer, HEADER_BYTES)
+            if (first, second, third) == _START_HEADERS:
+                position = _START_END
+            else:
+                id_ = hw_protocol = indev = outdev = 0
+        while position + 4 <= size:
+            bytes_, type_ = _attribute.unpack_from(buffer, position)
+            start = position + 4
+            end = position + bytes_
+            if bytes_ < 4 or end > size:
+                break
+            if type_ == _A_PAYLOAD:
                 payload = bytes(self._view[start:end])
             elif type_ == _A_MARK:
                 (mark,) = _be32.unpack_from(buffer, start)
+            elif type_ == _A_SKB_INFO:
+                (info,) = _be32.unpack_from(buffer, start)
+            elif type_ == _A_CAP_LEN:
+                (length,) = _be32.unpack_from(buffer, start)
+            elif type_ == _A_PACKET_HDR:
+                id_, hw_protocol, _hook = _packet_header.unpack_from(buffer, start)
             elif type_ == _A_INDEV:
                 (indev,) = _be32.unpack_from(buffer, start)
             elif type_ == _A_OUTDEV:
                 (outdev,) = _be32.unpack_from(buffer, start)
-            elif type_ == _A_CAP_LEN:
-                (length,) = _be32.unpack_from(buffer, start)
-        self.missed += (id_ - self._last_id - 1) & 0xFFFFFFFF
+            position = end + 3 & ~3
+        if id_ != self._last_id + 1:
+            self.missed += (id_ - self._last_id - 1) & 0xFFFFFFFF
         self._last_id = id_
-        return QueuedPacket(id_, payload, hw_protocol, indev, outdev, mark, length or len(payload), t)
+        return QueuedPacket(id_, payload, hw_protocol, indev, outdev, mark, length or len(payload), t, info)
 
     def set_fail_open(self, fail_open: bool) -> None:
         """Change what happens to packets while the queue is full."""
@@ -183,14 +225,30 @@ class NfQueue:
 
     def verdict(self, id_: int, verdict: Verdict, mark: int | None = None) -> None:
         """Release packet `id_`; with `mark`, its packet mark (NFQA_MARK) is set first."""
-        self._send(_MSG_VERDICT, id_, verdict, mark)
+        self._socket.send(self._message(_MSG_VERDICT, id_, verdict, mark))
 
     def verdict_batch(self, last_id: int, verdict: Verdict, mark: int | None = None) -> None:
         """Release every waiting packet whose id is not above `last_id`."""
-        self._send(_MSG_VERDICT_BATCH, last_id, verdict, mark)
+        self._socket.send(self._message(_MSG_VERDICT_BATCH, last_id, verdict, mark))
 
-    def _send(self, type_: int, id_: int, verdict: int, mark: int | None) -> None:
-        body = attribute(_A_VERDICT_HDR, struct.pack("!II", verdict, id_))
-        if mark is not None:
-            body += attribute(_A_MARK, _be32.pack(mark))
-        self._socket.send(message(_SUBSYSTEM, type_, self.settings.number, body))
+    def add_verdict(self, id_: int, verdict: Verdict, mark: int | None = None) -> None:
+        """Like `verdict`, but kept until the next `flush`: many in one call are cheaper."""
+        self._pending.append(self._message(_MSG_VERDICT, id_, verdict, mark))
+
+    def flush(self) -> None:
+        """Give the verdicts that were kept, in their order."""
+        if self._pending:
+            self._socket.send(b"".join(self._pending))
+            self._pending.clear()
+
+    def _message(self, type_: int, id_: int, verdict: int, mark: int | None) -> bytes:
+        if mark is None:
+            return _verdict.pack(self._prefixes[type_], verdict, id_)
+        return _verdict_with_mark.pack(self._prefixes_with_mark[type_], verdict, id_, _MARK_HEADER, mark)
+
+
+def _prefix(number: int, type_: int, more_bytes: int) -> bytes:
+    """What a verdict message begins with, up to the value of VERDICT_HDR; `more_bytes` come behind that."""
+    return message(_SUBSYSTEM, type_, number, attribute(_A_VERDICT_HDR, bytes(8)) + bytes(more_bytes))[
+        : HEADER_BYTES + 4
+    ]

@@ -5,6 +5,7 @@
 - `workloads`: what is measured, one call each; `iperf`: the method that others publish;
 - `peers`: the proxies that are compared, how they are found and started;
 - `generator`: the load, and `load.c` / `load.py`, which make it;
+- `block_list`: block lists of a given size;
 - `processes`: start and end, CPU time and memory of processes;
 - `censor/`: what a censor on the path costs, in namespaces of its own;
 - `output`: the files that are written;

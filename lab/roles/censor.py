@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from censor.censor import Censor, CensorSettings
-from censor.rules import parse_rules
+from censor.rules_file import parse_rules
 from lab.control import RoleControl
 from sidedoor.settings import convert
 

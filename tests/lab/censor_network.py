@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from censor.censor import Censor, CensorSettings
-from censor.rules import parse_rules
+from censor.rules_file import parse_rules
 from lab.machine import search_path
 
 CLIENT = {4: "192.0.2.10", 6: "2001:db8:1::10"}

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
-import subprocess
 import sys
 
 import pytest
 
 from censor.packet_io.nflog import NfLog
-from censor.packet_io.nfqueue import CopyMode, NfQueue, QueueSettings, Verdict
-from lab.machine import search_path
+from censor.packet_io.nfqueue import CopyMode, NfQueue, QueuedPacket, QueueSettings, Verdict
 from sidedoor.settings import UsageError
+from tests.integration.censor.namespace import run_in_namespace
 
-_UNSHARE = ("unshare", "-Urnmpf", "--map-root-user", "--kill-child", "--mount-proc")
-_SETUP = """
-set -e
-mount -t tmpfs tmpfs /run
-ip link set lo up
+_SETUP = """ip link set lo mtu 1500
+iptables -A OUTPUT -p tcp --dport 9997 -m length --length 100: -j NFQUEUE --queue-num 6 --queue-bypass
 iptables -A OUTPUT -p udp --dport 9999 -j NFQUEUE --queue-num 5
 nft -f - <<END
 table inet t {
@@ -57,6 +52,50 @@ def verdicts() -> None:
         queue.verdict(77, Verdict.DROP)
         assert _readable(queue)
         assert (queue.read(), queue.failed_verdicts, queue.missed) == ([], 1, 0)
+
+
+def many_verdicts_in_one_call() -> None:
+    sender, receiver = _sockets()
+    with NfQueue(QueueSettings(5)) as queue:
+        for number in range(5):
+            sender.sendto(b"%d" % number, ("127.0.0.1", 9999))
+        assert _readable(queue)
+        for packet in queue.read():
+            queue.add_verdict(packet.id, Verdict.DROP if packet.id in (2, 3) else Verdict.ACCEPT, packet.id)
+        assert not select.select([receiver], [], [], 0)[0]
+        queue.flush()
+        assert [receiver.recv(9) for _ in range(3)] == [b"0", b"3", b"4"]
+        queue.add_verdict(77, Verdict.DROP)
+        queue.add_verdict(78, Verdict.DROP)
+        queue.flush()
+        assert (queue.read(), queue.failed_verdicts) == ([], 2)
+
+
+def _segments(settings: QueueSettings) -> list[QueuedPacket]:
+    """The packets in which 20,000 bytes go over TCP, on a link of 1500 bytes."""
+    with socket.create_server(("127.0.0.1", 9997)) as listener, NfQueue(settings) as queue:
+        client = socket.create_connection(("127.0.0.1", 9997))
+        server, _ = listener.accept()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.send(bytes(20_000))
+        packets: list[QueuedPacket] = []
+        while sum(packet.length - 52 for packet in packets) < 20_000:
+            assert _readable(queue)
+            for packet in queue.read():
+                packets.append(packet)
+                queue.verdict(packet.id, Verdict.ACCEPT)
+        client.close()
+        server.close()
+        return packets
+
+
+def super_packets_and_their_single_segments() -> None:
+    large = _segments(QueueSettings(6))
+    assert any(packet.gso and packet.length > 1500 for packet in large)
+    assert not any(packet.checksum_ready for packet in large)
+    small = _segments(QueueSettings(6, gso=False))
+    assert len(small) == 14
+    assert all(packet.length <= 1500 and packet.checksum_ready and not packet.gso for packet in small)
 
 
 def repeat_runs_through_the_hook_again() -> None:
@@ -116,21 +155,19 @@ def log_is_prompt() -> None:
 @pytest.mark.netns
 @pytest.mark.parametrize(
     "body",
-    [verdicts, repeat_runs_through_the_hook_again, losses_are_counted, numbers_in_use_are_refused, log_is_prompt],
+    [
+        verdicts,
+        many_verdicts_in_one_call,
+        super_packets_and_their_single_segments,
+        repeat_runs_through_the_hook_again,
+        losses_are_counted,
+        numbers_in_use_are_refused,
+        log_is_prompt,
+    ],
     ids=lambda body: body.__name__,
 )
 def test_in_a_namespace(body: object) -> None:
-    name = getattr(body, "__name__", "")
-    done = subprocess.run(
-        [*_UNSHARE, "sh", "-c", f"{_SETUP}\nexec {sys.executable} -m {__name__} {name}"],
-        env=os.environ | {"PATH": search_path()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    run_in_namespace(__name__, getattr(body, "__name__", ""), _SETUP)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from scapy.layers.inet import IP, TCP
 from censor import censor as subject
 from censor import kernel
 from censor.censor import Censor, CensorSettings
-from censor.kernel import KernelError
 from censor.kernel_rules import HeadRules
+from censor.packet_io.netlink import KernelError
 from censor.packet_io.nflog import LoggedPacket
 from censor.packet_io.nfqueue import QueuedPacket, Verdict
-from censor.rules import Rule, RuleSet, parse_rules
+from censor.rules import Rule, RuleSet
+from censor.rules_file import parse_rules
 from tests.unit.censor.analyzers.test_tls import real_hello
 
 SNI = '[[rule]]\nname = "name"\naction = "sni_rst"\ndomains = ["messenger.example"]\n'
@@ -114,6 +115,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         async def set_head(self, head: HeadRules) -> None:
             world.done.append(("head", head.fail))
 
+        def close(self) -> None:
+            world.done.append("kernel closed")
+
         def rule_of(self, prefix: str) -> Rule | None:
             return next((rule for rule in self._rules if rule.name == prefix), None)
 
@@ -161,7 +165,15 @@ async def test_life(world: World) -> None:
         world.queued = [packet(id_) for id_ in range(1, 101)]
     # What waits when nothing is queued any more is answered before the kernel drops it.
     verdicts = [("verdict", id_, Verdict.ACCEPT) for id_ in range(1, 101)]
-    end = ["chains removed", *verdicts, "table removed", "disarmed", "closed FakeLog", "closed FakeQueue"]
+    end = [
+        "chains removed",
+        *verdicts,
+        "table removed",
+        "disarmed",
+        "closed FakeLog",
+        "closed FakeQueue",
+        "kernel closed",
+    ]
     assert world.done == ["installed", "armed", *end]
 
 
@@ -170,7 +182,7 @@ async def test_a_start_that_fails_leaves_nothing(world: World) -> None:
     with pytest.raises(KernelError):
         async with censor(world):
             pass
-    assert world.done == ["cleaned", "closed FakeLog", "closed FakeQueue"]
+    assert world.done == ["cleaned", "closed FakeLog", "closed FakeQueue", "kernel closed"]
 
 
 async def test_brackets_and_what_is_told_to_the_kernel(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from censor import cli, kernel
-from censor.kernel import KernelError
+from censor.packet_io.netlink import KernelError
 from sidedoor.settings import SettingsError, UsageError
 from tests.unit.censor.test_rules import GOOD
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from censor import kernel
-from censor.kernel import Kernel, KernelError
+from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
+from censor.packet_io.netlink import KernelError
+from censor.residual_rules import Residual, Scope
 from censor.rules import Rule, parse_rules
 from sidedoor.settings import UsageError
 
-HEAD = HeadRules(queue=5, generation=7, fail="open", tls_ports=(443,), dns_ports=(53,))
+HEAD = HeadRules(queues=(5,), generation=7, tcp_ports=(443,), udp_ports=(53,))
 TOOLS = ("nft", "iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save")
 SAVED = "*raw\n:SIDEDOOR-OUTPUT - [0:0]\n-A OUTPUT -j SIDEDOOR-OUTPUT\nCOMMIT"
 
@@ -30,9 +34,11 @@ class Tools:
             self.make(name, "exit 0")
 
     def make(self, name: str, end: str) -> None:
+        """`end` follows the reading; `$read` is what was read."""
         path = self.folder / name
         path.write_text(
-            f'#!/bin/sh\n{{ echo "# {name} $*"; while read -r line; do echo "$line"; done; }} >> {self.log}\n{end}\n'
+            f'#!/bin/sh\n{{ echo "# {name} $*"; while read -r line; do echo "$line"; read="$read$line"; done; }} '
+            f">> {self.log}\n{end}\n"
         )
         path.chmod(0o755)
 
@@ -40,6 +46,38 @@ class Tools:
         text = self.log.read_text() if self.log.exists() else ""
         self.log.unlink(missing_ok=True)
         return text
+
+
+class FakeTables:
+    """In the place of NfTables: what the kernel was asked for, by all of them; `refused`: it says no."""
+
+    log: ClassVar[list[tuple[Any, ...]]] = []
+    refused = False
+
+    def transaction(self, what: str) -> FakeTables:
+        self._what = what
+        return self
+
+    def __enter__(self) -> FakeTables:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **options: self._act(name, *arguments, *options.values())
+
+    def _act(self, name: str, *arguments: object) -> None:
+        if self.refused:
+            raise KernelError(f"{name}: no")
+        self.log.append((name, *arguments))
+
+
+@pytest.fixture(autouse=True)
+def sets(monkeypatch: pytest.MonkeyPatch) -> type[FakeTables]:
+    monkeypatch.setattr(kernel, "NfTables", FakeTables)
+    monkeypatch.setattr(FakeTables, "log", [])
+    monkeypatch.setattr(FakeTables, "refused", False)
+    return FakeTables
 
 
 @pytest.fixture
@@ -56,10 +94,9 @@ def rules(*addresses: str) -> tuple[Rule, ...]:
 
 def test_install_removes_a_predecessors_rules(tools: Tools) -> None:
     tools.make("iptables-save", f"echo '{SAVED}'")
-    tools.make("nft", "echo 'table inet sidedoor'")
     Kernel(9).install(HEAD)
     said = tools.said()
-    assert said.index("-X SIDEDOOR-OUTPUT") < said.index("delete table") < said.index("-A SIDEDOOR-FORWARD")
+    assert said.index("-X SIDEDOOR-OUTPUT") < said.index("# nft delete table") < said.index("-A SIDEDOOR-FORWARD")
     assert said.count("-I FORWARD -j SIDEDOOR-FORWARD") == 2
 
 
@@ -85,7 +122,7 @@ async def test_a_host_without_the_programs_for_ipv6(tools: Tools) -> None:
     subject = Kernel(9)
     subject.install(HEAD)
     assert subject.ipv6_missing == "not found: ip6tables-save"
-    assert not kernel.cleanup()
+    kernel.cleanup()
     assert "ip6tables" not in tools.said()
 
 
@@ -100,8 +137,9 @@ async def test_a_kernel_without_ip6tables(tools: Tools) -> None:
 
 
 def test_cleanup_says_whether_there_was_anything(tools: Tools) -> None:
+    tools.make("nft", "echo 'Error: No such file or directory' >&2; exit 1")
     assert not kernel.cleanup()
-    tools.make("nft", "echo 'table inet sidedoor'")
+    tools.make("nft", "exit 0")
     assert kernel.cleanup()
 
 
@@ -113,14 +151,14 @@ def test_missing_tools_are_named(tools: Tools) -> None:
 
 def test_tools_outside_of_the_path_are_found(tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
-    assert not kernel.cleanup()
+    assert kernel.cleanup()
 
 
 @pytest.mark.parametrize(
     ("said", "raised", "says"),
     [
         ("Operation not permitted (you must be root)", UsageError, "nft: not permitted"),
-        ("syntax error", KernelError, r"nft list tables failed \(exit 1\): syntax error"),
+        ("syntax error", KernelError, r"nft delete table inet sidedoor failed \(exit 1\): syntax error"),
     ],
 )
 def test_refusals(tools: Tools, said: str, raised: type[Exception], says: str) -> None:
@@ -129,24 +167,34 @@ def test_refusals(tools: Tools, said: str, raised: type[Exception], says: str) -
         kernel.cleanup()
 
 
-async def test_only_rules_that_changed_are_touched(tools: Tools) -> None:
+async def test_only_rules_that_changed_are_touched(tools: Tools, sets: type[FakeTables]) -> None:
     subject = Kernel(9)
     await subject.set_addresses(rules("192.0.2.1", "192.0.2.2"))
     said = tools.said()
     assert said.count("set rule1_v4") == said.count("set rule2_v4") == 1
+    first, second = ([(0xC0000200 + number,) * 2] for number in (1, 2))
+    what = "filling the set of the rule "
+    assert sets.log == [
+        ("load", "sidedoor", "rule1_v4", first, 4, what + "'192.0.2.1'"),
+        ("load", "sidedoor", "rule2_v4", second, 4, what + "'192.0.2.2'"),
+    ]
     await subject.set_addresses(rules("192.0.2.1", "192.0.2.2"))
     assert tools.said() == ""
+    sets.log.clear()
     await subject.set_addresses(rules("192.0.2.3", "192.0.2.2"))
     said = tools.said()
+    assert said.index("set rule3_v4 {") < said.index("flush chain inet sidedoor forward")
     assert "delete set inet sidedoor rule1_v4" in said
-    assert "set rule3_v4 {" in said
     assert "set rule2_v4 {" not in said
+    assert [one[2] for one in sets.log] == ["rule3_v4"]
     lifted, stayed = subject.rule_of("rule1"), subject.rule_of("rule2")
     assert (lifted, stayed) == rules("192.0.2.1", "192.0.2.2")
     assert subject.rule_of("rule9") is subject.rule_of("else") is None
+    await subject.set_addresses(rules("192.0.2.2"))
+    assert tools.said().count("# nft") == 1  # there is nothing to make and fill
 
 
-async def test_after_a_refusal_nothing_changed(tools: Tools) -> None:
+async def test_after_a_refusal_nothing_changed(tools: Tools, sets: type[FakeTables]) -> None:
     subject = Kernel(9)
     tools.make("nft", "exit 1")
     with pytest.raises(KernelError):
@@ -155,6 +203,90 @@ async def test_after_a_refusal_nothing_changed(tools: Tools) -> None:
     tools.said()
     await subject.set_addresses(rules("192.0.2.1"))
     assert "set rule" in tools.said()
+
+
+async def test_a_set_that_cannot_be_filled_is_removed(
+    tools: Tools, sets: type[FakeTables], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Kernel(9)
+    await subject.set_addresses(rules("192.0.2.1"))
+    tools.said()
+    monkeypatch.setattr(sets, "refused", True)
+    with pytest.raises(KernelError, match="load: no"):
+        await subject.set_addresses(rules("192.0.2.2"))
+    last = tools.said().split("# nft")[-1]
+    assert "add rule inet sidedoor forward ip daddr @rule1_v4" in last
+    assert "delete set inet sidedoor rule2_v4" in last
+
+
+async def test_a_refused_switch_of_rules_that_are_all_there(tools: Tools) -> None:
+    subject = Kernel(9)
+    await subject.set_addresses(rules("192.0.2.1"))
+    tools.make("nft", "exit 1")
+    tools.said()
+    with pytest.raises(KernelError):
+        await subject.set_addresses(())
+    assert tools.said().count("# nft") == 1
+
+
+async def test_residual_blocks(tools: Tools, sets: type[FakeTables]) -> None:
+    subject = Kernel(9)
+    first, second = Residual(1), Residual(2, Scope.TWO_TUPLE)
+    await subject.set_residuals((first,))
+    assert "set residual1_v4" in tools.said()
+    subject.block(1, b"key", version=4, timeout_ms=90_000)
+    assert sets.log == [("add_elements", "sidedoor", "residual1_v4", [b"key"], 90_000)]
+    await subject.set_residuals((first,))
+    assert tools.said() == ""
+    await subject.set_residuals((second,))
+    said = tools.said()
+    assert "delete set inet sidedoor residual1_v4" in said
+    assert "set residual2_v4" in said
+    tools.make("nft", "exit 1")
+    for _ in range(2):
+        with pytest.raises(KernelError):
+            await subject.set_residuals(())
+
+
+async def test_a_strict_censor_tells_that_it_lives(tools: Tools, sets: type[FakeTables]) -> None:
+    subject = Kernel(9)
+    strict = replace(HEAD, fail="closed", strict=True)
+    subject.install(strict)
+    presence = ("add_presence", "sidedoor-alive", -170, 0x08000000)
+    assert sets.log == [presence]
+    await subject.set_head(replace(strict, generation=8))
+    assert sets.log == [presence]
+    await subject.set_head(HEAD)
+    assert sets.log == [presence, ("close",)]
+    await subject.set_head(strict)
+    subject.block(1, b"key", version=4, timeout_ms=1)
+    sets.log.clear()
+    subject.close()
+    subject.close()
+    assert sets.log == [("close",), ("close",)]
+
+
+async def test_a_kernel_without_the_match_for_bare_acknowledgments(tools: Tools) -> None:
+    tools.make("iptables-restore", "case $read in *bpf*) exit 2;; esac")
+    subject = Kernel(9)
+    subject.install(replace(HEAD, bare_acks=False))
+    assert "iptables-restore --noflush -w failed (exit 2)" in subject.bpf_missing
+    tools.said()
+    await subject.set_head(replace(HEAD, bare_acks=False))
+    assert "bpf" not in tools.said()
+    tools.make("iptables-restore", "exit 2")
+    with pytest.raises(KernelError):
+        Kernel(9).install(HEAD)
+
+
+async def test_fragments_are_told_to_nft_when_that_changes(tools: Tools) -> None:
+    subject = Kernel(9)
+    subject.install(HEAD)
+    assert "flush chain inet sidedoor fragments" in tools.said()
+    await subject.set_head(HEAD)
+    assert "# nft" not in tools.said()
+    await subject.set_head(replace(HEAD, fragments=True))
+    assert "add rule inet sidedoor fragments" in tools.said()
 
 
 async def test_head_goes_to_both_families(tools: Tools) -> None:

@@ -2,41 +2,132 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from censor import kernel_rules
 from censor.kernel_rules import HeadRules
-from censor.rules import Rule, parse_rules
 
-HEAD = HeadRules(queue=5, generation=7, fail="open", tls_ports=(443, 8443), dns_ports=(53,))
-
-
-def rule(text: str) -> Rule:
-    return parse_rules(f'[[rule]]\nname = "x"\n{text}').rules[0]
+HEAD = HeadRules(queues=(5,), generation=7, tcp_ports=(443, (8000, 8443)), udp_ports=(53,))
+FORWARD = "-A SIDEDOOR-FORWARD "
+QUEUE = " -j SIDEDOOR-QUEUE"
 
 
-BOTH = rule('action = "drop"\naddresses = ["203.0.113.10", "2001:db8:2::/64"]')
-FOUR = rule('action = "reject"\naddresses = ["198.51.100.0/24"]\nports = [443, 80]')
+def queued(head: HeadRules) -> list[str]:
+    """The matches of what goes to the queue, in their order."""
+    lines = kernel_rules.head_script(head).splitlines()
+    return [line.removeprefix(FORWARD).removesuffix(QUEUE) for line in lines if line.endswith(QUEUE)]
 
 
-def test_head_queues_the_undecided() -> None:
+def test_decided_flows_are_not_queued() -> None:
     lines = kernel_rules.head_script(HEAD).splitlines()
-    assert lines[:2] == ["*mangle", ":SIDEDOOR-FORWARD - [0:0]"]  # declaring the chain empties it
+    # Declaring the chains empties them.
+    assert lines[:3] == ["*mangle", ":SIDEDOOR-FORWARD - [0:0]", ":SIDEDOOR-QUEUE - [0:0]"]
     assert lines[-1] == "COMMIT"
-    queueing = [line for line in lines if "NFQUEUE" in line]
-    assert len(queueing) == 5
-    assert all(line.endswith("-j NFQUEUE --queue-num 5 --queue-bypass") for line in queueing)
-    # Decided flows leave the chain before they reach the queue; the mark is restored before they are queued.
-    order = [
-        next(i for i, line in enumerate(lines) if text in line) for text in ("RETURN", "--restore-mark", "--dport 443")
-    ]
+    # Decided flows leave the chain before they reach the queue, unless they are watched; the mark is restored before
+    # they are queued.
+    order = [lines.index(f"{FORWARD}-m connmark --mark 0x7/0x1ffffff -j RETURN")]
+    order += [next(i for i, line in enumerate(lines) if text in line) for text in ("--restore-mark", QUEUE)]
     assert order == sorted(order)
-    assert "--mark 0x7/0xffffff -j RETURN" in lines[2]
 
 
-def test_fail_closed_has_no_bypass() -> None:
-    closed = HeadRules(queue=5, generation=7, fail="closed", tls_ports=(443,), dns_ports=(53,))
-    assert "bypass" not in kernel_rules.head_script(closed)
+def test_the_queue_is_told_the_direction() -> None:
+    lines = [line for line in kernel_rules.head_script(HEAD).splitlines() if line.startswith("-A SIDEDOOR-QUEUE")]
+    assert lines == [
+        "-A SIDEDOOR-QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark 0x2000000",
+        "-A SIDEDOOR-QUEUE -j NFQUEUE --queue-num 5 --queue-bypass",
+    ]
+
+
+def test_several_queues_and_none_that_is_bypassed() -> None:
+    script = kernel_rules.head_script(replace(HEAD, queues=(5, 6, 7), fail="closed"))
+    assert "-A SIDEDOOR-QUEUE -j NFQUEUE --queue-balance 5:7\n" in script
+
+
+def test_clients_of_ports_and_servers_of_an_older_generation() -> None:
+    assert queued(HEAD) == [
+        "-m mark --mark 0x1000000/0x1000000",
+        "-p tcp ! --syn --dport 443",
+        "-p tcp --sport 443 -m mark ! --mark 0/0xffffff",
+        "-p tcp ! --syn --dport 8000:8443",
+        "-p tcp --sport 8000:8443 -m mark ! --mark 0/0xffffff",
+        "-p udp --dport 53",
+        "-p udp --sport 53 -m mark ! --mark 0/0xffffff",
+    ]
+
+
+def test_all_ports() -> None:
+    assert queued(HeadRules(queues=(5,), generation=7, tcp_ports=None, syn=True, udp_ports=None, server=True))[1:] == [
+        "-p tcp -m conntrack --ctdir ORIGINAL",
+        "-p tcp -m conntrack --ctdir REPLY",
+        "-p udp -m conntrack --ctdir ORIGINAL",
+        "-p udp -m conntrack --ctdir REPLY",
+    ]
+
+
+def test_invalid_and_other_protocols() -> None:
+    head = HeadRules(queues=(5,), generation=7, invalid=True, other_protocols=True)
+    assert queued(head)[1:] == [
+        "-m conntrack --ctstate INVALID",
+        "-m conntrack --ctdir ORIGINAL",
+        "-m conntrack --ctdir REPLY -m mark ! --mark 0/0xffffff",
+    ]
+    lines = kernel_rules.head_script(head).splitlines()
+    assert lines[lines.index(f"{FORWARD}-m conntrack --ctdir ORIGINAL{QUEUE}") - 2 :][:2] == [
+        f"{FORWARD}-p tcp -j RETURN",
+        f"{FORWARD}-p udp -j RETURN",
+    ]
+    assert f"-m conntrack --ctdir REPLY{QUEUE}" in kernel_rules.head_script(replace(head, server=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pass_"),
+    [
+        ({"bare_acks": False}, True),
+        ({"bare_acks": False, "syn": True}, False),
+        ({"bare_acks": False, "tcp_ports": ()}, False),
+        ({}, False),
+    ],
+)
+def test_bare_acknowledgments_pass(changes: dict[str, Any], pass_: bool) -> None:
+    found = re.search(r'.*--tcp-flags FIN,SYN,RST,ACK ACK -m bpf --bytecode "(.*)" -j RETURN', head_text(changes))
+    assert bool(found) == pass_
+    if found:
+        assert "-m mark --mark 0/0xffffff" in found[0]
+        count, *instructions = found[1].split(",")
+        assert int(count) == len(instructions)
+
+
+def head_text(changes: dict[str, Any]) -> str:
+    return kernel_rules.head_script(replace(HEAD, **changes))
+
+
+def test_a_strict_censor_drops_what_is_not_marked_alive() -> None:
+    line = f"{FORWARD}-m mark ! --mark 0x8000000/0x8000000 -j DROP\n"
+    assert line in kernel_rules.head_script(replace(HEAD, fail="closed", strict=True))
+    assert line not in kernel_rules.head_script(replace(HEAD, fail="closed"))
+
+
+def test_a_mark_can_be_saved_and_the_packet_dropped() -> None:
+    match = f"{FORWARD}-m mark --mark 0x4000000/0x4000000 -j"
+    lines = kernel_rules.head_script(HEAD).splitlines()
+    assert [line for line in lines if line.startswith(FORWARD)][:2] == [
+        f"{match} CONNMARK --save-mark --nfmask 0x1ffffff --ctmask 0x1ffffff",
+        f"{match} DROP",
+    ]
+
+
+def test_fragments() -> None:
+    lines = kernel_rules.fragments_script(replace(HEAD, fragments=True)).splitlines()
+    assert lines[0] == kernel_rules.fragments_script(HEAD).strip() == "flush chain inet sidedoor fragments"
+    act = "meta mark set meta mark | 0x1000000 notrack"
+    assert lines[1:] == [
+        f"add rule inet sidedoor fragments ip frag-off & 0x3fff != 0 {act}",
+        f"add rule inet sidedoor fragments exthdr frag exists {act}",
+    ]
 
 
 SAVED = """# Generated by iptables-save
@@ -44,7 +135,7 @@ SAVED = """# Generated by iptables-save
 :OUTPUT ACCEPT [0:0]
 :SIDEDOOR-OUTPUT - [0:0]
 -A OUTPUT -j SIDEDOOR-OUTPUT
--A SIDEDOOR-OUTPUT -m mark --mark 0x53000000/0xff000000 -j CT --notrack
+-A SIDEDOOR-OUTPUT -m mark --mark 0x50000000/0xf0000000 -j CT --notrack
 COMMIT
 *filter
 :INPUT ACCEPT [0:0]
@@ -77,38 +168,8 @@ def test_base_can_be_removed() -> None:
 def test_table_takes_a_predecessors_place() -> None:
     script = kernel_rules.table_script()
     assert script.startswith(kernel_rules.table_removal_script())
-    assert "priority -10" in script
-
-
-def test_addresses_are_one_transaction() -> None:
-    script = kernel_rules.addresses_script({3: BOTH, 2: FOUR}, [3], {1: FOUR}, log_group=9)
-    lines = script.splitlines()
-    assert lines[0] == "flush chain inet sidedoor forward"
-    assert "delete set inet sidedoor rule1_v4" in lines
-    assert "delete set inet sidedoor rule1_v6" not in lines
-    assert "elements = { 203.0.113.10/32 }" in script
-    assert "elements = { 2001:db8:2::/64 }" in script
-    assert "set rule2" not in script  # it stands already
-    assert 'log prefix "rule3" group 9 snaplen 128 queue-threshold 1' in script
-    assert [line.removeprefix("add rule inet sidedoor forward ") for line in lines[-6:]] == [
-        "ip daddr @rule3_v4 goto rule3",
-        "ip saddr @rule3_v4 goto rule3",
-        "ip6 daddr @rule3_v6 goto rule3",
-        "ip6 saddr @rule3_v6 goto rule3",
-        "ip daddr @rule2_v4 meta l4proto { tcp, udp } th dport { 443, 80 } goto rule2",
-        "ip saddr @rule2_v4 meta l4proto { tcp, udp } th sport { 443, 80 } goto rule2",
+    assert [line for line in script.splitlines() if "hook" in line] == [
+        "chain fragments { type filter hook prerouting priority -450; policy accept; }",
+        "chain residual { type filter hook forward priority -160; policy accept; }",
+        "chain forward { type filter hook forward priority -10; policy accept; }",
     ]
-
-
-def test_actions_and_protocol() -> None:
-    assert "{ counter drop; }" in kernel_rules.addresses_script({1: BOTH}, [1], {}, 9)
-    script = kernel_rules.addresses_script({1: FOUR}, [1], {}, 9)
-    assert "reject with tcp reset; reject; counter drop; }" in script
-    udp = rule('action = "drop"\naddresses = ["192.0.2.1"]\nprotocol = "udp"\nports = [443]')
-    assert "@rule1_v4 meta l4proto udp th dport { 443 } goto" in kernel_rules.addresses_script({1: udp}, [], {}, 9)
-
-
-@pytest.mark.parametrize(("prefix", "serial"), [("rule12", 12), ("rule", None), ("other1", None), ("", None)])
-def test_serials(prefix: str, serial: int | None) -> None:
-    assert kernel_rules.serial_of(prefix) == serial
-    assert serial is None or kernel_rules.log_prefix(serial) == prefix

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from censor.marks import GENERATION_MASK, INJECTED_MARK, INJECTED_MASK
+from itertools import combinations
+
+from censor.marks import (
+    ALIVE,
+    GENERATION_MASK,
+    INJECTED_MARK,
+    INJECTED_MASK,
+    REPLY,
+    SAVE_AND_DROP,
+    SAVED_MASK,
+    WATCH,
+)
 
 
 def test_the_parts_do_not_overlap() -> None:
-    assert GENERATION_MASK & INJECTED_MASK == 0
+    parts = (GENERATION_MASK, WATCH, REPLY, SAVE_AND_DROP, ALIVE, INJECTED_MASK)
+    assert all(one & other == 0 for one, other in combinations(parts, 2))
+    assert sum(parts) == 0xFFFFFFFF
     assert INJECTED_MARK & ~INJECTED_MASK == 0
-    assert GENERATION_MASK | INJECTED_MASK == 0xFFFFFFFF
+    assert SAVED_MASK == GENERATION_MASK + WATCH

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from censor.rules import Action, NameIndex, RuleSet, load_rules, normalize, parse_rules
+from censor.rules import Action, RuleSet, normalize
+from censor.rules_file import load_rules, parse_rules
 from sidedoor.settings import SettingsError
 
 GOOD = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from censor.packet_io import nfqueue
 from censor.packet_io.netlink import NLMSG_ERROR, attribute, message
@@ -65,13 +67,54 @@ def test_packet(queue: NfQueue) -> None:
     ]
     kernel(queue).incoming.append(queued(1, b"payload", *more))
     (packet,) = queue.read()
-    assert packet[:-1] == (1, b"payload", 0x0800, 2, 3, 7, 1500)
+    assert packet[:7] == (1, b"payload", 0x0800, 2, 3, 7, 1500)
     assert packet.t > 0
 
 
 def test_what_is_absent_is_zero(queue: NfQueue) -> None:
     kernel(queue).incoming += [queued(1), queued(2, b"whole")]
-    assert [packet[1:-1] for packet in queue.read()] == [(b"", 0x0800, 0, 0, 0, 0), (b"whole", 0x0800, 0, 0, 0, 5)]
+    assert [packet[1:7] for packet in queue.read()] == [(b"", 0x0800, 0, 0, 0, 0), (b"whole", 0x0800, 0, 0, 0, 5)]
+
+
+def test_the_order_of_attributes_does_not_matter(queue: NfQueue) -> None:
+    """The forward hook's packets come in one order; where others are between, each is looked for."""
+    devices = [attribute(5, be32(2)), attribute(6, be32(3))]
+    hardware = attribute(9, bytes(12))
+    orders = (
+        [*devices, hardware],
+        [hardware, *devices],
+        devices[::-1],
+        [attribute(5, be32(2)), attribute(99, be32(9))],
+    )
+    kernel(queue).incoming += [queued(number, b"payload", *one) for number, one in enumerate(orders, 1)]
+    found = [(packet.id, packet.hw_protocol, packet.indev, packet.outdev, packet.payload) for packet in queue.read()]
+    assert found == [(number, 0x0800, 2, 3 if number < 4 else 0, b"payload") for number in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("info", "checksum_ready", "gso"), [(0, True, False), (1, False, False), (3, False, True), (4, True, False)]
+)
+def test_what_is_left_to_the_network_card(queue: NfQueue, info: int, checksum_ready: bool, gso: bool) -> None:
+    kernel(queue).incoming.append(queued(1, b"x", *([attribute(14, be32(info))] if info else [])))
+    (packet,) = queue.read()
+    assert (packet.checksum_ready, packet.gso) == (checksum_ready, gso)
+
+
+@pytest.mark.parametrize("broken", [b"\x03\0\x0a\0", b"\x09\0\x0a\0abcd", b"\x09\0"])
+def test_what_is_malformed_ends_the_packet(queue: NfQueue, broken: bytes) -> None:
+    header = attribute(1, struct.pack("!IHB", 1, 0x0800, 2))
+    kernel(queue).incoming.append(message(3, 0, 5, header + attribute(3, be32(7)) + broken))
+    (packet,) = queue.read()
+    assert packet[:7] == (1, b"", 0x0800, 0, 0, 7, 0)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_packet(data: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nfqueue, "NetfilterSocket", FakeNetfilterSocket)
+        queue = NfQueue(QueueSettings(5))
+    kernel(queue).incoming.append(message(3, 0, 5, data))
+    assert len(queue.read()) == 1
 
 
 def test_gaps_are_missed_packets(queue: NfQueue) -> None:
@@ -108,6 +151,16 @@ def test_verdicts(queue: NfQueue) -> None:
         message(3, 1, 5, attribute(2, be32(1) + be32(9)) + attribute(3, be32(7))),
         message(3, 3, 5, attribute(2, be32(4) + be32(9))),
     ]
+
+
+def test_verdicts_are_kept_until_they_are_flushed(queue: NfQueue) -> None:
+    queue.add_verdict(8, Verdict.DROP)
+    queue.add_verdict(9, Verdict.ACCEPT, mark=7)
+    assert kernel(queue).sent == []
+    queue.flush()
+    queue.flush()
+    drop = message(3, 1, 5, attribute(2, be32(0) + be32(8)))
+    assert kernel(queue).sent == [drop + message(3, 1, 5, attribute(2, be32(1) + be32(9)) + attribute(3, be32(7)))]
 
 
 def test_fail_open_can_be_changed(queue: NfQueue) -> None:

@@ -1,0 +1,273 @@
+"""Sans-IO: a rule has matched: its actions begin."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+
+from censor import effects, packets
+from censor.actions import (
+    Allow,
+    AnyAction,
+    BlockPage,
+    Delay,
+    Drop,
+    ForgeDns,
+    Freeze,
+    Log,
+    Lose,
+    Mark,
+    Police,
+    Probe,
+    Reject,
+    Reset,
+    Residual,
+)
+from censor.analyzers import dns
+from censor.block_page import block_page
+from censor.compiled import CompiledRule
+from censor.decision import Blocked, Decision, Suspect, hit
+from censor.draws import between, draw
+from censor.flows import Flow
+from censor.packets import Packet
+from censor.residual import Entry, Residuals
+from censor.statistics import Statistics
+
+_RCODES = {"noerror": 0, "servfail": 2, "nxdomain": 3, "refused": 5}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Match:
+    """A rule, the flow and the packet that it matched, and when its actions begin."""
+
+    rule: CompiledRule
+    flow: Flow
+    packet: Packet
+    data: bytes
+    t: float
+    begins: float
+    collateral: bool
+    from_client: bool
+
+
+class Acting:
+    """Carries out actions on decisions, flows and residual blocks."""
+
+    def __init__(self, seed: int, residuals: Residuals, statistics: Statistics) -> None:
+        self._seed = seed
+        self._residuals = residuals
+        self._statistics = statistics
+        self._pools: dict[str, int] = {}
+
+    def act(self, rule: CompiledRule, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
+        """Begin what the rule does. The decision on this packet is changed, the flow may get effects."""
+        if rule.silent:
+            return
+        latency = rule.rule.latency_seconds
+        begins = t + (between(latency, self._draw(flow, rule, "latency")) if latency else 0.0)
+        collateral = rule.intended is not None and rule.intended.evaluate(flow.properties) is not True
+        counts = self._statistics.rule(rule.name)
+        counts.matched += 1
+        counts.collateral += collateral
+        match = Match(rule, flow, packet, data, t, begins, collateral, flow.is_from_client(packet))
+        for action in rule.actions:
+            self._carry_out(match, action, decision)
+
+    def _carry_out(self, match: Match, action: AnyAction, decision: Decision) -> None:
+        match action:
+            case Drop():
+                self._drop(match, action, decision)
+            case Reject():
+                self._reject(match, action, decision)
+            case Reset():
+                self._reset(match, action, decision)
+            case ForgeDns():
+                self._forge_dns(match, action, decision)
+            case BlockPage():
+                self._block_page(match, action, decision)
+            case Police() | Delay() | Lose() | Freeze():
+                self._effect(match, self._lasting(match, action), decision)
+            case Residual():
+                self._residual(match, action, decision)
+            case Probe():
+                self._probe(match, action, decision)
+            case Mark():
+                match.flow.properties["flow.mark"] = action.value
+            case Allow():
+                match.flow.exempt = True
+            case Log():
+                self._report(match, action, decision)
+
+    def _draw(self, flow: Flow, rule: CompiledRule, purpose: str) -> float:
+        return draw(self._seed, flow.id, f"{rule.name}/{purpose}")
+
+    @staticmethod
+    def _report(match: Match, action: AnyAction, decision: Decision) -> None:
+        decision.hits += (
+            hit(
+                match.rule.name,
+                match.rule.rule.label(action),
+                match.packet,
+                match.flow.name,
+                from_client=match.from_client,
+                collateral=match.collateral,
+            ),
+        )
+
+    # Actions on the flow's packets
+
+    def _effect(self, match: Match, effect: effects.Effect, decision: Decision, *, trigger: bool = True) -> None:
+        """Add an effect; `trigger`: it acts on this packet, too."""
+        match.flow.effects.append(effect)
+        match.flow.blocked = True
+        if trigger and decision.accept:
+            effect.apply(match.flow, match.packet, match.data, match.t, decision)
+
+    def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
+        drawn = self._draw(match.flow, match.rule, "drop")
+        effect = effects.dropping(match.rule, action, match.begins, drawn, collateral=match.collateral)
+        trigger = action.trigger and not effect.packets_left
+        if not trigger:
+            self._report(match, action, decision)
+        self._effect(match, effect, decision, trigger=trigger)
+
+    def _reject(self, match: Match, action: Reject, decision: Decision) -> None:
+        label = match.rule.rule.label(action)
+        effect = effects.Dropping(match.rule, label, match.begins, answer=action, collateral=match.collateral)
+        self._effect(match, effect, decision)
+
+    def _reset(self, match: Match, action: Reset, decision: Decision) -> None:
+        label = match.rule.rule.label(action)
+        if action.rewrite:
+            self._report(match, action, decision)
+            rewriting = effects.Rewriting(match.rule, label, match.begins, collateral=match.collateral)
+            self._effect(match, rewriting, decision)
+            return
+        if action.drop:
+            answer = action if action.repeat else None
+            dropping = effects.Dropping(match.rule, label, match.begins, answer=answer, collateral=match.collateral)
+            self._effect(match, dropping, decision)
+            if action.repeat:
+                return
+        else:
+            self._report(match, action, decision)
+            if action.repeat:
+                repeating = effects.Repeating(match.rule, label, match.begins, action, collateral=match.collateral)
+                self._effect(match, repeating, decision, trigger=False)
+        delay = match.begins - match.t
+        if action.delay_seconds:
+            delay += between(action.delay_seconds, self._draw(match.flow, match.rule, "delay"))
+        made = effects.resets(action, match.packet, from_client=match.from_client, dropped=not decision.accept)
+        self._inject(match, made, delay, decision)
+
+    def _lasting(self, match: Match, action: Police | Delay | Lose | Freeze) -> effects.Effect:
+        rule, begins, collateral = match.rule, match.begins, match.collateral
+        label = rule.rule.label(action)
+        match action:
+            case Police():
+                return effects.Policing(rule, label, begins, action, collateral=collateral)
+            case Delay():
+                return effects.Delaying(rule, label, begins, action, self._seed, collateral=collateral)
+            case Lose():
+                return effects.Losing(rule, label, begins, action, self._seed, collateral=collateral)
+            case Freeze():
+                drawn = self._draw(match.flow, rule, "freeze")
+                return effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
+
+    def _inject(self, match: Match, made: tuple[bytes, ...], delay: float, decision: Decision) -> None:
+        self._statistics.rule(match.rule.name).injected += len(made)
+        if delay > 0:
+            decision.later += tuple((delay, one) for one in made)
+        else:
+            decision.after += made
+
+    # Answers
+
+    def _forge_dns(self, match: Match, action: ForgeDns, decision: Decision) -> None:
+        query = self._message(match)
+        if not isinstance(query, dns.Query):  # a response, say
+            return
+        over_tcp = match.packet.protocol == packets.TCP
+        made: list[bytes] = []
+        for number in range(action.injectors):
+            answer = dns.forge(
+                query,
+                addresses=[ipaddress.ip_address(text).packed for text in self._pool(match, action, number)],
+                rcode=0 if action.addresses else _RCODES[action.rcode],
+                ttl_seconds=action.ttl_seconds,
+                tcp=over_tcp,
+            )
+            if over_tcp:
+                made += packets.segments_back(match.packet, answer, flags=packets.PSH | packets.ACK)
+            else:
+                made.append(packets.udp_reply(match.packet, answer))
+        self._statistics.rule(match.rule.name).injected += len(made)
+        if match.begins > match.t:
+            decision.later += tuple((match.begins - match.t, one) for one in made)
+        else:
+            decision.before += tuple(made)
+        decision.accept = decision.accept and not action.drop
+        self._report(match, action, decision)
+
+    @staticmethod
+    def _message(match: Match) -> object:
+        side = match.flow.client if match.from_client else match.flow.server
+        return side.message.message if side is not None and side.message is not None else None
+
+    def _pool(self, match: Match, action: ForgeDns, number: int) -> tuple[str, ...]:
+        pool = action.addresses
+        if not pool or action.choose == "all":
+            return pool
+        if action.choose == "random":
+            drawn = draw(self._seed, match.flow.id + match.data[-16:], f"{match.rule.name}/pool{number}")
+            return (pool[int(drawn * len(pool))],)
+        position = self._pools.get(match.rule.name, 0)
+        self._pools[match.rule.name] = (position + 1) % len(pool)
+        return (pool[position],)
+
+    def _block_page(self, match: Match, action: BlockPage, decision: Decision) -> None:
+        page = block_page(action.status, action.body.encode(), action.location)
+        dropping = effects.Dropping(
+            match.rule, match.rule.rule.label(action), match.begins, collateral=match.collateral
+        )
+        self._effect(match, dropping, decision)
+        made = packets.segments_back(match.packet, page)
+        to_server = effects.resets(
+            Reset(to="server"), match.packet, from_client=match.from_client, dropped=not decision.accept
+        )
+        self._inject(match, made + to_server, match.begins - match.t, decision)
+
+    # What lasts beyond the flow
+
+    def _residual(self, match: Match, action: Residual, decision: Decision) -> None:
+        flow, rule = match.flow, match.rule
+        seconds = between(action.seconds, self._draw(flow, rule, "residual_seconds"))
+        delay = match.begins - match.t
+        if action.delay_seconds:
+            delay += between(action.delay_seconds, self._draw(flow, rule, "residual_delay"))
+        entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds)
+        if entry is not None:
+            decision.blocked += (_for_the_kernel(entry),)
+
+    def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
+        flow = match.flow
+        reason = action.reason or match.rule.name
+        decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
+
+
+def _for_the_kernel(entry: Entry) -> Blocked:
+    kind, client, server, server_port, client_port, protocol = entry.key
+    action = entry.action
+    return Blocked(
+        rule=entry.rule.name,
+        kind=kind,
+        client_address=client,
+        server_address=server,
+        server_port=server_port,
+        client_port=client_port,
+        protocol=protocol,
+        begins=entry.begins,
+        seconds=entry.until - entry.begins,
+        certain=entry.certain and action.direction == "both" and action.then == "drop",
+        refresh=action.refresh == "packet",
+    )

@@ -1,0 +1,217 @@
+"""Sans-IO: the reading of a flow's bytes: which analyzers still look at which, and when nothing is left to look at.
+
+A `Side` is one end's bytes in one flow. How TCP segments become bytes is the table `[censor.tcp]`; datagrams are read
+one by one.
+"""
+
+from __future__ import annotations
+
+from censor.analyzers import Analyzer, Finding, Outcome, Read
+from censor.censor_table import TcpTable
+from censor.compiled import CompiledRules
+from censor.draws import count_between, draw
+from censor.flows import Flow
+from censor.overlaps import Overlap
+from censor.packets import Packet
+from censor.streams import Reassembly, Stream, StreamSettings
+
+_MESSAGES_MAX = 64  # on one segment; a pipeline of more is read with the next segment
+
+
+class Side:
+    """One end's bytes. running: analyzers that may still find something. segments_left: to be looked at; None: any.
+
+    message: what an analyzer found that goes on behind it, and has been judged before the next is read.
+    """
+
+    __slots__ = ("datagrams", "first", "loose", "message", "running", "segments_left", "stream")
+
+    def __init__(self, running: tuple[Analyzer, ...], first: tuple[Analyzer, ...], segments: int | None) -> None:
+        self.running: list[Analyzer] = list(running)
+        self.first = first
+        self.segments_left = segments
+        self.stream: Stream | None = None
+        self.datagrams: dict[str, Read] | None = None
+        self.message: Finding | None = None
+        self.loose = False
+        """Behind a body of unknown length: a message may start with any segment."""
+
+    @property
+    def closed(self) -> bool:
+        return not self.running and not self.first
+
+
+class Inspection:
+    """Reads segments and datagrams into flows' properties, by one rule set and `[censor.tcp]`."""
+
+    def __init__(self, table: TcpTable, seed: int) -> None:
+        self._table = table
+        self._seed = seed
+        self._settings = StreamSettings(
+            reassembly=Reassembly(table.reassembly), limit_bytes=table.limit_bytes, overlap=Overlap(table.overlap)
+        )
+        self._each = table.reassembly == "none"
+        self._segments = table.segments if table.segments is not None else (1 if self._each else None)
+
+    def side(self, running: tuple[Analyzer, ...], first: tuple[Analyzer, ...], old: Side | None) -> Side:
+        """The reading of an end; what `old` has put together of its bytes stays."""
+        side = Side(running, first, self._segments)
+        if old is not None and old.running:
+            side.stream, side.segments_left, side.loose = old.stream, old.segments_left, old.loose and len(running) == 1
+        return side
+
+    def segment(self, rules: CompiledRules, flow: Flow, side: Side, packet: Packet) -> bool:
+        """Take in a TCP segment with payload. True: something is known now that was not."""
+        payload = packet.payload
+        changed = bool(side.first) and self._first(rules, flow, side, payload)
+        if not side.running:
+            return changed
+        if self._each:
+            return self._each_segment(rules, flow, side, payload) or changed
+        if side.loose:
+            return self._loose(rules, flow, side, packet) or changed
+        stream = side.stream
+        if stream is None:
+            base = flow.client_base if side is flow.client else flow.server_base
+            stream = side.stream = Stream(packet.sequence if base is None else base, self._settings)
+        before = len(stream.data)
+        head = stream.add(packet.sequence, payload)
+        if side.segments_left is not None:
+            side.segments_left -= 1
+        if len(head) == before:  # a retransmission, or beyond a gap
+            return self._limits(rules, flow, side) or changed
+        return self._read(rules, flow, side, head) or changed
+
+    def again(self, rules: CompiledRules, flow: Flow, side: Side) -> bool:
+        """Go on behind the message that was found last. True: something is known now that was not."""
+        found, side.message = side.message, None
+        stream = side.stream
+        if found is None or stream is None:
+            return False
+        if found.rest < 0:
+            side.loose = True
+            side.stream = None
+            return False
+        stream.take(found.consumed)
+        if found.rest:
+            stream.skip(found.rest)
+        return bool(stream.data) and self._read(rules, flow, side, stream.data)
+
+    def datagram(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> bool:
+        """Take in a datagram. True: something is known now that was not."""
+        changed = bool(side.first) and self._first(rules, flow, side, payload)
+        readers = side.datagrams
+        if readers is None:
+            readers = side.datagrams = {one.name: one.datagram() for one in side.running if one.datagram}
+        for analyzer in tuple(side.running):
+            outcome = readers[analyzer.name](payload, rules.wanted)
+            if outcome is Outcome.MORE:
+                continue
+            changed = True
+            if not analyzer.repeats:
+                side.running.remove(analyzer)
+            if isinstance(outcome, Finding):
+                flow.properties.update(outcome.properties)
+                side.message = outcome
+            else:
+                self._absent(rules, flow, analyzer)
+        return changed
+
+    def close(self, rules: CompiledRules, flow: Flow, side: Side) -> None:
+        """Nothing more of this end is looked at: what it has not told stays untold."""
+        running, side.running = side.running, []
+        first, side.first = side.first, ()
+        side.stream = None
+        for analyzer in (*running, *first):
+            self._absent(rules, flow, analyzer)
+
+    def _first(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> bool:
+        first, side.first = side.first, ()
+        for analyzer in first:
+            assert analyzer.first_payload is not None
+            outcome = analyzer.first_payload(payload, rules.wanted)
+            if isinstance(outcome, Finding):
+                flow.properties.update(outcome.properties)
+            else:
+                self._absent(rules, flow, analyzer)
+        return True
+
+    def _read(self, rules: CompiledRules, flow: Flow, side: Side, head: bytes) -> bool:
+        changed = False
+        wanted = rules.wanted
+        for analyzer in tuple(side.running):
+            assert analyzer.stream is not None
+            outcome = analyzer.stream(head, wanted)
+            if outcome is Outcome.MORE and len(head) < analyzer.limit_bytes:
+                continue
+            changed = True
+            if not isinstance(outcome, Finding):
+                side.running.remove(analyzer)
+                self._absent(rules, flow, analyzer)
+                continue
+            flow.properties.update(outcome.properties)
+            if outcome.partial:
+                continue
+            if analyzer.repeats:  # it is this protocol, then, and none of the others
+                side.message = outcome
+                others, side.running = side.running, [analyzer]
+                for other in others:
+                    self._absent(rules, flow, other)
+                return True
+            side.running.remove(analyzer)
+        return self._limits(rules, flow, side) or changed
+
+    def _limits(self, rules: CompiledRules, flow: Flow, side: Side) -> bool:
+        stream = side.stream
+        over = side.segments_left is not None and side.segments_left <= 0
+        if not side.running or not (over or (stream is not None and stream.full)):
+            return False
+        self.close(rules, flow, side)
+        return True
+
+    def _each_segment(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> bool:
+        """Each segment by itself, as long as the window of segments that are looked at is open."""
+        recognised = self._recognised(rules, flow, side, payload)
+        assert side.segments_left is not None
+        side.segments_left -= 1
+        table = self._table
+        if recognised and table.extend_segments and recognised & set(table.extend_for):
+            more = count_between(table.extend_segments, draw(self._seed, flow.id, "extend_segments"))
+            side.segments_left = max(side.segments_left, more)
+            return True
+        unparsed = table.unparsed_bytes is not None and len(payload) >= table.unparsed_bytes and not recognised
+        if side.segments_left <= 0 or unparsed or (recognised and not table.extend_segments):
+            self.close(rules, flow, side)
+            return True
+        return bool(recognised)
+
+    def _recognised(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> set[str]:
+        names = set()
+        for analyzer in side.running:
+            assert analyzer.stream is not None
+            outcome = analyzer.stream(payload, rules.wanted)
+            if isinstance(outcome, Finding):
+                flow.properties.update(outcome.properties)
+                names.add(analyzer.name)
+        return names
+
+    def _loose(self, rules: CompiledRules, flow: Flow, side: Side, packet: Packet) -> bool:
+        """Behind a body of unknown length: a segment that starts with a message is where the next one begins."""
+        (analyzer,) = side.running
+        assert analyzer.stream is not None
+        outcome = analyzer.stream(packet.payload, rules.wanted)
+        if outcome is Outcome.OTHER:
+            return False
+        side.loose = False
+        side.stream = stream = Stream(packet.sequence, self._settings)
+        return self._read(rules, flow, side, stream.add(packet.sequence, packet.payload))
+
+    @staticmethod
+    def _absent(rules: CompiledRules, flow: Flow, analyzer: Analyzer) -> None:
+        """The analyzer cannot tell any more; unless the flow's other end still may."""
+        for side in (flow.client, flow.server):
+            if side is not None and analyzer in side.running:
+                return
+        properties = flow.properties
+        for name in rules.wanted_of[analyzer.name]:
+            properties.setdefault(name, None)

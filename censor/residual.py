@@ -1,0 +1,101 @@
+"""Sans-IO: residual blocking: what was matched once stays blocked for a time, whatever is said there next."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from censor.actions import Residual
+from censor.flows import Flow
+
+if TYPE_CHECKING:
+    from censor.compiled import CompiledRule
+
+ResidualKey = tuple[str, bytes, bytes, int, int, int]
+"""Its kind, client address, server address, server port, client port, protocol; 0 for what the kind leaves out."""
+
+
+class Entry:
+    """One blocked key. `begins`, `until`: on the packets' clock. `triggers`: how often it was matched."""
+
+    __slots__ = ("action", "begins", "key", "rule", "seconds", "triggers", "until")
+
+    def __init__(self, rule: CompiledRule, action: Residual, key: ResidualKey, begins: float, seconds: float) -> None:
+        self.rule = rule
+        self.action = action
+        self.key = key
+        self.begins = begins
+        self.seconds = seconds
+        self.until = begins + seconds
+        self.triggers = 1
+
+    @property
+    def certain(self) -> bool:
+        """Whether every flow is hit."""
+        action = self.action
+        return action.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
+
+    def concerns(self, *, from_client: bool) -> bool:
+        return self.action.direction in ("both", "to_server" if from_client else "to_client")
+
+
+class Residuals:
+    """The blocked keys, at most `limit`; the oldest goes first (`evicted`)."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.evicted = 0
+        self._entries: OrderedDict[ResidualKey, Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(
+        self, rule: CompiledRule, action: Residual, flow: Flow, t: float, *, delay_seconds: float, seconds: float
+    ) -> Entry | None:
+        """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before."""
+        key = residual_key(action.key, flow)
+        entry = self._entries.get(key)
+        if entry is not None and entry.rule is rule and entry.until > t:
+            entry.triggers += 1
+            if action.refresh == "never":
+                return None
+            entry.until = max(entry.until, t + seconds)
+            return entry
+        entry = self._entries[key] = Entry(rule, action, key, t + delay_seconds, seconds)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._limit:
+            self._entries.popitem(last=False)
+            self.evicted += 1
+        return entry
+
+    def find(self, flow: Flow, t: float) -> Entry | None:
+        """The entry that blocks this flow at `t`."""
+        entries = self._entries
+        for kind in ("3-tuple", "4-tuple", "2-tuple"):
+            entry = entries.get(residual_key(kind, flow))
+            if entry is None:
+                continue
+            if entry.until <= t or entry.rule.lifted:
+                del entries[entry.key]
+            elif entry.begins <= t:
+                return entry
+        return None
+
+    def lifted(self) -> list[Entry]:
+        """Forget the entries of rules that were lifted; which they were."""
+        gone = [entry for entry in self._entries.values() if entry.rule.lifted]
+        for entry in gone:
+            del self._entries[entry.key]
+        return gone
+
+    def entries(self) -> Iterable[Entry]:
+        return self._entries.values()
+
+
+def residual_key(kind: str, flow: Flow) -> ResidualKey:
+    if kind == "2-tuple":
+        return kind, flow.client_address, flow.server_address, 0, 0, 0
+    client_port = flow.client_port if kind == "4-tuple" else 0
+    return kind, flow.client_address, flow.server_address, flow.server_port, client_port, flow.protocol
