@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.benchmarks.censor.network import call, on
-from lab.benchmarks.censor.subjects import RULES, Kind, Subject
+from lab.benchmarks.censor.network import on
+from lab.benchmarks.censor.subjects import RULES, Subject
 from lab.benchmarks.processes import BenchError, cpu_seconds, last_line, memory, running, tree
 
-QUEUE = 100
 START_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _QUIET_SECONDS = 0.2
@@ -69,11 +68,9 @@ def started(subject: Subject, folder: Path) -> Iterator[Instance]:
     events.write_bytes(b"")
     arguments = [str(rules) if argument == RULES else argument for argument in subject.arguments]
     command = [sys.executable, "-m", "sidedoor", "censor", "run", *arguments]
-    command += ["--queue", str(QUEUE), "--events", str(events)]
+    command += ["--events", str(events)]
     with log.open("wb") as stderr, running(on("router", command), stderr=stderr.fileno()) as process:
         _wait(process, events, log)
-        if subject.kind is Kind.EVERY_PACKET:
-            _queue_everything()
         yield Instance(process, events)
 
 
@@ -88,13 +85,6 @@ def _wait(process: subprocess.Popen[bytes], events: Path, log: Path) -> None:
             return
         time.sleep(_LOOK_SECONDS)
     raise BenchError(f"the censor's rules were not in force after {START_SECONDS:.0f} s")
-
-
-def _queue_everything() -> None:
-    """In front of the censor's own rules, which give it the heads of flows only."""
-    for port in ("--dport", "--sport"):
-        rule = ["-p", "tcp", port, "443", "-j", "NFQUEUE", "--queue-num", str(QUEUE)]
-        call(on("router", ["iptables", "-w", "-t", "mangle", "-I", "FORWARD", *rule]))
 
 
 def packets_queued(table: str) -> int:

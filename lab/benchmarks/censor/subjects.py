@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from censor import profiles
+
 PLAIN = "plain"
 EVERY_PACKET = "every-packet"
 RACES = "races"
@@ -46,13 +48,14 @@ def subjects() -> list[Subject]:
         Subject("idle"),
         _with_rules("names", _name_rules()),
         _with_rules("addresses", _address_rule()),
-        Subject(EVERY_PACKET, kind=Kind.EVERY_PACKET),
-        Subject(RACES, ("--rules", RULES), _race_rules(), Kind.RACE),
+        *(_with_rules(name, f'[censor]\nprofile = "{name}"\n') for name in profiles.names()),
+        _with_rules(EVERY_PACKET, "[censor]\ninspect_everything = true\n", Kind.EVERY_PACKET),
+        _with_rules(RACES, _race_rules(), Kind.RACE),
     ]
 
 
-def _with_rules(name: str, rules: str) -> Subject:
-    return Subject(name, ("--rules", RULES), rules)
+def _with_rules(name: str, rules: str, kind: Kind = Kind.PROFILE) -> Subject:
+    return Subject(name, ("--rules", RULES), rules, kind)
 
 
 def _name_rules() -> str:
@@ -69,10 +72,21 @@ def _address_rule() -> str:
 
 
 def _race_rules() -> str:
-    return (
-        f'[[rule]]\nname = "dns"\naction = "dns_forge"\ndomains = ["{FORGED_NAME}"]\nforged = ["{FORGED_ADDRESS}"]\n'
-        f'[[rule]]\nname = "rst"\naction = "sni_rst"\ndomains = ["{RESET_NAME}"]\n'
-    )
+    """Both are real races: what triggers them passes, and the server's answer comes, too."""
+    return f"""
+[[rule]]
+name = "dns"
+action = "dns_forge"
+domains = ["{FORGED_NAME}"]
+forged = ["{FORGED_ADDRESS}"]
+
+[[rule]]
+name = "rst"
+when = 'tls.sni under "{RESET_NAME}"'
+
+[[rule.actions]]
+kind = "reset"
+"""
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.benchmarks.censor import instance
-from lab.benchmarks.censor.subjects import RULES, Kind, Subject
+from lab.benchmarks.censor.subjects import RULES, Subject
 from lab.benchmarks.processes import BenchError
 
 TABLE = """\
@@ -39,7 +39,6 @@ def script(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return ["sh", "-c", seen[0][0], "sh", command[-1]]
 
     monkeypatch.setattr(instance, "on", on)
-    monkeypatch.setattr(instance, "call", lambda command: None)
     monkeypatch.setattr(instance, "_QUIET_SECONDS", 0.0)
     return seen
 
@@ -60,7 +59,7 @@ def test_a_censor_that_is_never_ready(script: list[list[str]], tmp_path: Path, m
 def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None:
     # It stays until it is ended: a pipe that has no writer but itself never ends.
     script[0] = ["""echo '{"event":"censor_ready"}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
-    subject = Subject("names", ("--rules", RULES), "rules", Kind.EVERY_PACKET)
+    subject = Subject("names", ("--rules", RULES), "rules")
     with instance.started(subject, tmp_path) as censor:
         censor.check()
         assert censor.packets_missed == 0
@@ -74,4 +73,3 @@ def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None
     start = script[1]
     assert start[:5] == [sys.executable, "-m", "sidedoor", "censor", "run"]
     assert start[5:7] == ["--rules", str(rules)]
-    assert [("--dport" in command, "--sport" in command) for command in script[2:]] == [(True, False), (False, True)]

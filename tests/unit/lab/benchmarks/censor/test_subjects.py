@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from censor.rules import parse_rules
+from censor.rules_file import parse_rules
 from lab.benchmarks.censor.network import CLIENT, SERVER
 from lab.benchmarks.censor.subjects import PLAIN, RULES, Kind, Subject, subjects
 from lab.benchmarks.censor.traffic import NAME
