@@ -34,13 +34,14 @@ Say = Callable[[dict[str, object]], None]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is to be measured, by name; `program` is the compiled flows.c."""
+    """What is to be measured, by name; `program` is the compiled flows.c, `dumps` are registry dumps."""
 
     subjects: list[str]
     measurements: list[str]
     rounds: int
     seconds: float
     program: str
+    dumps: list[str] = []
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:
@@ -94,7 +95,7 @@ class Rounds:
         if subject.kind is Kind.PLAIN:
             yield Stage(self._traffic, None, seconds, cpus, iperf3)
         else:
-            with started(subject, self._folder) as censor:
+            with started(subject, self._folder, list(map(Path, self._order.dumps))) as censor:
                 yield Stage(self._traffic, censor, seconds, cpus, iperf3)
 
     def _measure(self, subject: Subject, measurement: Measurement, stage: Stage, number: int) -> None:

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ Metrics = dict[str, float]
 AT_ONCE = 64
 LATENCY_FLOWS, LATENCY_FLOWS_PER_SECOND = 500, 200
 LATENCY_AT_ONCE = 1000
+RELOAD_SECONDS = 6.0
+"""Flows are opened for so long; the list is exchanged after a quarter of it."""
 _IPERF_PORT = 5201
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -166,6 +169,25 @@ def latency_seconds(seconds: float) -> float:
     return LATENCY_FLOWS / LATENCY_FLOWS_PER_SECOND * min(1.0, seconds)
 
 
+def reload(stage: Stage) -> Metrics:
+    """The list is exchanged while flows are opened at a moderate rate: what those notice of it."""
+    if stage.censor is None:
+        raise BenchError("nobody has a list")
+    missed = stage.censor.packets_missed
+    with ThreadPoolExecutor(1) as threads, stage.traffic.server():
+        flows = threads.submit(stage.traffic.open, LATENCY_AT_ONCE, LATENCY_FLOWS_PER_SECOND, RELOAD_SECONDS)
+        time.sleep(RELOAD_SECONDS / 4)
+        seconds = stage.censor.reload()
+        counted = flows.result()
+    return {
+        "reload_seconds": seconds,
+        "packets_missed": stage.censor.packets_missed - missed,
+        "flows": counted.flows,
+        "p50_ms": counted.p50_seconds * 1e3,
+        "p99_ms": counted.p99_seconds * 1e3,
+    }
+
+
 def process(stage: Stage) -> Metrics:
     """The censor's memory after all that, and the packets that it did not get to see."""
     if stage.censor is None:
@@ -178,9 +200,9 @@ def process(stage: Stage) -> Metrics:
 
 _SETUP_SECONDS = 0.25
 """What a measurement takes beside its own time: processes that start and end."""
-_ALL = frozenset({Kind.PLAIN, Kind.PROFILE, Kind.EVERY_PACKET})
-_PROFILES = frozenset({Kind.PLAIN, Kind.PROFILE})
-_CENSORS = frozenset({Kind.PROFILE, Kind.EVERY_PACKET})
+_PROFILES = frozenset({Kind.PLAIN, Kind.PROFILE, Kind.LIST})
+_ALL = _PROFILES | {Kind.EVERY_PACKET}
+_CENSORS = _ALL - {Kind.PLAIN}
 _RACES = frozenset({Kind.RACE})
 
 
@@ -194,6 +216,7 @@ MEASUREMENTS = (
     Measurement("single-segments", single, frozenset({Kind.PLAIN, Kind.EVERY_PACKET}), _plainly),
     Measurement("new-flows", new_flows, _PROFILES, _plainly),
     Measurement("first-byte", first_byte, _PROFILES, lambda seconds: _plainly(latency_seconds(seconds))),
+    Measurement("reload", reload, frozenset({Kind.LIST}), lambda seconds: RELOAD_SECONDS + _SETUP_SECONDS),
     Measurement("dns-race", lambda stage: races.dns(stage.seconds), _RACES, races.estimate),
     Measurement("rst-race", lambda stage: races.rst(stage.traffic, stage.seconds), _RACES, races.estimate),
     Measurement("process", process, _CENSORS, lambda seconds: 0.0),

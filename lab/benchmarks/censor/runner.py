@@ -53,7 +53,11 @@ class Plan:
 
     @property
     def profiles(self) -> list[str]:
-        return [subject.name for subject in self.subjects if subject.kind is Kind.PROFILE]
+        return [subject.name for subject in self.subjects if subject.kind in (Kind.PROFILE, Kind.LIST)]
+
+    @property
+    def needs_dumps(self) -> bool:
+        return self.lists or any(subject.kind is Kind.LIST for subject in self.subjects)
 
     @property
     def estimated_seconds(self) -> float:
@@ -64,7 +68,7 @@ class Plan:
             for measurement in self.measurements
             if subject.kind in measurement.kinds
         )
-        lists = _DUMP_SECONDS + self.rounds * _LIST_SECONDS if self.lists else 0.0
+        lists = (_DUMP_SECONDS if self.needs_dumps else 0.0) + (self.rounds * _LIST_SECONDS if self.lists else 0.0)
         return self.rounds * (sum(times) + len(self.subjects) * _SUBJECT_SECONDS) + lists
 
 
@@ -121,16 +125,21 @@ def run(chosen: Plan, progress: Callable[[str], object] = lambda text: None) -> 
         program = generator.compiled(traffic.SOURCE, Path(folder))
         if program is None:
             raise BenchError(f"{traffic.SOURCE} cannot be compiled")
+        dumps: list[Path] = []
+        if chosen.needs_dumps:
+            progress("making lists")
+            dumps = lists.dumps(Path(folder))
         order = Order(
             [subject.name for subject in chosen.subjects],
             [measurement.name for measurement in chosen.measurements],
             chosen.rounds,
             chosen.seconds,
             str(program),
+            list(map(str, dumps)),
         )
         samples = list(_samples(order, progress)) if order.subjects else []
         if chosen.lists:
-            samples += _lists(chosen.rounds, Path(folder), progress)
+            samples += _lists(chosen.rounds, dumps, progress)
     machine = _machine() | {
         "load_averages_before": load_averages,
         "started_unix_seconds": round(started),
@@ -139,9 +148,7 @@ def run(chosen: Plan, progress: Callable[[str], object] = lambda text: None) -> 
     return Results(chosen.profiles, samples, chosen.skipped, chosen.rounds, chosen.seconds, machine)
 
 
-def _lists(rounds: int, folder: Path, progress: Callable[[str], object]) -> Iterator[Sample]:
-    progress("making lists")
-    dumps = lists.dumps(folder)
+def _lists(rounds: int, dumps: Sequence[Path], progress: Callable[[str], object]) -> Iterator[Sample]:
     for number in range(1, rounds + 1):
         progress(f"round {number} of {rounds}: {LISTS}")
         try:

@@ -10,10 +10,33 @@ from censor import profiles
 PLAIN = "plain"
 EVERY_PACKET = "every-packet"
 RACES = "races"
+REGISTRY = "registry"
 RULES = "{rules}"
 """Stands in a subject's arguments for the path of the file with its rules."""
+DUMP = "{dump}"
+"""Stands in a subject's rules for the path of a registry dump (lab/benchmarks/censor/lists.py)."""
 FORGED_NAME, RESET_NAME = "forged.example", "reset.example"
 FORGED_ADDRESS = "192.0.2.66"
+_LIST_RULES = f"""
+[[list]]
+name = "registry"
+format = "registry"
+file = "{DUMP}"
+
+[[rule]]
+name = "names"
+when = 'tls.sni under @registry or dns.name under @registry'
+
+[[rule.actions]]
+kind = "drop"
+
+[[rule]]
+name = "addresses"
+when = 'server.address in @registry'
+
+[[rule.actions]]
+kind = "drop"
+"""
 _NAMES, _ADDRESSES = 1000, 1000
 _NAME_ACTIONS = ("dns_nxdomain", "sni_rst")
 
@@ -21,12 +44,13 @@ _NAME_ACTIONS = ("dns_nxdomain", "sni_rst")
 class Kind(StrEnum):
     """What is measured with a subject.
 
-    PLAIN: routing alone. PROFILE: a censor as a user starts it. EVERY_PACKET: one that is given all packets. RACE: one
-    that injects, with the server far behind it.
+    PLAIN: routing alone. PROFILE: a censor as a user starts it; LIST: with a block list of real size. EVERY_PACKET: one
+    that is given all packets. RACE: one that injects, with the server far behind it.
     """
 
     PLAIN = "plain"
     PROFILE = "profile"
+    LIST = "list"
     EVERY_PACKET = "every packet"
     RACE = "race"
 
@@ -49,6 +73,7 @@ def subjects() -> list[Subject]:
         _with_rules("names", _name_rules()),
         _with_rules("addresses", _address_rule()),
         *(_with_rules(name, f'[censor]\nprofile = "{name}"\n') for name in profiles.names()),
+        _with_rules(REGISTRY, _LIST_RULES, Kind.LIST),
         _with_rules(EVERY_PACKET, "[censor]\ninspect_everything = true\n", Kind.EVERY_PACKET),
         _with_rules(RACES, _race_rules(), Kind.RACE),
     ]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lab.benchmarks.censor.goals import outcomes
 from lab.benchmarks.censor.results import LISTS, Results
-from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN, RACES
+from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN, RACES, REGISTRY
 
 _WORDS = {True: ("OK", "green"), False: ("MISSED", "red"), None: ("not measured", "dim")}
 
@@ -103,6 +103,12 @@ _LISTS = (
     _median(LISTS, "address_lookup_p50_us", "address p50\nus", ".2f"),
     _median(LISTS, "address_lookup_p99_us", "p99\nus", ".2f"),
 )
+_RELOAD = (
+    _median("reload", "reload_seconds", "reload\ns", ".2f"),
+    _median("reload", "packets_missed", "packets\nmissed", ",.0f"),
+    _median("reload", "p50_ms", "p50\nms", ".2f"),
+    _median("reload", "p99_ms", "p99\nms", ".2f"),
+)
 
 
 def grids(results: Results) -> Iterator[Grid]:
@@ -113,6 +119,7 @@ def grids(results: Results) -> Iterator[Grid]:
     yield _grid("Every packet through the censor", _INSPECTION, [PLAIN, EVERY_PACKET], results)
     yield _grid("Injecting, with the server 20 ms behind the censor", _RACES, [RACES], results)
     yield _grid("A registry dump in a fresh process", _LISTS, [LISTS], results)
+    yield _grid("The list exchanged while 200 flows a second are opened", _RELOAD, [REGISTRY], results)
     yield _goals(results)
 
 

@@ -39,7 +39,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append("down")
 
     @contextlib.contextmanager
-    def started(subject: Subject, folder: Path) -> Iterator[SimpleNamespace]:
+    def started(subject: Subject, folder: Path, dumps: list[Path]) -> Iterator[SimpleNamespace]:
         if subject.name == "names":
             raise BenchError("bad rules")
         seen.append(f"start {subject.name}")

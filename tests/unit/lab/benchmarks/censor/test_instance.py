@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.benchmarks.censor import instance
-from lab.benchmarks.censor.subjects import RULES, Subject
+from lab.benchmarks.censor.subjects import DUMP, RULES, Subject
 from lab.benchmarks.processes import BenchError
 
 TABLE = """\
@@ -54,6 +54,34 @@ def test_a_censor_that_is_never_ready(script: list[list[str]], tmp_path: Path, m
     monkeypatch.setattr(instance, "START_SECONDS", 0.0)
     with pytest.raises(BenchError, match="not in force"), instance.started(Subject("x"), tmp_path):
         pytest.fail("it started")
+
+
+def test_a_list_is_exchanged(script: list[list[str]], tmp_path: Path) -> None:
+    said = "echo rules read again >&2"
+    ready = """echo '{"event":"censor_ready"}' > "$1" """
+    script[0] = [f"trap '{said}' HUP; {ready}; mkfifo $1.pipe; while :; do read x <> $1.pipe; done"]
+    dumps = [tmp_path / "a", tmp_path / "b"]
+    for dump in dumps:
+        dump.write_text(dump.name)
+    subject = Subject("registry", ("--rules", RULES), f'file = "{DUMP}"')
+    with instance.started(subject, tmp_path, dumps) as censor:
+        used = tmp_path / "dump.csv"
+        assert (tmp_path / "rules.toml").read_text() == f'file = "{used}"'
+        assert used.read_text() == "a"
+        assert 0 <= censor.reload() < instance.START_SECONDS
+        assert used.read_text() == "b"
+        censor.reload()
+        assert used.read_text() == "a"
+
+
+def test_a_list_that_is_not_exchanged(script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = """echo '{"event":"censor_ready"}' > "$1" """
+    script[0] = [f"trap : HUP; {ready}; echo bad rules >&2; mkfifo $1.pipe; while :; do read x <> $1.pipe; done"]
+    (tmp_path / "a").touch()
+    with instance.started(Subject("registry"), tmp_path, [tmp_path / "a"]) as censor:
+        monkeypatch.setattr(instance, "START_SECONDS", 0.0)
+        with pytest.raises(BenchError, match="not read again within 0 s: bad rules"):
+            censor.reload()
 
 
 def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None:

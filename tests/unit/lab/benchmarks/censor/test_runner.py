@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from censor import profiles
 from lab.benchmarks import generator
 from lab.benchmarks.censor import lists, runner, traffic
 from lab.benchmarks.censor.inside import Order
@@ -31,10 +32,10 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_everything() -> None:
     plan = runner.plan(rounds=5, seconds=1.0)
     assert [subject.name for subject in plan.subjects][:2] == [PLAIN, "idle"]
-    assert plan.profiles == ["idle", "names", "addresses"]
+    assert plan.profiles == ["idle", "names", "addresses", *profiles.names(), "registry"]
     assert plan.lists
-    # Four subjects of four measurements and two of two, five times; 25 s for the lists.
-    assert 150 < plan.estimated_seconds < 300
+    # Some 8 s for each subject, five times; 25 s for the lists.
+    assert 25 < plan.estimated_seconds / len(plan.subjects) < 50
 
 
 def test_plain_routing_is_always_measured_first() -> None:
@@ -65,6 +66,15 @@ def test_lists_alone() -> None:
     ]
 
 
+def test_the_dumps_are_made_for_whoever_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside(monkeypatch, """echo '{"doing": "'$(cat | tr -d '"')'"}'""")
+    monkeypatch.setattr(lists, "dumps", lambda folder: [Path("/a.csv"), Path("/b.csv")])
+    seen: list[str] = []
+    runner.run(runner.plan(rounds=1, seconds=0.1, only=["registry", "tls"]), seen.append)
+    assert seen[0] == "making lists"
+    assert "dumps:[/a.csv,/b.csv]" in seen[1]
+
+
 def test_a_list_that_cannot_be_loaded_is_a_failure_of_that_round(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([{"load_seconds": 2.0}, None])
 
@@ -77,7 +87,7 @@ def test_a_list_that_cannot_be_loaded_is_a_failure_of_that_round(monkeypatch: py
     monkeypatch.setattr(lists, "dumps", lambda folder: [])
     monkeypatch.setattr(lists, "measure", measure)
     results = runner.run(runner.plan(rounds=2, seconds=0.1, only=["lists"]))
-    assert results.to_json()["lists"] == {"load_seconds": 2.0}
+    assert results.to_json()["lists"] == {"load_seconds": 2.0, "under_traffic": {}}
     assert [(sample.round, sample.failure) for sample in results.failures] == [(2, "no memory")]
 
 

@@ -24,7 +24,7 @@ def test_plain_routing_is_first_and_names_are_unique() -> None:
 def test_rules_are_valid_and_let_the_traffic_pass(subject: Subject) -> None:
     rules = parse_rules(subject.rules).rules
     assert RULES in subject.arguments
-    assert not [rule for rule in rules if NAME in rule.domains]
+    assert not [rule for rule in rules if NAME in rule.condition]
     networks = {network for rule in rules for network in rule.networks}
     ends = [ipaddress.ip_address(address) for address in (CLIENT, SERVER)]
     assert not [network for network in networks for end in ends if end in network]
