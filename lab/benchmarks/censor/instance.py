@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from censor.rules_file import parse_rules
 from lab.benchmarks.censor.network import on
 from lab.benchmarks.censor.subjects import DUMP, RULES, Subject
 from lab.benchmarks.processes import BenchError, cpu_seconds, last_line, memory, running, tree
@@ -22,8 +23,6 @@ _EVENTS, _LOG, _DUMP = "events.jsonl", "log", "dump.csv"
 _RELOADED = b"rules read again"
 """What it logs then."""
 _LOOK_SECONDS = 0.02
-_QUIET_SECONDS = 0.2
-"""All rules hold when the censor has reported none for so long."""
 
 
 class Instance:
@@ -83,7 +82,8 @@ class Instance:
 def started(subject: Subject, folder: Path, dumps: Sequence[Path] = ()) -> Iterator[Instance]:
     """The subject's censor, its rules in force; `dumps` are for the subjects with a list. Raises BenchError."""
     rules, events, log = folder / "rules.toml", folder / _EVENTS, folder / _LOG
-    rules.write_text(subject.rules.replace(DUMP, str(folder / _DUMP)))
+    text = subject.rules.replace(DUMP, str(folder / _DUMP))
+    rules.write_text(text)
     if DUMP in subject.rules:
         _put(dumps[0], folder)
     events.write_bytes(b"")
@@ -91,7 +91,7 @@ def started(subject: Subject, folder: Path, dumps: Sequence[Path] = ()) -> Itera
     command = [sys.executable, "-m", "sidedoor", "censor", "run", *arguments]
     command += ["--events", str(events)]
     with log.open("wb") as stderr, running(on("router", command), stderr=stderr.fileno()) as process:
-        _wait(process, events, log)
+        _wait(process, len(parse_rules(text).at(0).rules), events, log)
         yield Instance(process, folder, dumps)
 
 
@@ -101,17 +101,18 @@ def _put(dump: Path, folder: Path) -> None:
     os.replace(folder / "new.csv", folder / _DUMP)
 
 
-def _wait(process: subprocess.Popen[bytes], events: Path, log: Path) -> None:
-    deadline, seen, seen_at = time.monotonic() + START_SECONDS, 0, 0.0
-    while (now := time.monotonic()) < deadline:
+def _wait(process: subprocess.Popen[bytes], rules: int, events: Path, log: Path) -> None:
+    """Until it is ready and has reported each of its rules to be in force. Raises BenchError."""
+    deadline, enforced = time.monotonic() + START_SECONDS, 0
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             raise BenchError(f"the censor did not start: {last_line(log.read_bytes())}")
-        if (size := events.stat().st_size) != seen:
-            seen, seen_at = size, now
-        elif seen and now - seen_at >= _QUIET_SECONDS and b'"censor_ready"' in events.read_bytes():
+        reported = events.read_bytes()
+        enforced = reported.count(b'"rule_enforced"')
+        if b'"censor_ready"' in reported and enforced >= rules:
             return
         time.sleep(_LOOK_SECONDS)
-    raise BenchError(f"the censor's rules were not in force after {START_SECONDS:.0f} s")
+    raise BenchError(f"{enforced} of {rules} rules were in force after {START_SECONDS:.0f} s")
 
 
 def packets_queued(table: str) -> int:

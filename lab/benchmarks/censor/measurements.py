@@ -62,25 +62,27 @@ class Measurement:
 
 
 class Watched:
-    """A stretch of time, and what the censor did in it."""
+    """A stretch of time, and what the censor did in it, if there was one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, censored: bool) -> None:
+        self.censored = censored
         self.seconds = self.cpu_seconds = self.generator_seconds = self.others_seconds = 0.0
         self.packets = 0
 
-    def metrics(self) -> Metrics:
-        """What it says without knowing what was done meanwhile."""
-        return {
-            "censor_busy": self.cpu_seconds / self.seconds,
-            "queued_packets_per_second": self.packets / self.seconds,
-            "others_busy": self.others_seconds / self.seconds,
-        }
+    def metrics(self, unit: str, amount: float) -> Metrics:
+        """`amount`: how many units were done meanwhile, for the censor's CPU seconds per unit."""
+        found = {"others_busy": self.others_seconds / self.seconds}
+        if self.censored:
+            found["censor_busy"] = self.cpu_seconds / self.seconds
+            found["queued_packets_per_second"] = self.packets / self.seconds
+            found[f"cpu_seconds_per_{unit}"] = self.cpu_seconds / amount
+        return found
 
 
 @contextlib.contextmanager
 def _watched(stage: Stage) -> Iterator[Watched]:
     """Filled in when the context ends without an error."""
-    seen, censor = Watched(), stage.censor
+    seen, censor = Watched(censored=stage.censor is not None), stage.censor
     cpu, packets = (censor.cpu_seconds, censor.packets_queued) if censor else (0.0, 0)
     others, generator, started = _others_seconds(), _busy_seconds(stage.generator_cpus), time.monotonic()
     yield seen
@@ -116,7 +118,7 @@ def iperf3(stage: Stage) -> Metrics:
     client = [stage.iperf3, "-c", SERVER, "-p", str(_IPERF_PORT), "-t", str(seconds), "-J"]
     with _watched(stage) as seen:
         rate, moved = iperf.measure(on("server", server), on("client", client), seconds)
-    return _bulk(seen, "gigabits_per_second", rate, moved / 1e9)
+    return seen.metrics("gb", moved / 1e9) | {"gigabits_per_second": rate * 8 / 1e9}
 
 
 def tls(stage: Stage) -> Metrics:
@@ -124,17 +126,13 @@ def tls(stage: Stage) -> Metrics:
     with stage.traffic.server(), _watched(stage) as seen:
         counted = stage.traffic.bulk(1, stage.seconds)
     rate = counted.bytes / counted.seconds
-    return _bulk(seen, "gigabits_per_second", rate, rate * seen.seconds / 1e9)
+    return seen.metrics("gb", rate * seen.seconds / 1e9) | {"gigabits_per_second": rate * 8 / 1e9}
 
 
 def single(stage: Stage) -> Metrics:
     """The same with no packet larger than the MTU."""
     with single_segments():
         return tls(stage)
-
-
-def _bulk(seen: Watched, name: str, bytes_per_second: float, gigabytes: float) -> Metrics:
-    return seen.metrics() | {name: bytes_per_second * 8 / 1e9, "cpu_seconds_per_gb": seen.cpu_seconds / gigabytes}
 
 
 def new_flows(stage: Stage) -> Metrics:
@@ -149,9 +147,8 @@ def new_flows(stage: Stage) -> Metrics:
         if stage.censor:
             stage.censor.pin(set(stage.cpus))
     rate = counted.flows / counted.seconds
-    return seen.metrics() | {
+    return seen.metrics("1000_flows", rate * seen.seconds / 1000) | {
         "flows_per_second": rate,
-        "cpu_seconds_per_1000_flows": seen.cpu_seconds / seen.seconds / rate * 1000,
         "generator_busy": seen.generator_seconds / seen.seconds,
     }
 
@@ -161,7 +158,7 @@ def first_byte(stage: Stage) -> Metrics:
     with stage.traffic.server(), _watched(stage) as seen:
         counted = stage.traffic.open(LATENCY_AT_ONCE, LATENCY_FLOWS_PER_SECOND, latency_seconds(stage.seconds))
     latencies = {"p50_ms": counted.p50_seconds * 1e3, "p99_ms": counted.p99_seconds * 1e3}
-    return seen.metrics() | latencies | {"flows": counted.flows}
+    return seen.metrics("1000_flows", counted.flows / 1000) | latencies | {"flows": counted.flows}
 
 
 def latency_seconds(seconds: float) -> float:

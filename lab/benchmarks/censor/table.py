@@ -116,7 +116,8 @@ def grids(results: Results) -> Iterator[Grid]:
     names = [PLAIN, *results.profiles]
     yield _grid("Flows that are let pass, through the router", _PROFILES, names, results)
     yield _grid("What new flows cost: the censor on one CPU, the flows on the others", _COSTS, names, results)
-    yield _grid("Every packet through the censor", _INSPECTION, [PLAIN, EVERY_PACKET], results)
+    if any(sample.subject == EVERY_PACKET for sample in results.samples):
+        yield _grid("Every packet through the censor", _INSPECTION, [PLAIN, EVERY_PACKET], results)
     yield _grid("Injecting, with the server 20 ms behind the censor", _RACES, [RACES], results)
     yield _grid("A registry dump in a fresh process", _LISTS, [LISTS], results)
     yield _grid("The list exchanged while 200 flows a second are opened", _RELOAD, [REGISTRY], results)

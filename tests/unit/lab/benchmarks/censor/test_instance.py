@@ -11,6 +11,7 @@ from lab.benchmarks.censor import instance
 from lab.benchmarks.censor.subjects import DUMP, RULES, Subject
 from lab.benchmarks.processes import BenchError
 
+RULE = '[[rule]]\nname = "x"\naction = "drop"\naddresses = ["198.18.0.1"]\n'
 TABLE = """\
   100  17031     0 2 65531     0     0   422  1
   101  17032     3 2 65531    10     0    78  1
@@ -39,7 +40,6 @@ def script(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return ["sh", "-c", seen[0][0], "sh", command[-1]]
 
     monkeypatch.setattr(instance, "on", on)
-    monkeypatch.setattr(instance, "_QUIET_SECONDS", 0.0)
     return seen
 
 
@@ -52,7 +52,7 @@ def test_a_censor_that_does_not_start_says_why(script: list[list[str]], tmp_path
 def test_a_censor_that_is_never_ready(script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script[0] = ["read x"]
     monkeypatch.setattr(instance, "START_SECONDS", 0.0)
-    with pytest.raises(BenchError, match="not in force"), instance.started(Subject("x"), tmp_path):
+    with pytest.raises(BenchError, match="0 of 0 rules"), instance.started(Subject("x"), tmp_path):
         pytest.fail("it started")
 
 
@@ -63,10 +63,10 @@ def test_a_list_is_exchanged(script: list[list[str]], tmp_path: Path) -> None:
     dumps = [tmp_path / "a", tmp_path / "b"]
     for dump in dumps:
         dump.write_text(dump.name)
-    subject = Subject("registry", ("--rules", RULES), f'file = "{DUMP}"')
+    subject = Subject("registry", ("--rules", RULES), f'[[list]]\nname = "registry"\nfile = "{DUMP}"\n')
     with instance.started(subject, tmp_path, dumps) as censor:
         used = tmp_path / "dump.csv"
-        assert (tmp_path / "rules.toml").read_text() == f'file = "{used}"'
+        assert f'file = "{used}"' in (tmp_path / "rules.toml").read_text()
         assert used.read_text() == "a"
         assert 0 <= censor.reload() < instance.START_SECONDS
         assert used.read_text() == "b"
@@ -84,10 +84,20 @@ def test_a_list_that_is_not_exchanged(script: list[list[str]], tmp_path: Path, m
             censor.reload()
 
 
+def test_a_rule_that_is_never_in_force(
+    script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script[0] = ["""echo '{"event":"censor_ready"}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
+    monkeypatch.setattr(instance, "START_SECONDS", 0.2)
+    with pytest.raises(BenchError, match="0 of 1 rules"), instance.started(Subject("x", (), RULE), tmp_path):
+        pytest.fail("they are")
+
+
 def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None:
     # It stays until it is ended: a pipe that has no writer but itself never ends.
-    script[0] = ["""echo '{"event":"censor_ready"}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
-    subject = Subject("names", ("--rules", RULES), "rules")
+    events = '{"event":"censor_ready"}\\n{"event":"rule_enforced","rule":"x"}'
+    script[0] = [f"""printf '{events}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
+    subject = Subject("addresses", ("--rules", RULES), RULE)
     with instance.started(subject, tmp_path) as censor:
         censor.check()
         assert censor.packets_missed == 0
@@ -97,7 +107,7 @@ def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None
         censor.check()
     assert censor.packets_queued == 0
     rules = tmp_path / "rules.toml"
-    assert rules.read_text() == "rules"
+    assert rules.read_text() == RULE
     start = script[1]
     assert start[:5] == [sys.executable, "-m", "sidedoor", "censor", "run"]
     assert start[5:7] == ["--rules", str(rules)]

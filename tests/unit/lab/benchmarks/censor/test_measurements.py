@@ -141,7 +141,7 @@ def test_iperf3_takes_whole_seconds(stage: Stage, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(iperf, "measure", measure)
     plain = Stage(stage.traffic, None, 0.2, [0], "/usr/bin/iperf3")
-    assert measurements.iperf3(plain)["gigabits_per_second"] == 8.0
+    assert measurements.iperf3(plain) == {"gigabits_per_second": 8.0, "others_busy": 0.25}
     assert calls == [(["5201", "-t", "1", "-J"], 1)]
     with pytest.raises(BenchError, match="iperf3 not found"):
         measurements.iperf3(stage)
