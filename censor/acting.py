@@ -121,7 +121,9 @@ class Acting:
         match.flow.effects.append(effect)
         match.flow.blocked = True
         if trigger and decision.accept:
+            before = len(decision.after)
             effect.apply(match.flow, match.packet, match.data, match.t, decision)
+            self._statistics.rule(match.rule.name).injected += len(decision.after) - before
 
     def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
         drawn = self._draw(match.flow, match.rule, "drop")
@@ -140,7 +142,10 @@ class Acting:
         label = match.rule.rule.label(action)
         if action.rewrite:
             self._report(match, action, decision)
-            rewriting = effects.Rewriting(match.rule, label, match.begins, collateral=match.collateral)
+            seconds = action.seconds
+            if seconds is not None:
+                seconds = between(seconds, self._draw(match.flow, match.rule, "rewrite_seconds"))
+            rewriting = effects.Rewriting(match.rule, label, match.begins, collateral=match.collateral, seconds=seconds)
             self._effect(match, rewriting, decision)
             return
         if action.drop:
@@ -241,13 +246,18 @@ class Acting:
 
     def _residual(self, match: Match, action: Residual, decision: Decision) -> None:
         flow, rule = match.flow, match.rule
+        if action.trigger:
+            decision.accept = False
+            self._report(match, action, decision)
         seconds = between(action.seconds, self._draw(flow, rule, "residual_seconds"))
         delay = match.begins - match.t
         if action.delay_seconds:
             delay += between(action.delay_seconds, self._draw(flow, rule, "residual_delay"))
-        entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds)
+        drawn = self._draw(flow, rule, "residual_probability")
+        entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds, drawn=drawn)
         if entry is not None:
-            decision.blocked += (_for_the_kernel(entry),)
+            alone = not lets_packets_pass(rule.actions)
+            decision.blocked += (for_the_kernel(entry, alone=alone),)
 
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
@@ -255,7 +265,18 @@ class Acting:
         decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
 
 
-def _for_the_kernel(entry: Entry) -> Blocked:
+def lets_packets_pass(actions: tuple[AnyAction, ...]) -> bool:
+    """Whether the flow that is blocked for later goes on at first, which the kernel cannot tell from those."""
+    return any(
+        isinstance(action, Police | Delay | Lose | Freeze)
+        or (isinstance(action, Drop) and (action.after_packets != 0 or action.direction != "both"))
+        or (isinstance(action, Reset) and (action.rewrite or (action.repeat and not action.drop)))
+        for action in actions
+    )
+
+
+def for_the_kernel(entry: Entry, *, alone: bool = True) -> Blocked:
+    """A residual block as the kernel is told of it. alone: it may drop the packets by itself."""
     kind, client, server, server_port, client_port, protocol = entry.key
     action = entry.action
     return Blocked(
@@ -268,6 +289,6 @@ def _for_the_kernel(entry: Entry) -> Blocked:
         protocol=protocol,
         begins=entry.begins,
         seconds=entry.until - entry.begins,
-        certain=entry.certain and action.direction == "both" and action.then == "drop",
+        certain=alone and entry.certain and action.direction == "both" and action.then == "drop",
         refresh=action.refresh == "packet",
     )

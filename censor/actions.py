@@ -1,7 +1,8 @@
 """Actions: what a rule does to the packets of a flow that it matches, as typed tables of a rules file.
 
 Each is one table with a `kind`. docs/censor-rules.md is the reference. A span is a number, or [lowest, highest]: a
-number between them is drawn for each flow (seeded, see censor/draws.py).
+number between them is drawn for each flow (seeded, see censor/draws.py). A span of seconds may also be the points of a
+distribution, [[number, share], ...]: so great a share of the draws is no greater than the number, in between linearly.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 # Without limits here: msgspec 0.22 crashes in garbage collections on a union of a limited number and a tuple.
-SecondsSpan = float | tuple[float, float]
+SecondsSpan = float | tuple[float | tuple[float, float], ...]
+ProbabilitySpan = float | tuple[float, float]
 CountSpan = int | tuple[int, int]
 _SPAN_MAX = 1e12
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -25,9 +27,21 @@ def check_spans(settings: msgspec.Struct, *keys: str) -> None:
     """Raises ValueError for a span that is negative or ends before it begins."""
     for key in keys:
         span = getattr(settings, key)
-        lowest, highest = span if isinstance(span, tuple) else (span or 0, span or 0)
-        if not 0 <= lowest <= highest <= _SPAN_MAX:
+        if isinstance(span, tuple) and any(isinstance(one, tuple) for one in span):
+            if not _rises(span):
+                raise ValueError(f"`{key}`: {span!r} is no distribution: [[least, 0], ..., [greatest, 1]], both rising")
+            continue
+        lowest, highest = span if isinstance(span, tuple) and len(span) == 2 else (span or 0, span or 0)
+        if isinstance(lowest, tuple) or not 0 <= lowest <= highest <= _SPAN_MAX:
             raise ValueError(f"`{key}`: {span!r} is not a span: a number from 0 on, or [lowest, highest]")
+
+
+def _rises(points: tuple[object, ...]) -> bool:
+    """Whether these are the points of a distribution, from the share 0 to the share 1."""
+    pairs = [point for point in points if isinstance(point, tuple)]
+    numbers, shares = [number for number, _ in pairs], [share for _, share in pairs]
+    ends = numbers[0] >= 0 and numbers[-1] <= _SPAN_MAX and shares[0] == 0 and shares[-1] == 1
+    return len(pairs) == len(points) and ends and numbers == sorted(numbers) and shares == sorted(shares)
 
 
 class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -71,7 +85,7 @@ class Reset(Action, frozen=True, kw_only=True, tag="reset"):
     4380). count: how often they are all sent. flags: `auto` is RST+ACK to the client and RST to the server.
     delay_seconds: how long after the trigger they leave. ttl: the forged packets' own.
     rewrite: nothing is injected; the server's packets from now on become RST+ACKs in place (TSPU's SNI-I), so that
-    sequence number and TTL give nothing away.
+    sequence number and TTL give nothing away. seconds: how long they do (None: as long as the flow).
     repeat: later packets of the flow are answered in the same way.
     """
 
@@ -83,10 +97,13 @@ class Reset(Action, frozen=True, kw_only=True, tag="reset"):
     drop: bool = False
     delay_seconds: SecondsSpan = 0.0
     rewrite: bool = False
+    seconds: SecondsSpan | None = None
     repeat: bool = False
 
     def __post_init__(self) -> None:
-        check_spans(self, "delay_seconds")
+        check_spans(self, "delay_seconds", "seconds")
+        if self.seconds is not None and not self.rewrite:
+            raise ValueError("`seconds` goes with `rewrite` only")
 
 
 class ForgeDns(Action, frozen=True, kw_only=True, tag="forge_dns"):
@@ -161,27 +178,35 @@ class Freeze(Action, frozen=True, kw_only=True, tag="freeze"):
 class Residual(Action, frozen=True, kw_only=True, tag="residual"):
     """What was matched stays blocked for a time, whatever is said there: all packets of that key.
 
+    A flow to which the same rule does something that lasts (a drop after some more packets) is left to that.
+
     key: `2-tuple`: client and server address; `3-tuple`: and the server's port; `4-tuple`: and the client's.
-    probability: of each later flow to be hit; it is 1 after `certain_after` triggers of the same key.
+    probability: of each later flow to be hit, drawn for each key from a span; it is 1 after `certain_after` triggers of
+    the same key.
     refresh: what starts the time anew: another `trigger`, or every `packet` that is hit, or nothing.
-    then: what a hit does.
+    trigger: whether the packet that triggered it vanishes, too.
+    then: what a hit does: the packet vanishes (`drop`), and both ends get an RST (`reset`); or it passes, as it does a
+    censor beside the path, and they get one (`inject`); `rewrite`: as Reset's.
     """
 
     key: Literal["2-tuple", "3-tuple", "4-tuple"] = "3-tuple"
     seconds: SecondsSpan
-    probability: Probability = 1.0
+    probability: ProbabilitySpan = 1.0
     certain_after: Annotated[int, msgspec.Meta(ge=1)] | None = None
     refresh: Literal["never", "trigger", "packet"] = "trigger"
     delay_seconds: SecondsSpan = 0.0
     direction: Direction = "both"
-    then: Literal["drop", "reset"] = "drop"
+    trigger: bool = False
+    then: Literal["drop", "reset", "inject", "rewrite"] = "drop"
 
     def __post_init__(self) -> None:
-        check_spans(self, "seconds", "delay_seconds")
+        check_spans(self, "seconds", "delay_seconds", "probability")
+        if (self.probability[1] if isinstance(self.probability, tuple) else self.probability) > 1:
+            raise ValueError(f"`probability`: {self.probability!r} is more than 1")
 
     @property
     def final(self) -> bool:
-        return False
+        return self.trigger
 
 
 class Probe(Action, frozen=True, kw_only=True, tag="probe"):

@@ -19,12 +19,24 @@ def draw(seed: int, flow: bytes, purpose: str) -> float:
     return float(_uint64.unpack(digest)[0] >> 11) / (1 << 53)
 
 
-def between(span: float | tuple[float, float], drawn: float) -> float:
-    """The number itself, or the one that lies `drawn` of the way from the lowest to the highest."""
-    if isinstance(span, tuple):
-        lowest, highest = span
+def between(span: float | tuple[float | tuple[float, float], ...], drawn: float) -> float:
+    """The number itself, or what lies `drawn` of the way from the lowest to the highest, or where a distribution says.
+
+    A distribution is pairs of number and share, from share 0 to 1 (censor/actions.py); `drawn` in [0, 1) is a share.
+    """
+    if not isinstance(span, tuple):
+        return span
+    if not isinstance(span[0], tuple) and not isinstance(span[1], tuple):
+        lowest, highest = span[0], span[1]
         return lowest + (highest - lowest) * drawn
-    return span
+    before, share_before = 0.0, 0.0
+    for point in span:
+        assert isinstance(point, tuple)
+        number, share = point
+        if drawn < share:
+            return before + (number - before) * (drawn - share_before) / (share - share_before)
+        before, share_before = number, share
+    return before
 
 
 def count_between(span: int | tuple[int, int], drawn: float) -> int:

@@ -12,7 +12,7 @@ from censor import packets
 from censor.actions import Delay, Drop, Freeze, Lose, Police, Reject, Reset
 from censor.decision import Decision, hit
 from censor.draws import between, count_between, draw
-from censor.packets import ACK, RST, Packet
+from censor.packets import ACK, RST, SYN, Packet
 from censor.packets.icmp import Unreachable
 from censor.policing import TokenBucket
 
@@ -96,7 +96,7 @@ class Dropping(Effect):
 
 
 class Repeating(Effect):
-    """RSTs for each of the flow's packets that carries something; the packets pass."""
+    """RSTs for each of the flow's packets that carries something, if only a SYN; the packets pass."""
 
     __slots__ = ("answer",)
 
@@ -105,7 +105,7 @@ class Repeating(Effect):
         self.answer = answer
 
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
-        if t < self.begins or not packet.payload_length:
+        if t < self.begins or not (packet.payload_length or packet.flags & SYN):
             return True
         from_client = flow.is_from_client(packet)
         self._report(flow, packet, decision, from_client=from_client)
@@ -116,12 +116,17 @@ class Repeating(Effect):
 class Rewriting(Effect):
     """The server's packets become RST+ACKs with its own numbers and TTL (TSPU, IMC 2022, SNI-I)."""
 
-    __slots__ = ()
+    __slots__ = ("until",)
 
-    def __init__(self, rule: CompiledRule, label: str, begins: float, *, collateral: bool) -> None:
+    def __init__(
+        self, rule: CompiledRule, label: str, begins: float, *, collateral: bool, seconds: float | None = None
+    ) -> None:
         super().__init__(rule, label, "to_client", begins, collateral=collateral)
+        self.until = None if seconds is None else begins + seconds
 
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
+        if self.until is not None and t >= self.until:
+            return False
         if t < self.begins or flow.is_from_client(packet):
             return True
         self._drop(flow, packet, decision, from_client=False)

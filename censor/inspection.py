@@ -15,21 +15,24 @@ from censor.overlaps import Overlap
 from censor.packets import Packet
 from censor.streams import Reassembly, Stream, StreamSettings
 
+_JOINED_BYTES = 64  # of the segments of a window; what reads them looks at how they begin
 _MESSAGES_MAX = 64  # on one segment; a pipeline of more is read with the next segment
 
 
 class Side:
     """One end's bytes. running: analyzers that may still find something. segments_left: to be looked at; None: any.
 
-    message: what an analyzer found that goes on behind it, and has been judged before the next is read.
+    message: what an analyzer found that goes on behind it, and has been judged before the next is read. joined: the
+    segments of a window behind one another, for the analyzers that want them so.
     """
 
-    __slots__ = ("datagrams", "first", "loose", "message", "running", "segments_left", "stream")
+    __slots__ = ("datagrams", "first", "joined", "loose", "message", "running", "segments_left", "stream")
 
     def __init__(self, running: tuple[Analyzer, ...], first: tuple[Analyzer, ...], segments: int | None) -> None:
         self.running: list[Analyzer] = list(running)
         self.first = first
         self.segments_left = segments
+        self.joined = b""
         self.stream: Stream | None = None
         self.datagrams: dict[str, Read] | None = None
         self.message: Finding | None = None
@@ -187,9 +190,11 @@ class Inspection:
 
     def _recognised(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> set[str]:
         names = set()
+        if len(side.joined) < _JOINED_BYTES:
+            side.joined += payload[:_JOINED_BYTES]
         for analyzer in side.running:
             assert analyzer.stream is not None
-            outcome = analyzer.stream(payload, rules.wanted)
+            outcome = analyzer.stream(side.joined if analyzer.joined else payload, rules.wanted)
             if isinstance(outcome, Finding):
                 flow.properties.update(outcome.properties)
                 names.add(analyzer.name)

@@ -7,34 +7,49 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from censor.actions import Residual
+from censor.draws import between
 from censor.flows import Flow
+from censor.packets import TCP
 
 if TYPE_CHECKING:
     from censor.compiled import CompiledRule
 
 ResidualKey = tuple[str, bytes, bytes, int, int, int]
-"""Its kind, client address, server address, server port, client port, protocol; 0 for what the kind leaves out."""
+"""Its kind (`Residual.key`, or `server`), client and server address, server and client port, protocol; 0 for what the
+kind leaves out."""
 
 
 class Entry:
-    """One blocked key. `begins`, `until`: on the packets' clock. `triggers`: how often it was matched."""
+    """One blocked key. `begins`, `until`: on the packets' clock. `triggers`: how often it was matched.
 
-    __slots__ = ("action", "begins", "key", "rule", "seconds", "triggers", "until")
+    probability: of a later flow to be hit, while that is not `certain`.
+    """
 
-    def __init__(self, rule: CompiledRule, action: Residual, key: ResidualKey, begins: float, seconds: float) -> None:
+    __slots__ = ("action", "begins", "key", "probability", "rule", "seconds", "triggers", "until")
+
+    def __init__(
+        self,
+        rule: CompiledRule,
+        action: Residual,
+        key: ResidualKey,
+        begins: float,
+        seconds: float,
+        probability: float = 1.0,
+    ) -> None:
         self.rule = rule
         self.action = action
         self.key = key
         self.begins = begins
         self.seconds = seconds
         self.until = begins + seconds
+        self.probability = probability
         self.triggers = 1
 
     @property
     def certain(self) -> bool:
         """Whether every flow is hit."""
         action = self.action
-        return action.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
+        return self.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
 
     def concerns(self, *, from_client: bool) -> bool:
         return self.action.direction in ("both", "to_server" if from_client else "to_client")
@@ -52,9 +67,20 @@ class Residuals:
         return len(self._entries)
 
     def add(
-        self, rule: CompiledRule, action: Residual, flow: Flow, t: float, *, delay_seconds: float, seconds: float
+        self,
+        rule: CompiledRule,
+        action: Residual,
+        flow: Flow,
+        t: float,
+        *,
+        delay_seconds: float,
+        seconds: float,
+        drawn: float = 0.0,
     ) -> Entry | None:
-        """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before."""
+        """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before.
+
+        drawn: in [0, 1); what it makes of a span of probabilities is the key's own.
+        """
         key = residual_key(action.key, flow)
         entry = self._entries.get(key)
         if entry is not None and entry.rule is rule and entry.until > t:
@@ -63,17 +89,27 @@ class Residuals:
                 return None
             entry.until = max(entry.until, t + seconds)
             return entry
-        entry = self._entries[key] = Entry(rule, action, key, t + delay_seconds, seconds)
+        entry = self._entries[key] = Entry(
+            rule, action, key, t + delay_seconds, seconds, between(action.probability, drawn)
+        )
         self._entries.move_to_end(key)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
             self.evicted += 1
         return entry
 
+    def convict(
+        self, rule: CompiledRule, action: Residual, address: bytes, port: int, t: float, seconds: float
+    ) -> Entry:
+        """Block a server's TCP port for everybody from `t` on."""
+        key: ResidualKey = ("server", b"", address, port, 0, TCP)
+        entry = self._entries[key] = Entry(rule, action, key, t, seconds)
+        return entry
+
     def find(self, flow: Flow, t: float) -> Entry | None:
         """The entry that blocks this flow at `t`."""
         entries = self._entries
-        for kind in ("3-tuple", "4-tuple", "2-tuple"):
+        for kind in ("3-tuple", "4-tuple", "2-tuple", "server"):
             entry = entries.get(residual_key(kind, flow))
             if entry is None:
                 continue
@@ -97,5 +133,7 @@ class Residuals:
 def residual_key(kind: str, flow: Flow) -> ResidualKey:
     if kind == "2-tuple":
         return kind, flow.client_address, flow.server_address, 0, 0, 0
+    if kind == "server":
+        return kind, b"", flow.server_address, flow.server_port, 0, flow.protocol
     client_port = flow.client_port if kind == "4-tuple" else 0
     return kind, flow.client_address, flow.server_address, flow.server_port, client_port, flow.protocol

@@ -20,7 +20,6 @@ from censor.actions import (
     Probability,
     Reject,
     Reset,
-    Seconds,
     SecondsSpan,
     check_spans,
 )
@@ -30,6 +29,8 @@ from censor.prober.settings import ProberSettings
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""Seconds of a time line, which may run over years: some 30."""
 
 
 class Action(enum.StrEnum):
@@ -59,7 +60,8 @@ Confidence = Literal["read", "abstract", "second-hand", "memory"]
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One rule. Raises ValueError for combinations that mean nothing (a SettingsError when read from a file).
 
-    probability: of each flow that matches to be acted on. latency_seconds: how long after the match the actions start.
+    probability: of each flow that matches to be acted on; `probability_of` server: or of each server's address, all of
+    whose flows share its fate. latency_seconds: how long after the match the actions start.
     from_seconds, until_seconds: when it holds, counted from when the rules were put in force (times `time_scale`).
     intended: the condition that the censor meant; what `when` catches beyond it is counted as collateral.
     evidence: where it is known from; confidence: how well.
@@ -69,9 +71,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     when: str | None = None
     actions: tuple[AnyAction, ...] = ()
     probability: Probability = 1.0
+    probability_of: Literal["flow", "server"] = "flow"
     latency_seconds: SecondsSpan = 0.0
-    from_seconds: Seconds = 0.0
-    until_seconds: Seconds | None = None
+    from_seconds: Moment = 0.0
+    until_seconds: Moment | None = None
     intended: str | None = None
     evidence: str = ""
     confidence: Confidence | None = None

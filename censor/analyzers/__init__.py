@@ -55,6 +55,7 @@ class Analyzer:
     datagram: makes the reader of one flow's datagrams; each datagram of the client is one call.
     repeats: whether messages follow one another on a stream (requests on a connection that is kept alive), or every
         datagram is a message of its own: then a flow is never done with.
+    joined: its censor reads segments behind one another even where it reads each by itself (`reassembly` none).
     first_payload: reads the first payload of the client alone, a segment's or a datagram's, and never says MORE.
     """
 
@@ -64,6 +65,7 @@ class Analyzer:
     datagram: Callable[[], Read] | None = None
     first_payload: Read | None = None
     repeats: bool = False
+    joined: bool = False
     limit_bytes: int = 16384
     ports: tuple[int, ...] = field(default=())
     """The server ports that it is looked for on unless a rule says otherwise; none: on all."""

@@ -1,7 +1,8 @@
 """Sans-IO: whether a connection begins like DNS, HTTP or TLS, by its very first bytes, as Iran's filter did in 2020.
 
 Bock and others (FOCI 2020): the first bytes must be a TLS record header (5 bytes), or an HTTP verb with 8 bytes
-of request at least, or a DNS message; nothing beyond is looked at.
+of request at least, or a DNS message; nothing beyond is looked at. The first two data packets count together, as they
+come: the filter put no stream together.
 """
 
 from __future__ import annotations
@@ -62,5 +63,6 @@ ANALYZER = Analyzer(
         "signature.dns": Type.BOOLEAN,
     },
     stream=read,
+    joined=True,
     limit_bytes=64,
 )
