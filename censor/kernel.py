@@ -108,7 +108,7 @@ class Kernel:
         return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
 
     def _set_presence(self, head: HeadRules) -> None:
-        """The table that the rules of a censor that fails closed ask for; on a socket of its own, with which it goes."""
+        """The table that the rules of a censor that fails closed ask for; on a socket of its own, as they go together."""
         if head.fail == "closed" and self._presence is None:
             self._presence = NfTables()
             with self._presence.transaction("telling the kernel that the censor lives") as change:
