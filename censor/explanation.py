@@ -246,7 +246,7 @@ def duration(seconds: float) -> str:
 
 
 def settings_of(rules: RuleSet) -> dict[str, Any]:
-    """The settings that are not as they are by default, by their keys (`censor.tcp.reassembly`, `prober.destination`)."""
+    """The settings that differ from the defaults, by their keys (`censor.tcp.reassembly`, `prober.destination`)."""
     censor = CensorTable(profile=rules.censor.profile)
     return {
         **dict(_differences(_plain(rules.censor), _plain(censor), "censor.")),
