@@ -7,11 +7,13 @@ Each rule has a chain and sets of its own, named by its serial number. They are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from censor.kernel_rules import TABLE
 from censor.packet_io.nft_messages import Interval
-from censor.rules import Action, Rule
+from censor.rules import Network
 
 # The log's limits, so that a flood does not drown the reader. First packets of flows, then all the others.
 _FIRSTS_LIMIT = "limit rate 2000/second burst 4000 packets"
@@ -21,21 +23,35 @@ _SEEN_TIMEOUT = "5m"
 _SNAPLEN_BYTES = 128
 
 
-def addresses_script(rules: Mapping[int, Rule], log_group: int) -> str:
-    """The nft text that makes the chains and empty sets of address rules (serial -> rule), which nothing uses yet.
+@dataclass(frozen=True, slots=True)
+class AddressRule:
+    """What the kernel has to know of a rule by address, the `serial`th, beside the addresses in its sets.
+
+    versions: of IP, that it has addresses of. reject: the sender is told. ports: of these addresses; none: all.
+    """
+
+    serial: int
+    versions: tuple[int, ...]
+    reject: bool = False
+    ports: tuple[int, ...] = ()
+    protocol: Literal["tcp", "udp"] | None = None
+
+
+def addresses_script(rules: Iterable[AddressRule], log_group: int) -> str:
+    """The nft text that makes the chains and empty sets of address rules, which nothing uses yet.
 
     A packet that a rule acts on is logged to `log_group` with the prefix `log_prefix(serial)`.
     """
-    return "".join(f"{line}\n" for serial, rule in rules.items() for line in _add_rule(serial, rule, log_group))
+    return "".join(f"{line}\n" for rule in rules for line in _add_rule(rule, log_group))
 
 
-def switch_script(current: Mapping[int, Rule], removed: Mapping[int, Rule]) -> str:
+def switch_script(current: Iterable[AddressRule], removed: Iterable[AddressRule]) -> str:
     """The nft text, one transaction, that leaves exactly the rules `current` in force; what `removed` had goes."""
     lines = [f"flush chain inet {TABLE} forward"]
-    for serial, rule in current.items():
-        lines += _jumps(serial, rule)
-    for serial, rule in removed.items():
-        lines += _remove_rule(serial, rule)
+    for rule in current:
+        lines += _jumps(rule)
+    for rule in removed:
+        lines += _remove_rule(rule)
     return "\n".join(lines) + "\n"
 
 
@@ -44,12 +60,13 @@ def address_set(serial: int, version: int) -> str:
     return f"rule{serial}_v{version}"
 
 
-def intervals(rule: Rule) -> dict[int, list[Interval]]:
-    """The rule's addresses by IP version, in order and without overlaps."""
+def intervals(networks: Iterable[Network]) -> dict[int, list[Interval]]:
+    """Addresses by IP version, in order and without overlaps."""
     found: dict[int, list[Interval]] = {}
-    for network in rule.networks:
+    for network in networks:
         first = int(network.network_address)
-        found.setdefault(network.version, []).append((first, first + network.num_addresses - 1))
+        size = 1 << network.max_prefixlen - network.prefixlen  # num_addresses takes ten times as long
+        found.setdefault(network.version, []).append((first, first + size - 1))
     return {version: _merged(sorted(some)) for version, some in found.items()}
 
 
@@ -74,19 +91,14 @@ def serial_of(prefix: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _versions(rule: Rule) -> list[int]:
-    """The IP versions that the rule has networks of."""
-    return sorted({network.version for network in rule.networks})
-
-
 _FAMILY = {4: "ip", 6: "ip6"}
 
 
-def _add_rule(serial: int, rule: Rule, log_group: int) -> list[str]:
-    versions = _versions(rule)
-    sets = [f"set {address_set(serial, version)} {{ type ipv{version}_addr; flags interval; }}" for version in versions]
-    act = ["meta l4proto tcp reject with tcp reset", "reject"] if rule.action is Action.REJECT else []
-    chains = acting_chains(log_prefix(serial), versions, [*act, "counter drop"], log_group)
+def _add_rule(rule: AddressRule, log_group: int) -> list[str]:
+    names = {version: address_set(rule.serial, version) for version in rule.versions}
+    sets = [f"set {name} {{ type ipv{version}_addr; flags interval; }}" for version, name in names.items()]
+    act = ["meta l4proto tcp reject with tcp reset", "reject"] if rule.reject else []
+    chains = acting_chains(log_prefix(rule.serial), rule.versions, [*act, "counter drop"], log_group)
     return [f"table inet {TABLE} {{", *sets, *chains, "}"]
 
 
@@ -119,19 +131,21 @@ def acting_chains(name: str, versions: Iterable[int], act: Iterable[str], log_gr
     ]
 
 
-def _remove_rule(serial: int, rule: Rule) -> list[str]:
-    chains = (f"rule{serial}", f"rule{serial}_act")
+def _remove_rule(rule: AddressRule) -> list[str]:
+    name = log_prefix(rule.serial)
+    chains = (name, f"{name}_act")
     lines = [f"flush chain inet {TABLE} {chain}" for chain in chains]
     lines += [f"delete chain inet {TABLE} {chain}" for chain in chains]
-    for version in _versions(rule):
-        lines += [f"delete set inet {TABLE} rule{serial}{seen}_v{version}" for seen in ("", "_seen")]
+    for version in rule.versions:
+        lines += [f"delete set inet {TABLE} {name}{seen}_v{version}" for seen in ("", "_seen")]
     return lines
 
 
-def _jumps(serial: int, rule: Rule) -> list[str]:
+def _jumps(rule: AddressRule) -> list[str]:
     """Into the rule's chain with packets to its addresses, and with packets from them."""
     lines = []
-    for version in _versions(rule):
+    for version in rule.versions:
+        ip, name = _FAMILY[version], address_set(rule.serial, version)
         for address, port in (("daddr", "dport"), ("saddr", "sport")):
             ports = ""
             if rule.ports:
@@ -140,8 +154,6 @@ def _jumps(serial: int, rule: Rule) -> list[str]:
                 ports = f" meta l4proto {rule.protocol}{ports}"
             elif rule.ports:
                 ports = f" meta l4proto {{ tcp, udp }}{ports}"
-            lines.append(
-                f"add rule inet {TABLE} forward {_FAMILY[version]} {address} @rule{serial}_v{version}{ports} "
-                f"goto rule{serial}"
-            )
+            act = f"goto {log_prefix(rule.serial)}"
+            lines.append(f"add rule inet {TABLE} forward {ip} {address} @{name}{ports} {act}")
     return lines

@@ -14,12 +14,14 @@ import subprocess
 from dataclasses import replace
 
 from censor import address_rules, kernel_rules, residual_rules
+from censor.address_rules import AddressRule
 from censor.kernel_rules import HeadRules
 from censor.marks import ALIVE
 from censor.packet_io.netlink import KernelError
+from censor.packet_io.nft_messages import Interval
 from censor.packet_io.nftables import NfTables
 from censor.residual_rules import Residual
-from censor.rules import Rule
+from censor.rules import Action, Rule
 from sidedoor.settings import UsageError
 
 _SECONDS = 20.0
@@ -45,6 +47,7 @@ class Kernel:
         self._head: HeadRules | None = None
         self._current: dict[int, Rule] = {}
         self._previous: dict[int, Rule] = {}
+        self._address_rules: dict[int, AddressRule] = {}
         self._residuals: tuple[Residual, ...] = ()
 
     def install(self, head: HeadRules) -> None:
@@ -126,25 +129,31 @@ class Kernel:
             current[serials[rule]] = rule
         if current == self._current and list(current) == list(self._current):
             return
-        removed = {serial: rule for serial, rule in self._current.items() if serial not in current}
-        added = {serial: rule for serial, rule in current.items() if serial not in self._current}
+        intervals = {
+            serial: address_rules.intervals(rule.networks)
+            for serial, rule in current.items()
+            if serial not in self._current
+        }
+        added = {serial: _address_rule(serial, current[serial], some) for serial, some in intervals.items()}
+        wanted = {serial: added.get(serial) or self._address_rules[serial] for serial in current}
+        removed = [rule for serial, rule in self._address_rules.items() if serial not in current]
         if added:
-            await _run_async(_NFT, address_rules.addresses_script(added, self._log_group))
+            await _run_async(_NFT, address_rules.addresses_script(added.values(), self._log_group))
         try:
-            for serial, rule in added.items():
-                self._fill(serial, rule)
-            await _run_async(_NFT, address_rules.switch_script(current, removed))
+            for serial, some in intervals.items():
+                self._fill(serial, current[serial].name, some)
+            await _run_async(_NFT, address_rules.switch_script(wanted.values(), removed))
         except KernelError:
             if added:
-                await _run_async(_NFT, address_rules.switch_script(self._current, added))
+                await _run_async(_NFT, address_rules.switch_script(self._address_rules.values(), added.values()))
             raise
-        self._previous, self._current = self._current, current
+        self._previous, self._current, self._address_rules = self._current, current, wanted
 
-    def _fill(self, serial: int, rule: Rule) -> None:
-        for version, intervals in address_rules.intervals(rule).items():
-            name = address_rules.address_set(serial, version)
-            what = f"filling the set of the rule {rule.name!r}"
-            self.tables.load(kernel_rules.TABLE, name, intervals, version=version, what=what)
+    def _fill(self, serial: int, name: str, intervals: dict[int, list[Interval]]) -> None:
+        for version, some in intervals.items():
+            what = f"filling the set of the rule {name!r}"
+            set_ = address_rules.address_set(serial, version)
+            self.tables.load(kernel_rules.TABLE, set_, some, version=version, what=what)
 
     async def set_residuals(self, residuals: tuple[Residual, ...]) -> None:
         """Have the kernel enforce exactly these rules' residual blocks; those of rules that stay go on.
@@ -171,6 +180,12 @@ class Kernel:
         """The rule, perhaps just lifted, that logged a packet with this prefix."""
         serial = address_rules.serial_of(prefix)
         return None if serial is None else self._current.get(serial) or self._previous.get(serial)
+
+
+def _address_rule(serial: int, rule: Rule, intervals: dict[int, list[Interval]]) -> AddressRule:
+    return AddressRule(
+        serial, tuple(sorted(intervals)), reject=rule.action is Action.REJECT, ports=rule.ports, protocol=rule.protocol
+    )
 
 
 def check_tools() -> None:
