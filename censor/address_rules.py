@@ -1,7 +1,8 @@
 """Sans-IO: the `nft` scripts for rules by address, and what goes into their sets.
 
-Each rule has a chain and sets of its own, named by its serial number. They are made first, filled over netlink
-(censor/packet_io/nftables.py), and then the base chain is switched over to them.
+Each rule has chains and sets of its own, named by its serial number. They and a new plan, the chain that leads to all of
+them, are made first; the sets are filled over netlink (censor/packet_io/nftables.py); then the base chain is switched
+over to the plan.
 """
 
 from __future__ import annotations
@@ -37,22 +38,35 @@ class AddressRule:
     protocol: Literal["tcp", "udp"] | None = None
 
 
-def addresses_script(rules: Iterable[AddressRule], log_group: int) -> str:
-    """The nft text that makes the chains and empty sets of address rules, which nothing uses yet.
+def addresses_script(added: Iterable[AddressRule], current: Iterable[AddressRule], plan: int, log_group: int) -> str:
+    """The nft text that makes what nothing uses yet: empty sets and chains of `added`, and the `plan`th plan.
 
-    A packet that a rule acts on is logged to `log_group` with the prefix `log_prefix(serial)`.
+    A plan is a chain with the jumps of all rules of `current`. It is in force when the base chain jumps to it. A packet
+    that a rule acts on is logged to `log_group` with the prefix `log_prefix(serial)`.
     """
-    return "".join(f"{line}\n" for rule in rules for line in _add_rule(rule, log_group))
-
-
-def switch_script(current: Iterable[AddressRule], removed: Iterable[AddressRule]) -> str:
-    """The nft text, one transaction, that leaves exactly the rules `current` in force; what `removed` had goes."""
-    lines = [f"flush chain inet {TABLE} forward"]
+    lines = [f"table inet {TABLE} {{"]
+    for rule in added:
+        lines += _rule(rule, log_group)
+    lines.append(f"chain {plan_chain(plan)} {{")
     for rule in current:
         lines += _jumps(rule)
-    for rule in removed:
-        lines += _remove_rule(rule)
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "}", "}"]) + "\n"
+
+
+def plan_chain(plan: int) -> str:
+    """The name of the chain of the `plan`th plan."""
+    return f"plan{plan}"
+
+
+def chains(rule: AddressRule) -> tuple[str, ...]:
+    """The names of the rule's chains, in the order in which they can be deleted."""
+    return log_prefix(rule.serial), f"{log_prefix(rule.serial)}_act"
+
+
+def sets(rule: AddressRule) -> tuple[str, ...]:
+    """The names of the rule's sets."""
+    seen = (f"{log_prefix(rule.serial)}_seen_v{version}" for version in rule.versions)
+    return *(address_set(rule.serial, version) for version in rule.versions), *seen
 
 
 def address_set(serial: int, version: int) -> str:
@@ -94,12 +108,11 @@ def serial_of(prefix: str) -> int | None:
 _FAMILY = {4: "ip", 6: "ip6"}
 
 
-def _add_rule(rule: AddressRule, log_group: int) -> list[str]:
+def _rule(rule: AddressRule, log_group: int) -> list[str]:
     names = {version: address_set(rule.serial, version) for version in rule.versions}
-    sets = [f"set {name} {{ type ipv{version}_addr; flags interval; }}" for version, name in names.items()]
+    made = [f"set {name} {{ type ipv{version}_addr; flags interval; }}" for version, name in names.items()]
     act = ["meta l4proto tcp reject with tcp reset", "reject"] if rule.reject else []
-    chains = acting_chains(log_prefix(rule.serial), rule.versions, [*act, "counter drop"], log_group)
-    return [f"table inet {TABLE} {{", *sets, *chains, "}"]
+    return made + acting_chains(log_prefix(rule.serial), rule.versions, [*act, "counter drop"], log_group)
 
 
 def acting_chains(name: str, versions: Iterable[int], act: Iterable[str], log_group: int) -> list[str]:
@@ -131,16 +144,6 @@ def acting_chains(name: str, versions: Iterable[int], act: Iterable[str], log_gr
     ]
 
 
-def _remove_rule(rule: AddressRule) -> list[str]:
-    name = log_prefix(rule.serial)
-    chains = (name, f"{name}_act")
-    lines = [f"flush chain inet {TABLE} {chain}" for chain in chains]
-    lines += [f"delete chain inet {TABLE} {chain}" for chain in chains]
-    for version in rule.versions:
-        lines += [f"delete set inet {TABLE} {name}{seen}_v{version}" for seen in ("", "_seen")]
-    return lines
-
-
 def _jumps(rule: AddressRule) -> list[str]:
     """Into the rule's chain with packets to its addresses, and with packets from them."""
     lines = []
@@ -155,5 +158,5 @@ def _jumps(rule: AddressRule) -> list[str]:
             elif rule.ports:
                 ports = f" meta l4proto {{ tcp, udp }}{ports}"
             act = f"goto {log_prefix(rule.serial)}"
-            lines.append(f"add rule inet {TABLE} forward {ip} {address} @{name}{ports} {act}")
+            lines.append(f"{ip} {address} @{name}{ports} {act}")
     return lines

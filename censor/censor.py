@@ -133,9 +133,7 @@ class Censor:
 
     async def _apply(self, rules: RuleSet) -> None:
         old = self.rules
-        times = [time.monotonic()]
-        await self._kernel.set_addresses(tuple(rule for rule in rules.rules if rule.addresses))
-        times.append(time.monotonic())
+        times = [*await self._kernel.set_addresses(tuple(rule for rule in rules.rules if rule.addresses))]
         moved_on = self._core.set_rules(rules)
         times.append(time.monotonic())
         if moved_on or rules.fail != old.fail:

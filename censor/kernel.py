@@ -11,6 +11,8 @@ import errno
 import shutil
 import socket
 import subprocess
+import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from censor import address_rules, kernel_rules, residual_rules
@@ -19,7 +21,7 @@ from censor.kernel_rules import HeadRules
 from censor.marks import ALIVE
 from censor.packet_io.netlink import KernelError
 from censor.packet_io.nft_messages import Interval
-from censor.packet_io.nftables import NfTables
+from censor.packet_io.nftables import NfTables, Transaction
 from censor.residual_rules import Residual
 from censor.rules import Action, Rule
 from sidedoor.settings import UsageError
@@ -48,6 +50,8 @@ class Kernel:
         self._current: dict[int, Rule] = {}
         self._previous: dict[int, Rule] = {}
         self._address_rules: dict[int, AddressRule] = {}
+        self._plan = 0
+        self._plan_in_force: int | None = None
         self._residuals: tuple[Residual, ...] = ()
 
     def install(self, head: HeadRules) -> None:
@@ -115,10 +119,10 @@ class Kernel:
             self._presence.close()
             self._presence = None
 
-    async def set_addresses(self, rules: tuple[Rule, ...]) -> None:
+    async def set_addresses(self, rules: tuple[Rule, ...]) -> tuple[float, float]:
         """Leave exactly these address rules in force, from one packet to the next. Raises KernelError: nothing changed.
 
-        The sets are made and filled while no rule uses them.
+        Returns time.monotonic() before and after the step that did it. The sets are made and filled before that.
         """
         serials = {rule: serial for serial, rule in self._current.items()}
         current = {}
@@ -128,7 +132,8 @@ class Kernel:
                 serials[rule] = self._serial
             current[serials[rule]] = rule
         if current == self._current and list(current) == list(self._current):
-            return
+            now = time.monotonic()
+            return now, now
         intervals = {
             serial: address_rules.intervals(rule.networks)
             for serial, rule in current.items()
@@ -136,24 +141,35 @@ class Kernel:
         }
         added = {serial: _address_rule(serial, current[serial], some) for serial, some in intervals.items()}
         wanted = {serial: added.get(serial) or self._address_rules[serial] for serial in current}
-        removed = [rule for serial, rule in self._address_rules.items() if serial not in current]
-        if added:
-            await _run_async(_NFT, address_rules.addresses_script(added.values(), self._log_group))
+        self._plan += 1
+        await _run_async(
+            _NFT, address_rules.addresses_script(added.values(), wanted.values(), self._plan, self._log_group)
+        )
         try:
             for serial, some in intervals.items():
                 self._fill(serial, current[serial].name, some)
-            await _run_async(_NFT, address_rules.switch_script(wanted.values(), removed))
+            removed = [rule for serial, rule in self._address_rules.items() if serial not in current]
+            before = time.monotonic()
+            self._switch_addresses(removed)
+            after = time.monotonic()
         except KernelError:
-            if added:
-                await _run_async(_NFT, address_rules.switch_script(self._address_rules.values(), added.values()))
+            with self.tables.transaction("removing sets that could not be filled") as change:
+                _remove_addresses(change, self._plan, added.values())
             raise
         self._previous, self._current, self._address_rules = self._current, current, wanted
+        self._plan_in_force = self._plan
+        return before, after
 
     def _fill(self, serial: int, name: str, intervals: dict[int, list[Interval]]) -> None:
         for version, some in intervals.items():
             what = f"filling the set of the rule {name!r}"
             set_ = address_rules.address_set(serial, version)
             self.tables.load(kernel_rules.TABLE, set_, some, version=version, what=what)
+
+    def _switch_addresses(self, removed: Iterable[AddressRule]) -> None:
+        with self.tables.transaction("switching the address rules over") as change:
+            change.switch_chain(kernel_rules.TABLE, "forward", address_rules.plan_chain(self._plan))
+            _remove_addresses(change, self._plan_in_force, removed)
 
     async def set_residuals(self, residuals: tuple[Residual, ...]) -> None:
         """Have the kernel enforce exactly these rules' residual blocks; those of rules that stay go on.
@@ -186,6 +202,16 @@ def _address_rule(serial: int, rule: Rule, intervals: dict[int, list[Interval]])
     return AddressRule(
         serial, tuple(sorted(intervals)), reject=rule.action is Action.REJECT, ports=rule.ports, protocol=rule.protocol
     )
+
+
+def _remove_addresses(change: Transaction, plan: int | None, rules: Iterable[AddressRule]) -> None:
+    if plan is not None:
+        change.delete_chain(kernel_rules.TABLE, address_rules.plan_chain(plan))
+    for rule in rules:
+        for chain in address_rules.chains(rule):
+            change.delete_chain(kernel_rules.TABLE, chain)
+        for name in address_rules.sets(rule):
+            change.delete_set(kernel_rules.TABLE, name)
 
 
 def check_tools() -> None:
