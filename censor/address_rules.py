@@ -1,8 +1,8 @@
 """Sans-IO: the `nft` scripts for rules by address, and what goes into their sets.
 
-Each rule has chains and sets of its own, named by its serial number. They and a new plan, the chain that leads to all of
-them, are made first; the sets are filled over netlink (censor/packet_io/nftables.py); then the base chain is switched
-over to the plan.
+Each rule has chains and sets of its own, named by its serial number. They and a new plan, the chain that leads to all
+of them, are made first; the sets are filled over netlink (censor/packet_io/nftables.py); then the base chain is
+switched over to the plan.
 """
 
 from __future__ import annotations

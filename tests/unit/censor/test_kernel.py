@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from censor import kernel
+from censor import kernel, kernel_programs
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
 from censor.packet_io.netlink import KernelError
@@ -83,7 +82,7 @@ def sets(monkeypatch: pytest.MonkeyPatch) -> type[FakeTables]:
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(kernel, "_SBIN", str(tmp_path))
+    monkeypatch.setattr(kernel_programs, "_SBIN", str(tmp_path))
     return Tools(tmp_path)
 
 
@@ -301,19 +300,3 @@ async def test_head_goes_to_both_families(tools: Tools) -> None:
     tools.make("ip6tables-restore", "exit 1")
     with pytest.raises(KernelError, match="ip6tables-restore"):
         await subject.set_head(HEAD)
-
-
-async def test_a_program_that_hangs_is_ended(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "_SECONDS", 0.1)
-    tools.make("nft", "exec /bin/sleep 60")
-    with pytest.raises(KernelError, match="nft: no answer"):
-        await Kernel(9).set_addresses(rules("192.0.2.1"))
-    with pytest.raises(KernelError, match="nft: no answer"):
-        kernel.cleanup()
-
-
-async def test_cancelled_while_a_program_runs(tools: Tools) -> None:
-    tools.make("nft", "exec /bin/sleep 60")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await Kernel(9).set_addresses(rules("192.0.2.1"))
