@@ -121,7 +121,9 @@ class Acting:
         match.flow.effects.append(effect)
         match.flow.blocked = True
         if trigger and decision.accept:
+            before = len(decision.after)
             effect.apply(match.flow, match.packet, match.data, match.t, decision)
+            self._statistics.rule(match.rule.name).injected += len(decision.after) - before
 
     def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
         drawn = self._draw(match.flow, match.rule, "drop")
@@ -254,8 +256,8 @@ class Acting:
         drawn = self._draw(flow, rule, "residual_probability")
         entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds, drawn=drawn)
         if entry is not None:
-            alone = not _lets_packets_pass(rule.actions)
-            decision.blocked += (_for_the_kernel(entry, alone=alone),)
+            alone = not lets_packets_pass(rule.actions)
+            decision.blocked += (for_the_kernel(entry, alone=alone),)
 
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
@@ -263,7 +265,7 @@ class Acting:
         decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
 
 
-def _lets_packets_pass(actions: tuple[AnyAction, ...]) -> bool:
+def lets_packets_pass(actions: tuple[AnyAction, ...]) -> bool:
     """Whether the flow that is blocked for later goes on at first, which the kernel cannot tell from those."""
     return any(
         isinstance(action, Police | Delay | Lose | Freeze)
@@ -273,7 +275,8 @@ def _lets_packets_pass(actions: tuple[AnyAction, ...]) -> bool:
     )
 
 
-def _for_the_kernel(entry: Entry, *, alone: bool) -> Blocked:
+def for_the_kernel(entry: Entry, *, alone: bool = True) -> Blocked:
+    """A residual block as the kernel is told of it. alone: it may drop the packets by itself."""
     kind, client, server, server_port, client_port, protocol = entry.key
     action = entry.action
     return Blocked(

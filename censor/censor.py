@@ -1,27 +1,35 @@
-"""The censor of this network namespace: wires the packet sources, the core, the injector and the kernel's rules."""
+"""The censor of this network namespace: wires queues and cores, the kernel's rules, the prober and the time line."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
 import time
-from contextlib import ExitStack
-from dataclasses import asdict
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from censor import kernel as kernel_module
-from censor.core import Core, Decision, Hit
+from censor.core import Core
 from censor.dead_hand import DeadHand
-from censor.injection import Injector
+from censor.decision import Blocked, Suspect
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
-from censor.marks import GENERATION_MASK
+from censor.line import Line
+from censor.lists.binding import Lists
+from censor.marks import GENERATION_MASK, INJECTED_MARK
+from censor.offload import address_blocks, plan
 from censor.packet_io.nflog import NfLog
-from censor.packet_io.nfqueue import NfQueue, QueuedPacket, QueueSettings, Verdict
-from censor.rules import Fail, Port, Rule, RuleSet
+from censor.prober.prober import Prober
+from censor.prober.schedule import Verdict
+from censor.residual_blocks import ResidualBlocks
+from censor.rules import RuleSet
 from sidedoor.events import Emit
+from sidedoor.settings import SettingsError
 
-# Packets handled in one go, so that other callbacks of the loop are not starved.
 _READ_LIMIT = 64
 
 
@@ -32,13 +40,13 @@ class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """NFQUEUE number, free in this network namespace."""
     log_group: int = 100
     """NFLOG group, the same."""
-    tls_ports: tuple[Port, ...] = (443,)
-    dns_ports: tuple[Port, ...] = (53,)
     flow_limit: int = 65536
-    """Flows that are remembered; some 300 bytes each."""
-    hello_limit_bytes: int = 16384
-    """A flow without a complete ClientHello in its first so many bytes passes."""
+    """Flows that are remembered; some 1.5 KB each."""
+    residual_limit: int = 65536
+    """Residual blocks that are remembered."""
     receive_buffer_bytes: int = 32 << 20
+    folder: str = "."
+    """Where the relative names of list files begin."""
 
 
 class Censor:
@@ -52,25 +60,42 @@ class Censor:
         self._settings = settings
         self._emit = emit
         # Not always the same, so that a predecessor's connmarks are most probably not taken for ours.
-        self._core = Core(
-            generation=time.monotonic_ns() // 1_000_000 % GENERATION_MASK + 1,
-            flow_limit=settings.flow_limit,
-            hello_limit_bytes=settings.hello_limit_bytes,
-            tls_ports=settings.tls_ports,
-            dns_ports=settings.dns_ports,
-        )
+        generation = time.monotonic_ns() // 1_000_000 % GENERATION_MASK + 1
+        self._core = Core(generation=generation, flow_limit=settings.flow_limit, residual_limit=settings.residual_limit)
+        self._line = Line(self._core, emit, on_blocked=self._on_blocked, on_suspect=self._on_suspect)
+        self._lists = Lists()
         self._kernel = Kernel(settings.log_group)
+        self._residuals = ResidualBlocks(self._kernel)
         self._dead_hand = DeadHand(kernel_module.removal_command())
         self._lock = asyncio.Lock()
         self._resources = ExitStack()
+        self._prober: Prober | None = None
+        self._prober_stack = AsyncExitStack()
+        self._all_rules = RuleSet()
+        self._time_line: asyncio.Task[None] | None = None
         self._missed_reported = 0
-        self.packets_queued = 0
-        """Packets that came through Python."""
 
     @property
     def ipv6_missing(self) -> str:
         """Why names are censored on IPv4 only, on this host; empty: they are on IPv6, too."""
         return self._kernel.ipv6_missing
+
+    @property
+    def packets_queued(self) -> int:
+        """Packets that came through Python."""
+        return self._line.packets_queued
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Counts so far, for JSON: packets, per rule what matched, was dropped, was injected, was collateral."""
+        core = self._core
+        return core.statistics.as_dict() | {
+            "packets_queued": self._line.packets_queued,
+            "packets_missed": self._line.missed,
+            "flows": len(core.flows),
+            "flows_evicted": core.flows.evicted,
+            "residual_blocks": len(core.residuals),
+        }
 
     @property
     def rules(self) -> RuleSet:
@@ -81,134 +106,170 @@ class Censor:
         kernel_module.check_tools()
         settings = self._settings
         with ExitStack() as stack:
-            self._injector = Injector()
-            stack.callback(self._injector.close)
             stack.callback(self._kernel.close)
-            queue = QueueSettings(
-                settings.queue,
-                copy_range_bytes=settings.hello_limit_bytes + 256,
-                receive_buffer_bytes=settings.receive_buffer_bytes,
-            )
-            self._queue = stack.enter_context(NfQueue(queue))
+            self._line.open(settings.queue, settings.receive_buffer_bytes)
+            stack.callback(self._line.close)
             self._log = stack.enter_context(NfLog(settings.log_group))
             with ExitStack() as rules:
                 rules.callback(kernel_module.cleanup)
-                self._kernel.install(self._head(self.rules.fail))
-                self._set_dead_hand(self.rules.fail)
+                self._kernel.install(self._head(self.rules))
+                self._set_dead_hand(self.rules)
                 rules.pop_all()
             self._resources = stack.pop_all()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._queue.fileno(), self._on_queue)
-        loop.add_reader(self._log.fileno(), self._on_log)
+        self._line.start()
+        asyncio.get_running_loop().add_reader(self._log.fileno(), self._on_log)
         self._emit("censor_ready")
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._queue.fileno())
-        loop.remove_reader(self._log.fileno())
-        with self._resources:
-            # Blocking, so that no cancellation gets between. Packets that wait are answered before the table goes, for
-            # the kernel drops those that are left then.
-            try:
-                kernel_module.remove_chains()
-                while self._on_queue():
-                    pass
-                kernel_module.remove_table()
-                self._dead_hand.disarm()
-            finally:
-                self._on_log()
+        try:
+            await self._stop_time_line()
+            await self._prober_stack.aclose()
+        finally:
+            self._line.stop()
+            asyncio.get_running_loop().remove_reader(self._log.fileno())
+            with self._resources:
+                # Blocking, so that no cancellation gets between. Packets that wait are answered before the table goes,
+                # for the kernel drops those that are left then.
+                try:
+                    kernel_module.remove_chains()
+                    while self._line.on_readable():
+                        pass
+                    kernel_module.remove_table()
+                    self._dead_hand.disarm()
+                finally:
+                    self._on_log()
 
     async def apply(self, rules: RuleSet) -> None:
-        """Switch to `rules`; flows are remembered, rules that stay are not touched. Raises KernelError.
+        """Switch to `rules`; flows are remembered, rules that stay are not touched.
 
-        Returns when all of them hold; `rule_lifted` and `rule_enforced` tell of those that changed.
+        Returns when all of them hold; `rule_lifted` and `rule_enforced` tell of those that changed. Rules with a time
+        come and go by themselves from then on. Raises SettingsError (a list cannot be read) or KernelError, and
+        nothing has changed.
         """
+        await self._stop_time_line()
         async with self._lock:
-            await self._apply(rules)
+            await self._lists.stage_aside(rules.lists, Path(self._settings.folder))
+            await self._apply(rules.at(0.0))
+            self._all_rules = rules
+            await self._set_prober(rules)
+        if rules.moments():
+            self._time_line = asyncio.create_task(self._follow(rules, time.monotonic()), name="time line")
 
     async def clear(self) -> None:
         """Lift all rules. Raises KernelError."""
-        await self.apply(RuleSet(censor=self.rules.censor))
+        await self.apply(msgspec.structs.replace(self._all_rules, rules=(), lists=()))
+
+    async def _follow(self, rules: RuleSet, started: float) -> None:
+        """Have rules come and go at their times."""
+        for moment in rules.moments():
+            await asyncio.sleep(started + moment - time.monotonic())
+            async with self._lock:
+                await self._apply(rules.at(moment))
+            self._emit("stage_reached", seconds=moment * rules.censor.time_scale)
+
+    async def _stop_time_line(self) -> None:
+        task, self._time_line = self._time_line, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()):
+                raise error
 
     async def _apply(self, rules: RuleSet) -> None:
+        """Lists were staged. The order: what the kernel needs before it is asked, then the switch, then its share."""
         old = self.rules
         times = [time.monotonic()]
-        await self._kernel.set_addresses(tuple(rule for rule in rules.rules if rule.addresses))
+        try:
+            moved_on = self._line.set_rules(rules, self._lists.holders, self._lists.commit())
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
         times.append(time.monotonic())
-        moved_on = self._core.set_rules(rules)
+        compiled = self._core.compiled
+        times += await self._kernel.set_addresses(address_blocks(compiled))
+        await self._residuals.set_rules(compiled)
+        head = self._head(rules)
+        if moved_on or head != self._kernel.head:
+            self._set_dead_hand(rules)
+            await self._kernel.set_head(head)
         times.append(time.monotonic())
-        if moved_on or rules.fail != old.fail:
-            self._queue.set_fail_open(rules.fail == "open")
-            self._set_dead_hand(rules.fail)
-            await self._kernel.set_head(self._head(rules.fail))
-        times.append(time.monotonic())
+        # What a list of 300,000 names is made of need not be looked through for garbage ever again.
+        gc.freeze()
+        by_address = {block.rule.name for block in address_blocks(compiled)}
         for rule in old.rules:
             if rule not in rules.rules:
-                self._report("rule_lifted", rule, times)
+                self._report("rule_lifted", rule.name, times, by_address=bool(rule.addresses), kills=False)
         for rule in rules.rules:
             if rule not in old.rules:
-                self._report("rule_enforced", rule, times)
+                kills = rule.kills
+                self._report("rule_enforced", rule.name, times, by_address=rule.name in by_address, kills=kills)
 
-    def _report(self, event: str, rule: Rule, times: list[float]) -> None:
-        """One event with the bracket of the step that did it: kernel sets, switch of the core, generation."""
-        if rule.addresses:
-            before, after = times[0], times[1]
-        elif rule.kills and event == "rule_enforced":
-            before, after = times[1], times[3]
+    def _report(self, event: str, rule: str, times: list[float], *, by_address: bool, kills: bool) -> None:
+        """One event with the bracket of the step that did it: switch of the core, kernel sets, generation."""
+        if by_address:
+            before, after = times[2], times[3]
+        elif kills:
+            before, after = times[0], times[4]
         else:
-            before, after = times[1], times[2]
-        self._emit(event, t=after, rule=rule.name, before=before, after=after)
+            before, after = times[0], times[1]
+        self._emit(event, t=after, rule=rule, before=before, after=after)
 
-    def _head(self, fail: Fail) -> HeadRules:
-        settings = self._settings
+    def _head(self, rules: RuleSet) -> HeadRules:
+        asked = plan(self._core.compiled)
+        table = rules.censor
         return HeadRules(
-            queues=(settings.queue,),
+            queues=(self._settings.queue,),
             generation=self._core.generation,
-            fail=fail,
-            tcp_ports=settings.tls_ports,
-            udp_ports=settings.dns_ports,
+            fail=table.fail,
+            strict=table.strict,
+            tcp_ports=asked.tcp_ports,
+            udp_ports=asked.udp_ports,
+            syn=asked.syn,
+            bare_acks=asked.bare_acks,
+            server=asked.server,
+            invalid=True,
+            fragments=table.fragments.policy != "reassemble",
+            other_protocols=asked.other,
         )
 
-    def _set_dead_hand(self, fail: Fail) -> None:
-        if fail == "open":
+    def _set_dead_hand(self, rules: RuleSet) -> None:
+        if rules.fail == "open":
             self._dead_hand.arm()
         else:
             self._dead_hand.disarm()
 
-    # Packets
+    # The prober
 
-    def _on_queue(self) -> int:
-        """Decide on the packets that wait; how many these were. Events come last: packets must not wait for them."""
-        queued = self._queue.read(_READ_LIMIT)
-        hits: list[tuple[float, Hit]] = []
-        for packet in queued:
-            decision = self._core.decide(packet.payload, packet.mark)
-            self._execute(packet, decision)
-            hits += [(packet.t, hit) for hit in decision.hits]
-        self.packets_queued += len(queued)
-        for t, hit in hits:
-            self._emit("censor_hit", t=t, **asdict(hit))
-        self._report_missed()
-        return len(queued)
+    async def _set_prober(self, rules: RuleSet) -> None:
+        if self._core.compiled.probes and self._prober is None:
+            prober = Prober(
+                rules.prober, self._emit, on_verdict=self._on_verdict, seed=rules.censor.seed, mark=INJECTED_MARK
+            )
+            self._prober = await self._prober_stack.enter_async_context(prober)
 
-    def _execute(self, packet: QueuedPacket, decision: Decision) -> None:
-        for forged in decision.before:
-            self._injector.send(forged)
-        self._queue.verdict(packet.id, Verdict.ACCEPT if decision.accept else Verdict.DROP, decision.mark)
-        for forged in decision.after:
-            self._injector.send(forged)
+    def _on_suspect(self, suspect: Suspect) -> None:
+        if self._prober is not None:
+            self._prober.suspect((suspect.address, suspect.port), suspect.first_payload, suspect.reason)
+
+    def _on_verdict(self, verdict: Verdict) -> None:
+        if verdict.convicted:
+            blocked = self._core.convict(*verdict.server, time.monotonic(), verdict.seconds)
+            if blocked is not None:
+                self._on_blocked(blocked)
+
+    def _on_blocked(self, blocked: Blocked) -> None:
+        self._residuals.block(blocked)
+
+    # What the kernel did by itself
 
     def _on_log(self) -> None:
         for packet in self._log.read(_READ_LIMIT):
-            rule = self._kernel.rule_of(packet.prefix)
-            hit = self._core.address_hit(rule, packet.payload) if rule else None
+            block = self._kernel.block_of(packet.prefix)
+            hit = self._core.address_hit(block, packet.payload) if block else None
+            if block is None and (name := self._residuals.rule_of(packet.prefix)):
+                hit = self._core.residual_hit(name, packet.payload)
             if hit:
-                self._emit("censor_hit", t=packet.t, **asdict(hit))
-        self._report_missed()
-
-    def _report_missed(self) -> None:
-        missed = self._queue.missed + self._log.missed
-        if missed > self._missed_reported:
-            self._emit("packets_missed", count=missed - self._missed_reported)
-            self._missed_reported = missed
+                self._emit("censor_hit", t=packet.t, **dataclasses.asdict(hit))
+        if self._log.missed > self._missed_reported:
+            self._emit("packets_missed", count=self._log.missed - self._missed_reported)
+            self._missed_reported = self._log.missed

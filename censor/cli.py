@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -15,6 +18,7 @@ from rich.table import Table
 
 from censor import kernel
 from censor.censor import Censor, CensorSettings
+from censor.commands.selection import Selection, selected
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
 from censor.rules import Rule, RuleSet
@@ -35,41 +39,62 @@ censor.add_command(probe)
 
 
 @censor.command()
-@click.option("--rules", "rules_path", metavar="FILE", help="Rules (TOML); without it nothing is blocked.")
+@click.option("--rules", "rules_path", metavar="FILE", help="Rules (TOML); without rules nothing is blocked.")
+@click.option("--profile", metavar="NAME", help="A shipped profile in place of a rules file.")
+@click.option("--list", "list_files", metavar="NAME=FILE", multiple=True, help="The file of a list that rules name.")
+@click.option("--seed", type=int, help="For every draw.  [default: the rules']")
 @click.option("--queue", metavar="N", default=100, show_default=True, type=click.IntRange(0, 65535), help="NFQUEUE.")
 @click.option("--events", metavar="FILE", default="-", show_default=True, help="Events as JSON lines; - is stdout.")
-def run(rules_path: str | None, queue: int, events: str) -> None:
+@click.option("--statistics", metavar="FILE", help="Counts as one JSON object, written at the end.")
+def run(
+    rules_path: str | None,
+    profile: str | None,
+    list_files: tuple[str, ...],
+    seed: int | None,
+    queue: int,
+    events: str,
+    statistics: str | None,
+) -> None:
     """Act on the traffic that this host forwards until SIGTERM or Ctrl-C.
 
-    Needs NET_ADMIN and NET_RAW (root, a container with both, or a user namespace). SIGHUP reads the rules again; if
-    they are bad, that is said and the old ones stay.
+    Needs NET_ADMIN and NET_RAW (root, a container with both, or a user namespace). SIGHUP reads the rules and their
+    lists again; if they are bad, that is said and the old ones stay.
     """
     logs.configure()
-    rules = load_rules(rules_path) if rules_path else RuleSet()
+
+    def read() -> Selection:
+        if rules_path is None and profile is None:
+            if list_files:
+                raise UsageError("--list needs --rules or --profile")
+            return Selection(RuleSet(), Path())
+        return selected(rules_path, profile, list_files, seed=seed)
+
     with ExitStack() as stack:
         emit = EventWriter("censor", _open(events, stack))
+        counts = _open(statistics, stack) if statistics else None
         try:
-            asyncio.run(_run(rules, rules_path, CensorSettings(queue=queue), emit))
+            asyncio.run(_run(read, queue, emit, counts))
         except KernelError as error:
             raise click.ClickException(str(error)) from error
 
 
-async def _run(rules: RuleSet, rules_path: str | None, settings: CensorSettings, emit: EventWriter) -> None:
+async def _run(read: Callable[[], Selection], queue: int, emit: EventWriter, counts: BinaryIO | None) -> None:
     signals: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
-    async with Censor(settings, emit) as running:
+    rules, folder = read()
+    async with Censor(CensorSettings(queue=queue, folder=str(folder)), emit) as running:
         if running.ipv6_missing:
             _log.warning("IPv4 only: names in IPv6 traffic are not censored", reason=running.ipv6_missing)
         await running.apply(rules)
         while await signals.get() == signal.SIGHUP:
-            if rules_path is None:
-                continue
             try:
-                await running.apply(load_rules(rules_path))
-                _log.info("rules read again", path=rules_path, rules=len(running.rules.rules))
+                await running.apply(read().rules)
+                _log.info("rules read again", rules=len(running.rules.rules))
             except (UsageError, KernelError) as error:
                 _log.error("rules not changed", reason=str(error))
+        if counts is not None:
+            counts.write(json.dumps(running.statistics).encode() + b"\n")
 
 
 def _open(events: str, stack: ExitStack) -> BinaryIO:
@@ -114,12 +139,12 @@ def _matcher(rule: Rule) -> str:
 
 
 def _action(rule: Rule) -> str:
-    return f"{rule.action.value} {', '.join(rule.forged)}".strip()
+    return ", ".join(rule.label(action) for action in rule.effects) + f" {', '.join(rule.forged)}".rstrip()
 
 
 def _existing(rule: Rule) -> str:
     if rule.addresses:
-        return rule.action.value
+        return rule.label(rule.effects[0])
     if rule.kills:
         return "killed by " + ("rst" if rule.resets_existing else "drop")
     return "untouched"

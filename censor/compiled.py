@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Log, Mark, Reject
+from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Log, Mark, Probe, Reject, Residual
 from censor.analyzers import Analyzer, Wanted
 from censor.analyzers.all import ANALYZERS, PROPERTIES
 from censor.conditions import Condition, ListHolder, compile_condition
@@ -20,6 +20,8 @@ from censor.rules import Rule, RuleSet
 Lists = Mapping[str, ListHolder]
 
 _HEADER = frozenset(FLOW_PROPERTIES) - {"flow.mark"}
+# What a server that the prober convicted is blocked by.
+_PROBER = Rule(name="prober", when='protocol == "tcp"', actions=(Residual(seconds=0.0),))
 # So that a killing rule finds the flows that were opened for its names before it was enforced.
 _REMEMBER = Rule(name="remember_names", when="exists tls.sni and server.port == 443", actions=(Log(),))
 _PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmp"}
@@ -107,7 +109,9 @@ class CompiledRules:
         if rules.censor.remember_names:
             self.rules.append(kept.get(_REMEMBER) or CompiledRule(_REMEMBER, lists, repeating, silent=True))
         self.marks = any(isinstance(action, Mark) for rule in self.rules for action in rule.actions)
+        self.probes = any(isinstance(action, Probe) for rule in self.rules for action in rule.actions)
         self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
+        self.prober = CompiledRule(_PROBER, lists, repeating) if self.probes else None
         read = {name for rule in self.rules for name in rule.condition.properties}
         read |= {name for rule in self.rules if rule.intended for name in rule.intended.properties}
         self.wanted: Wanted = frozenset(read)

@@ -16,21 +16,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from censor import packets
-from censor.acting import Acting
-from censor.actions import Reset
+from censor.acting import Acting, for_the_kernel
+from censor.actions import Reset, Residual
 from censor.compiled import CompiledRule, CompiledRules
 from censor.conditions import ListHolder
-from censor.decision import PASS, Decision, Hit, hit
+from censor.decision import PASS, Blocked, Decision, Hit, hit
 from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
 from censor.inspection import Inspection
 from censor.lists.prefixes import PrefixSet
 from censor.marks import GENERATION_MASK, REPLY
+from censor.offload import AddressBlock
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
 from censor.residual import Entry, Residuals
-from censor.rules import Rule, RuleSet
+from censor.rules import RuleSet
 from censor.statistics import Statistics
 
 _NO_LISTS: Mapping[str, ListHolder] = {}
@@ -95,6 +96,7 @@ class Core:
         self._idle_seconds = table.flow_idle_seconds or float("inf")
         self._inspection = Inspection(table.tcp, table.seed)
         self._acting = Acting(table.seed, self.residuals, self.statistics)
+        self._everything = table.inspect_everything
         self._both = table.tcp.inspect == "both"
         self._server_first_bytes = table.tcp.limit_bytes
         self._overload_limit = table.overload.packets_per_second
@@ -127,7 +129,7 @@ class Core:
         return self._go_on(flow, packet, data, mark, t, Decision())
 
     def _for_good(self, mark: int | None) -> Decision:
-        return PASS if mark is None else Decision(mark=self.generation)
+        return PASS if mark is None or self._everything else Decision(mark=self.generation)
 
     def _is_another(self, flow: Flow, packet: Packet, mark: int | None, t: float) -> bool:
         """Whether the packet begins another flow between the same ends."""
@@ -188,7 +190,7 @@ class Core:
         if mark is not None:
             if flow.effects:
                 decision.watch = True
-            elif flow.decided and decision.accept:
+            elif flow.decided and decision.accept and not self._everything:
                 decision.mark = self.generation
         return decision
 
@@ -354,8 +356,11 @@ class Core:
     def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         lasting = []
         for effect in flow.effects:
+            before = len(decision.after)
             if not decision.accept or effect.apply(flow, packet, data, t, decision):
                 lasting.append(effect)
+            if len(decision.after) > before:
+                self.statistics.rule(effect.rule.name).injected += len(decision.after) - before
         flow.effects = lasting
 
     def _hit_residual(
@@ -379,7 +384,9 @@ class Core:
             decision.after += (packets.rewritten_reset(packet),)
         elif action.then in ("reset", "inject"):
             made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
-            decision.after += made if made or passes else refusal(packet, data)
+            made = made if made or passes else refusal(packet, data)
+            self.statistics.rule(rule.name).injected += len(made)
+            decision.after += made
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
         return not passes
 
@@ -393,16 +400,35 @@ class Core:
         self._overload_count += 1
         return self._overload_count > self._overload_limit
 
+    def convict(self, address: bytes, port: int, t: float, seconds: float) -> Blocked | None:
+        """Block a server that the prober found to be a proxy; None: no rule probes any more."""
+        rule = self._compiled.prober
+        if rule is None:
+            return None
+        (action,) = rule.actions
+        assert isinstance(action, Residual)
+        return for_the_kernel(self.residuals.convict(rule, action, address, port, t, seconds))
+
     # Addresses
 
-    def address_hit(self, rule: Rule, data: bytes) -> Hit | None:
-        """The hit that tells of a packet which the kernel dropped or rejected by an address rule; None: unreadable."""
+    def residual_hit(self, rule: str, data: bytes) -> Hit | None:
+        """The hit that tells of a packet which the kernel dropped by a residual block of the rule; None: unreadable."""
         packet = packets.parse(data)
         if packet is None:
             return None
         flow = self.flows.get(flow_key(packet))
-        name = flow.name if flow is not None else ""
         from_client = flow.is_from_client(packet) if flow is not None else True
+        return hit(rule, "residual", packet, flow.name if flow is not None else "", from_client=from_client)
+
+    def address_hit(self, block: AddressBlock, data: bytes) -> Hit | None:
+        """The hit that tells of a packet which the kernel dropped or rejected by a block; None: unreadable."""
+        packet = packets.parse(data)
+        if packet is None:
+            return None
+        flow = self.flows.get(flow_key(packet))
+        from_client = packet.destination in block.networks if flow is None else flow.is_from_client(packet)
+        name = flow.name if flow is not None else ""
+        rule = block.rule
         return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
 
 

@@ -11,17 +11,21 @@ import errno
 import shutil
 import socket
 import subprocess
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from censor import address_rules, kernel_rules, residual_rules
 from censor.kernel_rules import HeadRules
+from censor.lists.prefixes import Version
 from censor.marks import ALIVE
+from censor.offload import AddressBlock
 from censor.packet_io.netlink import KernelError
-from censor.packet_io.nftables import NfTables
+from censor.packet_io.nftables import NfTables, Transaction
 from censor.residual_rules import Residual
-from censor.rules import Rule
 from sidedoor.settings import UsageError
 
+_VERSIONS: tuple[Version, ...] = (4, 6)
 _SECONDS = 20.0
 _IPV4, _IPV6 = "", "6"  # iptables, ip6tables
 _NFT = ("nft", "-f", "-")
@@ -42,9 +46,10 @@ class Kernel:
         """Why bare acknowledgments are queued though the rules can do without; empty: they are not."""
         self._tables: NfTables | None = None
         self._presence: NfTables | None = None
-        self._head: HeadRules | None = None
-        self._current: dict[int, Rule] = {}
-        self._previous: dict[int, Rule] = {}
+        self.head: HeadRules | None = None
+        """What is queued now."""
+        self._current: dict[int, AddressBlock] = {}
+        self._previous: dict[int, AddressBlock] = {}
         self._residuals: tuple[Residual, ...] = ()
 
     def install(self, head: HeadRules) -> None:
@@ -67,10 +72,10 @@ class Kernel:
             _run(_restore(_IPV4), script)
         self.ipv6_missing = _ipv6_missing() or _refused_ipv6(script)
         self._families = (_IPV4,) if self.ipv6_missing else (_IPV4, _IPV6)
-        self._head = head
+        self.head = head
 
     def close(self) -> None:
-        """Close what `tables` and a strict censor hold. Chains of a strict one that are there drop everything then."""
+        """Close what `tables` and a censor that fails closed hold. Its chains, as long as they are there, drop then."""
         for tables in (self._tables, self._presence):
             if tables is not None:
                 tables.close()
@@ -85,9 +90,9 @@ class Kernel:
 
     async def set_head(self, head: HeadRules) -> None:
         """Replace the rules of the head-of-flow queueing, all families at the same time. Raises KernelError."""
-        if self._head is None or head.fragments != self._head.fragments:
+        if self.head is None or head.fragments != self.head.fragments:
             await _run_async(_NFT, kernel_rules.fragments_script(head))
-        if head.strict:
+        if head.fail == "closed":
             self._set_presence(head)
         script = self._head_script(head)
         try:
@@ -97,54 +102,95 @@ class Kernel:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         self._set_presence(head)
-        self._head = head
+        self.head = head
 
     def _head_script(self, head: HeadRules) -> str:
         return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
 
     def _set_presence(self, head: HeadRules) -> None:
-        """The table that a strict censor's rules ask for. It has a socket of its own, as it must go with that."""
-        if head.strict and self._presence is None:
+        """The table that the rules of a censor that fails closed ask for; on a socket of its own, as they go together."""
+        if head.fail == "closed" and self._presence is None:
             self._presence = NfTables()
             with self._presence.transaction("telling the kernel that the censor lives") as change:
                 change.add_presence(kernel_rules.PRESENCE_TABLE, kernel_rules.PRESENCE_PRIORITY, ALIVE)
-        elif not head.strict and self._presence is not None:
+        elif head.fail == "open" and self._presence is not None:
             self._presence.close()
             self._presence = None
 
-    async def set_addresses(self, rules: tuple[Rule, ...]) -> None:
-        """Leave exactly these address rules in force, from one packet to the next. Raises KernelError: nothing changed.
+    async def set_addresses(self, blocks: tuple[AddressBlock, ...]) -> tuple[float, float]:
+        """Leave exactly these blocks in force, from one packet to the next. Raises KernelError: nothing changed.
 
-        The sets are made and filled while no rule uses them.
+        Sets are made and filled while no rule uses them; where only addresses are other than before, these alone
+        change. Returns when (monotonic seconds) the step began and ended that made the difference.
         """
-        serials = {rule: serial for serial, rule in self._current.items()}
-        current = {}
-        for rule in rules:
-            if rule not in serials:
+        serials = {block.shape: serial for serial, block in self._current.items()}
+        current: dict[int, AddressBlock] = {}
+        added: dict[int, AddressBlock] = {}
+        changed: dict[int, AddressBlock] = {}
+        for block in blocks:
+            serial = serials.get(block.shape)
+            if serial is None or not self._can_change(serial, block):
                 self._serial += 1
-                serials[rule] = self._serial
-            current[serials[rule]] = rule
-        if current == self._current and list(current) == list(self._current):
-            return
-        removed = {serial: rule for serial, rule in self._current.items() if serial not in current}
-        added = {serial: rule for serial, rule in current.items() if serial not in self._current}
+                serial = self._serial
+                added[serial] = block
+            elif block.networks != self._current[serial].networks:
+                changed[serial] = block
+            current[serial] = block
+        removed = [serial for serial in self._current if serial not in current]
         if added:
             await _run_async(_NFT, address_rules.addresses_script(added, self._log_group))
         try:
-            for serial, rule in added.items():
-                self._fill(serial, rule)
-            await _run_async(_NFT, address_rules.switch_script(current, removed))
+            for serial, block in added.items():
+                self._fill(serial, block)
+            times = self._switch(list(current), changed)
         except KernelError:
-            if added:
-                await _run_async(_NFT, address_rules.switch_script(self._current, added))
+            self._remove(list(added))
             raise
         self._previous, self._current = self._current, current
+        self._remove(removed)
+        return times
 
-    def _fill(self, serial: int, rule: Rule) -> None:
-        for version, intervals in address_rules.intervals(rule).items():
+    def _can_change(self, serial: int, block: AddressBlock) -> bool:
+        """Whether the difference fits into one transaction."""
+        return self._difference(serial, block).size_bytes < self.tables.limit_bytes
+
+    def _difference(self, serial: int, block: AddressBlock, change: Transaction | None = None) -> Transaction:
+        """The requests that turn a set's addresses into the block's, added to a transaction."""
+        old = self._current[serial].networks
+        change = change or self.tables.transaction(f"changing the addresses of the rule {block.rule.name!r}")
+        for version in _VERSIONS:
             name = address_rules.address_set(serial, version)
-            what = f"filling the set of the rule {rule.name!r}"
-            self.tables.load(kernel_rules.TABLE, name, intervals, version=version, what=what)
+            more, fewer = block.networks.diff(old, version)
+            change.delete_intervals(kernel_rules.TABLE, name, fewer, version=version)
+            change.add_intervals(kernel_rules.TABLE, name, more, version=version)
+        return change
+
+    def _switch(self, serials: list[int], changed: Mapping[int, AddressBlock]) -> tuple[float, float]:
+        """The step from which on the blocks hold."""
+        steps = []
+        if serials != list(self._current):
+            steps.append(self.tables.transaction("switching the blocks of addresses"))
+            steps[0].switch_chain(kernel_rules.TABLE, "forward", *map(address_rules.match_chain, serials))
+        steps += [self._difference(serial, block) for serial, block in changed.items()]
+        before = time.monotonic()
+        for step in steps:
+            step.commit()
+        return before, time.monotonic()
+
+    def _fill(self, serial: int, block: AddressBlock) -> None:
+        what = f"filling the set of the rule {block.rule.name!r}"
+        for version in _VERSIONS:
+            name = address_rules.address_set(serial, version)
+            self.tables.load(kernel_rules.TABLE, name, block.networks.intervals(version), version=version, what=what)
+
+    def _remove(self, serials: list[int]) -> None:
+        """Delete the chains and sets of blocks that nothing jumps to any more."""
+        for serial in serials:
+            with self.tables.transaction("removing a block of addresses") as change:
+                for chain in address_rules.chains(serial):
+                    change.delete_chain(kernel_rules.TABLE, chain)
+                for name in address_rules.sets(serial):
+                    change.delete_set(kernel_rules.TABLE, name)
 
     async def set_residuals(self, residuals: tuple[Residual, ...]) -> None:
         """Have the kernel enforce exactly these rules' residual blocks; those of rules that stay go on.
@@ -167,8 +213,8 @@ class Kernel:
             name = residual_rules.residual_set(serial, version)
             change.add_elements(kernel_rules.TABLE, name, [key], timeout_ms=timeout_ms)
 
-    def rule_of(self, prefix: str) -> Rule | None:
-        """The rule, perhaps just lifted, that logged a packet with this prefix."""
+    def block_of(self, prefix: str) -> AddressBlock | None:
+        """The block, perhaps just lifted, that logged a packet with this prefix."""
         serial = address_rules.serial_of(prefix)
         return None if serial is None else self._current.get(serial) or self._previous.get(serial)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from censor.censor_table import Fail
 from censor.marks import (
     ALIVE,
     GENERATION_MASK,
@@ -22,16 +23,16 @@ from censor.marks import (
     SAVED_MASK,
     WATCH,
 )
-from censor.rules import Fail
 
 TABLE = "sidedoor"
 CHAIN_PREFIX = "SIDEDOOR-"
 PRESENCE_TABLE = "sidedoor-alive"
 PRESENCE_PRIORITY = -170
 
-# After iptables' mangle chains (-150): chains of equal priority would run in order of registration.
-_PRIORITY = -10
-_RESIDUAL_PRIORITY = -160  # before them
+# Before iptables' mangle chains (-150), so that what is blocked by address is not asked about; chains of equal priority
+# would run in order of registration.
+_PRIORITY = -165
+_RESIDUAL_PRIORITY = -160
 _FRAGMENTS_PRIORITY = -450  # before conntrack puts fragments together (-400)
 _FRAGMENT = ("ip frag-off & 0x3fff != 0", "exthdr frag exists")
 
@@ -45,8 +46,8 @@ class HeadRules:
     """What is queued. A flow is *undecided* until it carries the connmark `generation`.
 
     queues: of more than one, consecutive, each gets the packets of some address pairs, in both directions.
-    fail: "closed" holds up what would be queued when nobody is bound to the queue. `strict`: everything else, too, from
-        the moment that the ALIVE table's owner has died (censor/packet_io/nftables.py: Transaction.add_presence).
+    fail: "closed" holds up new flows, and what would be queued, from the moment that the ALIVE table's owner has died
+        (censor/packet_io/nftables.py: Transaction.add_presence). `strict`: everything else, too.
     tcp_ports, udp_ports: the server ports whose undecided flows are queued; None: all.
     syn: TCP flows from their SYN on. Without it, what the client sends behind the SYN.
     bare_acks: without them (and without `syn`), acknowledgments without payload of flows that never were decided pass
@@ -86,10 +87,12 @@ def head_script(rules: HeadRules) -> str:
         f":{CHAIN_PREFIX}QUEUE - [0:0]",
         f"-A {CHAIN_PREFIX}QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark {REPLY:#x}",
         f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",
+        *(_when_dead(rules) if rules.strict else []),
+        # First of all, for it is the way of nearly all packets.
+        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} {_SAVE}",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} -j DROP",
-        *([f"{_FORWARD} {_bit(ALIVE, '! ')} -j DROP"] if rules.strict else []),
-        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
+        *([] if rules.strict else _when_dead(rules)),
         # The queued packet's mark tells what its flow had so far: 0 is undecided.
         f"{_FORWARD} -j CONNMARK --restore-mark --nfmask {generation} --ctmask {generation}",
         f"{_FORWARD} -m connmark --mark {WATCH:#x}/{WATCH:#x} -j MARK --or-mark {WATCH:#x}",
@@ -101,6 +104,14 @@ def head_script(rules: HeadRules) -> str:
         "COMMIT",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _when_dead(rules: HeadRules) -> list[str]:
+    """What stops from the moment that the censor is dead."""
+    if rules.fail == "open":
+        return []
+    state = "" if rules.strict else " -m conntrack --ctstate NEW,INVALID,UNTRACKED"
+    return [f"{_FORWARD} {_bit(ALIVE, '! ')}{state} -j DROP"]
 
 
 def _queue(rules: HeadRules) -> str:

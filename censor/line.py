@@ -31,7 +31,7 @@ _EXPIRY_SECONDS = 0.1  # after the time, to be sure that it has come
 class Line:
     """Reads a queue. Use between `open` and `close`; packets are handled by the running loop.
 
-    on_blocked: a residual block has begun, or was renewed. on_suspects: servers that may be proxies.
+    on_blocked: a residual block has begun, or was renewed. on_suspect: a server may be a proxy.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Line:
         emit: Emit,
         *,
         on_blocked: Callable[[Blocked], None],
-        on_suspects: Callable[[Suspect], None],
+        on_suspect: Callable[[Suspect], None],
     ) -> None:
         self.core = core
         self._emit = emit
         self._on_blocked = on_blocked
-        self._on_suspects = on_suspects
+        self._on_suspect = on_suspect
         self._fragments: Fragments | None = None
         self._held: dict[int, QueuedPacket] = {}
         self._later: set[asyncio.TimerHandle] = set()
@@ -161,7 +161,7 @@ class Line:
             self._on_blocked(blocked)
             self._emit("residual_started", t=packet.t, rule=blocked.rule, **_told(blocked))
         for suspect in decision.suspects:
-            self._on_suspects(suspect)
+            self._on_suspect(suspect)
 
     def _give_verdict(self, packet: QueuedPacket, decision: Decision) -> None:
         if decision.accept:

@@ -71,6 +71,15 @@ class Plan:
     server: bool
     everything: bool
 
+    @property
+    def tcp_ports(self) -> Ports | None:
+        """As HeadRules has it: None for all."""
+        return None if self.tcp == ALL else self.tcp
+
+    @property
+    def udp_ports(self) -> Ports | None:
+        return None if self.udp == ALL else self.udp
+
 
 def address_blocks(rules: CompiledRules) -> tuple[AddressBlock, ...]:
     """The rules that become sets in the kernel: those on addresses that come first (censor/compiled.py)."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from censor.actions import Residual
 from censor.draws import between
 from censor.flows import Flow
+from censor.packets import TCP
 
 if TYPE_CHECKING:
     from censor.compiled import CompiledRule
 
 ResidualKey = tuple[str, bytes, bytes, int, int, int]
-"""Its kind, client address, server address, server port, client port, protocol; 0 for what the kind leaves out."""
+"""Its kind (`Residual.key`, or `server`), client and server address, server and client port, protocol; 0 for what the
+kind leaves out."""
 
 
 class Entry:
@@ -96,10 +98,18 @@ class Residuals:
             self.evicted += 1
         return entry
 
+    def convict(
+        self, rule: CompiledRule, action: Residual, address: bytes, port: int, t: float, seconds: float
+    ) -> Entry:
+        """Block a server's TCP port for everybody from `t` on."""
+        key: ResidualKey = ("server", b"", address, port, 0, TCP)
+        entry = self._entries[key] = Entry(rule, action, key, t, seconds)
+        return entry
+
     def find(self, flow: Flow, t: float) -> Entry | None:
         """The entry that blocks this flow at `t`."""
         entries = self._entries
-        for kind in ("3-tuple", "4-tuple", "2-tuple"):
+        for kind in ("3-tuple", "4-tuple", "2-tuple", "server"):
             entry = entries.get(residual_key(kind, flow))
             if entry is None:
                 continue
@@ -123,5 +133,7 @@ class Residuals:
 def residual_key(kind: str, flow: Flow) -> ResidualKey:
     if kind == "2-tuple":
         return kind, flow.client_address, flow.server_address, 0, 0, 0
+    if kind == "server":
+        return kind, b"", flow.server_address, flow.server_port, 0, flow.protocol
     client_port = flow.client_port if kind == "4-tuple" else 0
     return kind, flow.client_address, flow.server_address, flow.server_port, client_port, flow.protocol

@@ -15,10 +15,11 @@ from typing import Literal
 
 from censor.address_rules import acting_chains
 from censor.kernel_rules import TABLE
+from censor.lists.prefixes import Version
 from censor.marks import WATCH
 from censor.packet_io.nft_messages import key
 
-_VERSIONS = {4: "ip", 6: "ip6"}
+_VERSIONS: dict[Version, str] = {4: "ip", 6: "ip6"}
 # The kernel refuses elements beyond.
 _SIZE = 1 << 20
 
@@ -32,6 +33,8 @@ class Scope(enum.StrEnum):
     """Client address, server address, protocol and server port."""
     FOUR_TUPLE = "4-tuple"
     """Both addresses, protocol and both ports."""
+    SERVER = "server"
+    """The server's address, protocol and port, whoever the client is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ def residual_key(
     """The element of a set that stands for a block; addresses of 4 or 16 bytes."""
     if scope is Scope.TWO_TUPLE:
         return key(client, server)
+    if scope is Scope.SERVER:
+        return key(server, bytes([protocol]), server_port.to_bytes(2, "big"))
     if scope is Scope.THREE_TUPLE:
         return key(client, server, bytes([protocol]), server_port.to_bytes(2, "big"))
     return key(client, server, bytes([protocol]), client_port.to_bytes(2, "big"), server_port.to_bytes(2, "big"))
@@ -117,17 +122,18 @@ def _remove(residual: Residual) -> list[str]:
 
 
 def _type(scope: Scope, version: int) -> str:
-    fields = [f"ipv{version}_addr"] * 2
+    fields = [f"ipv{version}_addr"] * (1 if scope is Scope.SERVER else 2)
     if scope is not Scope.TWO_TUPLE:
         fields.append("inet_proto")
-        fields += ["inet_service"] * (1 if scope is Scope.THREE_TUPLE else 2)
+        fields += ["inet_service"] * (2 if scope is Scope.FOUR_TUPLE else 1)
     return " . ".join(fields)
 
 
 def _fields(scope: Scope, ip: str, *, from_client: bool) -> str:
     """Where a packet has the fields of the key."""
     client, server = ("s", "d") if from_client else ("d", "s")
-    fields = [f"{ip} {client}addr", f"{ip} {server}addr"]
+    fields = [f"{ip} {client}addr"] if scope is not Scope.SERVER else []
+    fields.append(f"{ip} {server}addr")
     if scope is not Scope.TWO_TUPLE:
         fields.append("meta l4proto")
         fields += [f"th {client}port"] if scope is Scope.FOUR_TUPLE else []

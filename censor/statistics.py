@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from censor.decision import Decision
 
 
 @dataclass(slots=True)
@@ -31,6 +34,14 @@ class Statistics:
         if counts is None:
             counts = self.rules[name] = RuleCounts()
         return counts
+
+    def count(self, decision: Decision) -> None:
+        """One packet has been decided on. What was injected is counted for its rule where it is made."""
+        self.packets += 1
+        self.dropped += not decision.accept
+        self.injected += len(decision.before) + len(decision.after) + len(decision.later)
+        for name in {hit.rule for hit in decision.hits}:
+            self.rule(name).packets += 1
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -6,17 +6,21 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from censor.conditions.contents import ListHolder
 from censor.lists.block_list import BlockList
 from censor.lists.domains import DomainSet
 from censor.lists.formats import parse, read
 from censor.lists.prefixes import PrefixSet, Version
+from censor.lists.reading import read_aside
 
 if TYPE_CHECKING:
     from censor.rules import List
 
 
 _VERSIONS: tuple[Version, ...] = (4, 6)
+_LARGE_BYTES = 1 << 17  # some 10 ms of parsing
 
 
 class Lists:
@@ -31,7 +35,13 @@ class Lists:
 
     def stage(self, lists: tuple[List, ...], folder: Path) -> None:
         """Read the lists. Raises SettingsError, and nothing has changed."""
-        staged = {one.name: load(one, folder) for one in lists}
+        self._stage({one.name: load(one, folder) for one in lists})
+
+    async def stage_aside(self, lists: tuple[List, ...], folder: Path) -> None:
+        """The same, with large files read by a process of their own, so that packets do not wait meanwhile."""
+        self._stage({one.name: await load_aside(one, folder) for one in lists})
+
+    def _stage(self, staged: dict[str, BlockList]) -> None:
         self._staged = staged
         for name, content in staged.items():
             self.holders.setdefault(name, ListHolder(content))
@@ -56,6 +66,22 @@ def load(one: List, folder: Path) -> BlockList:
         return entries or parse("", "plain", origin=f"list {one.name!r}")
     content = read(folder / one.file, one.format)
     return content if entries is None else _joined(content, entries)
+
+
+async def load_aside(one: List, folder: Path) -> BlockList:
+    """What `load` gives; a large file is read by another process."""
+    if one.file is None or not _is_large(folder / one.file):
+        return load(one, folder)
+    content = await read_aside(folder / one.file, one.format)
+    entries = load(msgspec.structs.replace(one, file=None), folder)
+    return _joined(content, entries) if one.entries else content
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.stat().st_size > _LARGE_BYTES
+    except OSError:  # reading it says what is wrong
+        return False
 
 
 def _joined(one: BlockList, other: BlockList) -> BlockList:

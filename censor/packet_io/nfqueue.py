@@ -217,11 +217,14 @@ class NfQueue:
         self._last_id = id_
         return QueuedPacket(id_, payload, hw_protocol, indev, outdev, mark, length or len(payload), t, info)
 
-    def set_fail_open(self, fail_open: bool) -> None:
-        """Change what happens to packets while the queue is full."""
-        flags = attribute(_CFG_FLAGS, _be32.pack(fail_open * _FLAG_FAIL_OPEN))
-        mask = attribute(_CFG_MASK, _be32.pack(_FLAG_FAIL_OPEN))
+    def configure(self, *, copy_range_bytes: int, gso: bool, fail_open: bool) -> None:
+        """Change how the packets that come from now on are delivered; see QueueSettings. Raises OSError."""
+        flags = attribute(_CFG_FLAGS, _be32.pack(gso * _FLAG_GSO | fail_open * _FLAG_FAIL_OPEN))
+        mask = attribute(_CFG_MASK, _be32.pack(_FLAG_GSO | _FLAG_FAIL_OPEN))
         self._socket.send(message(_SUBSYSTEM, _MSG_CONFIG, self.settings.number, flags + mask))
+        copy_range = min(copy_range_bytes, _MAX_PAYLOAD_BYTES)
+        parameters = attribute(_CFG_PARAMS, struct.pack("!IB", copy_range, self.settings.copy_mode))
+        self._socket.send(message(_SUBSYSTEM, _MSG_CONFIG, self.settings.number, parameters))
 
     def verdict(self, id_: int, verdict: Verdict, mark: int | None = None) -> None:
         """Release packet `id_`; with `mark`, its packet mark (NFQA_MARK) is set first."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from censor import address_rules
-from censor.rules import Rule, parse_rules
+from censor.rules import Rule
+from censor.rules_file import parse_rules
 
 
 def rule(text: str) -> Rule:

@@ -16,7 +16,8 @@ from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
 from censor.packet_io.netlink import KernelError
 from censor.residual_rules import Residual, Scope
-from censor.rules import Rule, parse_rules
+from censor.rules import Rule
+from censor.rules_file import parse_rules
 from sidedoor.settings import UsageError
 
 HEAD = HeadRules(queues=(5,), generation=7, tcp_ports=(443,), udp_ports=(53,))
