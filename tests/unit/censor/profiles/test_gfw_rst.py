@@ -6,6 +6,7 @@ import pytest
 
 from censor.core import Core
 from censor.decision import Decision
+from censor.offload import plan
 from censor.packets import ACK, RST, SYN, Packet, address, parse
 from tests.unit.censor.analyzers.test_tls import hello, real_hello, sni
 from tests.unit.censor.profiles.connection import (
@@ -257,3 +258,7 @@ class TestAddresses:
 
     def test_nothing_happens_to_addresses_unless_a_list_has_them(self) -> None:
         assert passed(Connection(core_of(PROFILE)).send(flags=SYN))
+
+    def test_the_kernel_asks_about_first_packets_only_if_a_list_has_them(self) -> None:
+        assert not plan(core_of(PROFILE).compiled).syn
+        assert plan(core_of(PROFILE, entries("reset-addresses", SERVER)).compiled).syn
