@@ -136,6 +136,10 @@ class TestTls:
         assert [one.sequence for one in to_server] == [connection.client_sequence] * 3
         assert {one.flags for one in to_client + to_server} == {RST | ACK}
 
+    def test_over_ipv6_too(self) -> None:
+        connection = Connection(core_of(PROFILE), client="2001:db8:1::10", server="2001:db8:2::10").open()
+        assert len(connection.send(HELLO).after) == 6
+
     def test_as_of_2006(self) -> None:
         core = core_of(PROFILE, entries("blocked"), entries("blocked-2006", "messenger.example"))
         connection = Connection(core).open()
