@@ -96,7 +96,9 @@ def test_it_is_a_3_tuple() -> None:
     assert passed(core.decide(udp_packet(b"x", client=CLIENT, port=50001), t=t))
 
 
-@pytest.mark.parametrize(("port", "server_port", "hit"), [(444, 443, True), (443, 443, False), (443, 8443, False)])
+@pytest.mark.parametrize(
+    ("port", "server_port", "hit"), [(444, 443, True), (443, 443, False), (443, 8443, False), (8444, 8443, True)]
+)
 def test_source_port_greater_than_destination_port(port: int, server_port: int, *, hit: bool) -> None:
     assert bool(blocks(port=port, server_port=server_port)) == hit
 

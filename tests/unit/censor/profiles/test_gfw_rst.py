@@ -136,6 +136,13 @@ class TestTls:
         assert [one.sequence for one in to_server] == [connection.client_sequence] * 3
         assert {one.flags for one in to_client + to_server} == {RST | ACK}
 
+    def test_several_records_evade(self) -> None:
+        connection = Connection(core_of(PROFILE)).open()
+        record, message = HELLO[:3], HELLO[5:]
+        first, rest = (record + len(part).to_bytes(2, "big") + part for part in (message[:10], message[10:]))
+        assert offloaded(connection.core, connection.client_packet(first + rest))
+        assert passed(connection.send(b"more"))
+
     def test_over_ipv6_too(self) -> None:
         connection = Connection(core_of(PROFILE), client="2001:db8:1::10", server="2001:db8:2::10").open()
         assert len(connection.send(HELLO).after) == 6
