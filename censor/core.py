@@ -172,7 +172,7 @@ class Core:
         if not flow.decided and decision.accept and packet.payload:
             self._inspect(flow, packet, data, t, decision)
         elif not flow.decided:
-            self._note_server_first(flow, packet)
+            self._note_server_first(flow, packet, data, t, decision)
         return self._sealed(flow, decision, mark)
 
     def _sealed(self, flow: Flow, decision: Decision, mark: int | None) -> Decision:
@@ -300,7 +300,7 @@ class Core:
         if packet.protocol == UDP:
             changed = inspection.datagram(rules, flow, side, packet.payload)
         else:
-            self._note_server_first(flow, packet)
+            self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
         for _message in range(64):  # one segment may carry so many
             if changed:
@@ -315,7 +315,7 @@ class Core:
             self._judge(flow, packet, data, t, decision)
         self._settle(flow)
 
-    def _note_server_first(self, flow: Flow, packet: Packet) -> None:
+    def _note_server_first(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         """A client that has acknowledged so much of the server's without a word of its own is not read any more."""
         if packet.protocol != TCP or not flow.is_from_client(packet) or packet.flags & SYN:
             return
@@ -328,6 +328,7 @@ class Core:
             spoken = (packet.acknowledgment - flow.first_acknowledgment) % (1 << 32)
             if self._server_first_bytes < spoken < 1 << 31 and not flow.client_bytes:
                 self._inspection.close(self._compiled, flow, side)
+                self._judge(flow, packet, data, t, decision)  # what it has not said may be what a rule waits for
                 self._settle(flow)
 
     @staticmethod
@@ -390,7 +391,23 @@ class Core:
         flow = self.flows.get(flow_key(packet))
         name = flow.name if flow is not None else ""
         from_client = flow.is_from_client(packet) if flow is not None else True
-        return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
+        return hit(
+            rule.name,
+            rule.label(rule.effects[0]),
+            packet,
+            name,
+            from_client=from_client,
+            collateral=self._is_collateral(rule, flow or Flow(packet, 0.0, from_client=True)),
+        )
+
+    def _is_collateral(self, rule: Rule, flow: Flow) -> bool:
+        """Whether a flow that the kernel blocked by its addresses is not what the rule is meant for."""
+        if rule.intended is None:
+            return False
+        compiled = next((one for one in self._compiled.rules if one.rule == rule), None)
+        if compiled is None or compiled.intended is None:  # the rule was lifted meanwhile
+            return False
+        return compiled.intended.evaluate(self._header(flow) | flow.properties) is not True
 
 
 def _reading(flow: Flow) -> bool:
