@@ -31,7 +31,7 @@ from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
 from censor.residual import Entry, Residuals
-from censor.rules import RuleSet
+from censor.rules import Rule, RuleSet
 from censor.statistics import Statistics
 
 _NO_LISTS: Mapping[str, ListHolder] = {}
@@ -480,9 +480,24 @@ class Core:
             return None
         flow = self.flows.get(flow_key(packet))
         from_client = packet.destination in block.networks if flow is None else flow.is_from_client(packet)
-        name = flow.name if flow is not None else ""
         rule = block.rule
-        return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
+        return hit(
+            rule.name,
+            rule.label(rule.effects[0]),
+            packet,
+            flow.name if flow is not None else "",
+            from_client=from_client,
+            collateral=self._is_collateral(rule, flow or Flow(packet, 0.0, from_client=from_client)),
+        )
+
+    def _is_collateral(self, rule: Rule, flow: Flow) -> bool:
+        """Whether a flow that the kernel blocked by its addresses is not what the rule is meant for."""
+        if rule.intended is None:
+            return False
+        compiled = next((one for one in self._compiled.rules if one.rule == rule), None)
+        if compiled is None or compiled.intended is None:  # the rule was lifted meanwhile
+            return False
+        return compiled.intended.evaluate(self._header(flow) | flow.properties) is not True
 
 
 def _fires(flow: Flow, rule: CompiledRule) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from censor.censor_table import Fail
 from censor.marks import (
     ALIVE,
+    ASK,
     GENERATION_MASK,
     INJECTED_MARK,
     INJECTED_MASK,
@@ -87,14 +88,16 @@ def head_script(rules: HeadRules) -> str:
         f":{CHAIN_PREFIX}QUEUE - [0:0]",
         f"-A {CHAIN_PREFIX}QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark {REPLY:#x}",
         f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",
+        *(_when_dead(rules) if rules.strict else []),
+        # First of all, for it is the way of nearly all packets.
+        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} {_SAVE}",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} -j DROP",
-        *_when_dead(rules),
-        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
+        *([] if rules.strict else _when_dead(rules)),
         # The queued packet's mark tells what its flow had so far: 0 is undecided.
         f"{_FORWARD} -j CONNMARK --restore-mark --nfmask {generation} --ctmask {generation}",
         f"{_FORWARD} -m connmark --mark {WATCH:#x}/{WATCH:#x} -j MARK --or-mark {WATCH:#x}",
-        *_to_queue(_bit(WATCH)),
+        *_to_queue(f"-m mark ! --mark 0/{WATCH | ASK:#x}"),
         *(_to_queue("-m conntrack --ctstate INVALID") if rules.invalid else []),
         *_tcp(rules),
         *_flows(rules, "udp", rules.udp_ports, ""),
@@ -229,7 +232,7 @@ def fragments_script(rules: HeadRules) -> str:
     lines = [f"flush chain inet {TABLE} fragments"]
     if rules.fragments:
         # What is not tracked is not put together (nf_defrag_ipv4); it is queued by its mark, as it has no connmark.
-        act = f"meta mark set meta mark | {WATCH:#x} notrack"
+        act = f"meta mark set meta mark | {ASK:#x} notrack"
         lines += [f"add rule inet {TABLE} fragments {match} {act}" for match in _FRAGMENT]
     return "\n".join(lines) + "\n"
 
