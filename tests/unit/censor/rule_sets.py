@@ -32,6 +32,7 @@ CONDITIONS = (
     "not exists flow.mark",
     "client.inside and server.port == 53",
 )
+NAMED = CONDITIONS[:4]
 LASTING = (
     'kind = "drop"',
     'kind = "drop", after_packets = [1, 3], seconds = 4',
@@ -90,7 +91,7 @@ TCP_TABLES = (
 @st.composite
 def tables(draw: st.DrawFn, actions: tuple[str, ...]) -> str:
     """A rule's table without its name."""
-    condition = draw(st.sampled_from(CONDITIONS))
+    condition = draw(st.sampled_from(NAMED) | st.sampled_from(CONDITIONS))
     if draw(st.integers(0, 4)) == 0:
         condition = f"({condition}) {draw(st.sampled_from(['and', 'or']))} ({draw(st.sampled_from(CONDITIONS))})"
     possible = [*actions, *(action for name, action in ANSWERS.items() if f"{name}." in condition)]
@@ -124,6 +125,8 @@ STREAMS = (
 )
 DATAGRAMS = (query("messenger.example"), query("innocent.example"), b"\0" * 30, bytes(range(200)))
 PORTS = (22, 53, 80, 443, 8443)
+# What goes to its usual port, and everything to every port.
+USUAL = ((0, 443), (0, 443), (1, 443), (2, 80), (3, 80), (4, 80), (5, 80), (6, 53), (7, 22), (8, 8443))
 
 
 @dataclass
@@ -174,17 +177,20 @@ def conversations(draw: st.DrawFn) -> list[Conversation]:
     """Flows between few ends, so that they have to do with one another."""
     made = []
     for number in range(draw(st.integers(1, 4))):
+        stream, port = draw(
+            st.sampled_from(USUAL) | st.tuples(st.integers(0, len(STREAMS) - 1), st.sampled_from(PORTS))
+        )
         ends = Ends(
             client_port=40000 + number,
             server=draw(st.sampled_from([SERVER, "203.0.113.11"])),
-            server_port=draw(st.sampled_from(PORTS)),
+            server_port=port,
             isn=draw(st.sampled_from([1000, 0xFFFFFF00])),
         )
-        made.append(Conversation(ends, draw(st.sampled_from(STREAMS)), draw(st.integers(0, 3)) == 0))
+        made.append(Conversation(ends, STREAMS[stream], port in (53, 443) and draw(st.integers(0, 3)) == 0))
     return made
 
 
-KINDS = ("data", "data", "data", "answer", "ack", "again", "ahead", "reset")
+KINDS = ("data", "data", "data", "answer", "answer", "ahead", "ahead", "ack", "again", "reset")
 STEPS = st.lists(
     st.tuples(
         st.integers(0, 3),

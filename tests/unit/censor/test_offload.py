@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hypothesis import given, note, settings
-from hypothesis import strategies as st
 
 from censor.core import Core
 from tests.unit.censor.kernel_model import Fate, KernelModel
@@ -41,9 +40,8 @@ class TestEquivalence:
                 continue
             expected = Fate.of(reference.decide(packet, t=t))
             found = kernel.forward(packet, t)
-            note(
-                f"{t} {flow.ends.client_port}>{flow.ends.server_port} {kind} state {flow.state} {len(packet)} {expected.accept}"
-            )
+            ports = f"{flow.ends.client_port} > {flow.ends.server_port}"
+            note(f"{t}: {ports} {kind} in state {flow.state}, {len(packet)} bytes, passes: {expected.accept}")
             assert found == expected
             if expected.accept:
                 flow.passed(packet)
