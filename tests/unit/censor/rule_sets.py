@@ -138,7 +138,6 @@ class Conversation:
     datagrams: bool
     state: int = 0
     """TCP: 0: no SYN has passed; 1: no SYN+ACK; 2: the handshake's last acknowledgment is not sent; 3: open."""
-    ahead: int = 0
     heard: bool = field(default=False)
     """The server has received something."""
 
@@ -149,7 +148,7 @@ class Conversation:
             return None
         if self.datagrams:
             return ends.datagram(DATAGRAMS[size % len(DATAGRAMS)], from_client=kind != "answer")
-        if self.state < 3:
+        if self.opening:
             return [ends.syn, ends.syn_ack, ends.ack][self.state]()
         match kind:
             case "answer":
@@ -159,16 +158,23 @@ class Conversation:
             case "again":
                 return ends.data(self.stream[: ends.sent][-size:], max(ends.sent - size, 0))
             case "ahead":
-                self.ahead = min(ends.sent + size, len(self.stream))
-                return ends.data(self.stream[self.ahead : self.ahead + 200], self.ahead)
+                sent = ends.sent
+                packet = ends.data(self.stream[sent + size : sent + size + 200], sent + size)
+                ends.sent = sent  # what comes next fills the gap, and more
+                return packet
             case "reset":
                 return ends.answer(flags=0x04)
         return ends.data(self.stream[ends.sent : ends.sent + size])
 
-    def passed(self, data: bytes) -> None:
-        """The packet has arrived."""
+    @property
+    def opening(self) -> bool:
+        """Whether the handshake's packets are next."""
+        return self.state < 3 and not self.datagrams
+
+    def passed(self) -> None:
+        """The last packet has arrived."""
         self.heard = True
-        if self.state < 3 and not self.datagrams:
+        if self.opening:
             self.state += 1
 
 
@@ -198,6 +204,6 @@ STEPS = st.lists(
         st.sampled_from([1, 40, 150, 700, 3000]),
         st.sampled_from([0.0, 0.1, 1.0, 3.0]),
     ),
-    min_size=5,
-    max_size=60,
+    min_size=8,
+    max_size=40,
 )
