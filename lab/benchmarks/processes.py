@@ -22,6 +22,11 @@ class BenchError(Exception):
     """A measurement that could not be made; says what was tried and what came back."""
 
 
+def last_line(said: bytes) -> str:
+    """Of what a program wrote to stderr before it failed: of a traceback, what it is about."""
+    return (said.decode(errors="replace").strip().splitlines() or ["it did not say why"])[-1]
+
+
 @contextlib.contextmanager
 def running(
     command: list[str],

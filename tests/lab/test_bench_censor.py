@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.benchmarks.processes import tree
+from lab.runtimes.netns import search_path, unshare_command
 from tests.lab.machine_state import snapshot
 
 SECONDS = 100
@@ -49,6 +50,10 @@ def test_everything_once(tmp_path: Path) -> None:
         inspected = data["full_inspection"][kind]
         assert inspected["gigabits_per_second"] > 0
         assert inspected["queued_packets_per_second"] > 1000
+    for kind in ("dns", "rst"):
+        assert data["races"][kind]["tries"] == 100
+        assert data["races"][kind]["won_share"] > 0
+    assert data["lists"]["domains"] == 300_000
     assert {goal["subject"] for goal in data["goals"]} == {*data["profiles"], "every-packet"}
     assert _devices() == before
 
@@ -81,3 +86,26 @@ def _program(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text()
     except OSError:
         return ""
+
+
+WITHOUT_A_CENSOR = """
+import json, tempfile
+from pathlib import Path
+from lab.benchmarks import generator
+from lab.benchmarks.censor import network, races, traffic
+network.prepare()
+with tempfile.TemporaryDirectory() as folder, network.hosts(far=True):
+    program = generator.compiled(traffic.SOURCE, Path(folder))
+    print(json.dumps([races.dns(0.04), races.rst(traffic.Traffic(str(program), ""), 0.04)]))
+"""
+
+
+def test_without_a_censor_no_race_is_won() -> None:
+    command = [*unshare_command(), sys.executable, "-c", WITHOUT_A_CENSOR]
+    environment = os.environ | {"PATH": search_path()}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    for outcome in json.loads(done.stdout):
+        assert (outcome["won_share"], outcome["silent"], outcome["tries"]) == (0.0, 0, 20)
+        # There and back.
+        assert outcome["p50_ms"] > 40

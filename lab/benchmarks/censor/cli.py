@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lab.benchmarks.censor import runner
 from lab.benchmarks.censor.goals import outcomes
-from lab.benchmarks.censor.results import Results
+from lab.benchmarks.censor.results import LISTS, Results
 from lab.benchmarks.censor.table import markdown, tables
 from lab.benchmarks.output import check_folders, write_files
 from lab.benchmarks.processes import BenchError
@@ -50,7 +50,8 @@ def censor(
     plan = runner.plan(rounds=rounds, seconds=seconds, only=only)
     if list_:
         print("profiles:     " + ", ".join(subject.name for subject in plan.subjects))
-        print("measurements: " + ", ".join(measurement.name for measurement in plan.measurements))
+        shown = [*(measurement.name for measurement in plan.measurements), *([LISTS] if plan.lists else [])]
+        print("measurements: " + ", ".join(shown))
         return
     if sys.platform != "linux":
         raise UsageError("bench censor needs Linux: it makes network namespaces")
@@ -59,8 +60,8 @@ def censor(
     for name, reason in plan.skipped.items():
         messages.print(f"skipped {name}: {reason}", soft_wrap=True)
     minutes, rest = divmod(round(plan.estimated_seconds), 60)
-    names = ", ".join(subject.name for subject in plan.subjects)
-    messages.print(f"rounds: {rounds}, with {names}: about {minutes} min {rest} s", soft_wrap=True)
+    what = ", ".join([*(subject.name for subject in plan.subjects), *([LISTS] if plan.lists else [])])
+    messages.print(f"rounds: {rounds}, with {what}: about {minutes} min {rest} s", soft_wrap=True)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with messages.status("starting") as status:
         try:

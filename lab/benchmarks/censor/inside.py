@@ -34,13 +34,14 @@ Say = Callable[[dict[str, object]], None]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is to be measured, by name; `program` is the compiled flows.c."""
+    """What is to be measured, by name; `program` is the compiled flows.c, `dumps` are registry dumps."""
 
     subjects: list[str]
     measurements: list[str]
     rounds: int
     seconds: float
     program: str
+    dumps: list[str] = []
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:
@@ -67,11 +68,12 @@ class Rounds:
                 self._subject(self._subjects[name], number + 1)
 
     def _subject(self, subject: Subject, number: int) -> None:
-        if self._failures[subject.name, START] >= MOST_FAILURES:
+        measurements = self._measurements(subject)
+        if not measurements or self._failures[subject.name, START] >= MOST_FAILURES:
             return
         try:
-            with network.hosts(), self._stage(subject) as stage:
-                for measurement in self._measurements(subject):
+            with network.hosts(far=subject.kind is Kind.RACE), self._stage(subject) as stage:
+                for measurement in measurements:
                     self._say({"doing": f"round {number} of {self._order.rounds}: {subject.name}, {measurement.name}"})
                     self._measure(subject, measurement, stage, number)
         except BenchError as error:
@@ -93,7 +95,7 @@ class Rounds:
         if subject.kind is Kind.PLAIN:
             yield Stage(self._traffic, None, seconds, cpus, iperf3)
         else:
-            with started(subject, self._folder) as censor:
+            with started(subject, self._folder, list(map(Path, self._order.dumps))) as censor:
                 yield Stage(self._traffic, censor, seconds, cpus, iperf3)
 
     def _measure(self, subject: Subject, measurement: Measurement, stage: Stage, number: int) -> None:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lab.benchmarks.censor.network import call, on
-from lab.benchmarks.censor.subjects import RULES, Kind, Subject
-from lab.benchmarks.processes import BenchError, cpu_seconds, memory, running, tree
+from censor.rules_file import parse_rules
+from lab.benchmarks.censor.network import on
+from lab.benchmarks.censor.subjects import DUMP, RULES, Subject
+from lab.benchmarks.processes import BenchError, cpu_seconds, last_line, memory, running, tree
 
-QUEUE = 100
 START_SECONDS = 60.0
+_EVENTS, _LOG, _DUMP = "events.jsonl", "log", "dump.csv"
+_RELOADED = b"rules read again"
+"""What it logs then."""
 _LOOK_SECONDS = 0.02
-_QUIET_SECONDS = 0.2
-"""All rules hold when the censor has reported none for so long."""
 
 
 class Instance:
-    """A running censor. Its figures are those of the process and its children."""
+    """A running censor. Its figures are those of the process and its children. `folder`: with its files."""
 
-    def __init__(self, process: subprocess.Popen[bytes], events: Path) -> None:
-        self._process, self._events = process, events
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, dumps: Sequence[Path] = ()) -> None:
+        self._process, self._folder, self._dumps = process, folder, dumps
 
     @property
     def cpu_seconds(self) -> float:
@@ -48,12 +51,26 @@ class Instance:
     @property
     def packets_missed(self) -> int:
         """Packets that passed unseen, or were dropped, as its queue was full."""
-        return packets_missed(self._events.read_bytes())
+        return packets_missed((self._folder / _EVENTS).read_bytes())
 
     def pin(self, cpus: set[int]) -> None:
         """Have it run on these CPUs only. Raises OSError."""
         for member in tree(self._process.pid):
             os.sched_setaffinity(member, cpus)
+
+    def reload(self) -> float:
+        """Put the next dump in the place of its list; the seconds until it has been read. Raises BenchError."""
+        log = self._folder / _LOG
+        done = log.read_bytes().count(_RELOADED)
+        _put(self._dumps[(done + 1) % len(self._dumps)], self._folder)
+        started = time.monotonic()
+        self._process.send_signal(signal.SIGHUP)
+        while (now := time.monotonic()) - started < START_SECONDS:
+            if log.read_bytes().count(_RELOADED) > done:
+                return now - started
+            self.check()
+            time.sleep(_LOOK_SECONDS)
+        raise BenchError(f"the rules were not read again within {START_SECONDS:.0f} s: {last_line(log.read_bytes())}")
 
     def check(self) -> None:
         """Raises BenchError if it has ended."""
@@ -62,39 +79,40 @@ class Instance:
 
 
 @contextlib.contextmanager
-def started(subject: Subject, folder: Path) -> Iterator[Instance]:
-    """The subject's censor, its rules in force. Raises BenchError."""
-    rules, events, log = folder / "rules.toml", folder / "events.jsonl", folder / "log"
-    rules.write_text(subject.rules)
+def started(subject: Subject, folder: Path, dumps: Sequence[Path] = ()) -> Iterator[Instance]:
+    """The subject's censor, its rules in force; `dumps` are for the subjects with a list. Raises BenchError."""
+    rules, events, log = folder / "rules.toml", folder / _EVENTS, folder / _LOG
+    text = subject.rules.replace(DUMP, str(folder / _DUMP))
+    rules.write_text(text)
+    if DUMP in subject.rules:
+        _put(dumps[0], folder)
     events.write_bytes(b"")
     arguments = [str(rules) if argument == RULES else argument for argument in subject.arguments]
     command = [sys.executable, "-m", "sidedoor", "censor", "run", *arguments]
-    command += ["--queue", str(QUEUE), "--events", str(events)]
+    command += ["--events", str(events)]
     with log.open("wb") as stderr, running(on("router", command), stderr=stderr.fileno()) as process:
-        _wait(process, events, log)
-        if subject.kind is Kind.EVERY_PACKET:
-            _queue_everything()
-        yield Instance(process, events)
+        _wait(process, len(parse_rules(text).at(0).rules), events, log)
+        yield Instance(process, folder, dumps)
 
 
-def _wait(process: subprocess.Popen[bytes], events: Path, log: Path) -> None:
-    deadline, seen, seen_at = time.monotonic() + START_SECONDS, 0, 0.0
-    while (now := time.monotonic()) < deadline:
+def _put(dump: Path, folder: Path) -> None:
+    """All at once: nobody reads half of it."""
+    shutil.copyfile(dump, folder / "new.csv")
+    os.replace(folder / "new.csv", folder / _DUMP)
+
+
+def _wait(process: subprocess.Popen[bytes], rules: int, events: Path, log: Path) -> None:
+    """Until it is ready and has reported each of its rules to be in force. Raises BenchError."""
+    deadline, enforced = time.monotonic() + START_SECONDS, 0
+    while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BenchError(f"the censor did not start: {log.read_text(errors='replace').strip()[-500:]}")
-        if (size := events.stat().st_size) != seen:
-            seen, seen_at = size, now
-        elif seen and now - seen_at >= _QUIET_SECONDS and b'"censor_ready"' in events.read_bytes():
+            raise BenchError(f"the censor did not start: {last_line(log.read_bytes())}")
+        reported = events.read_bytes()
+        enforced = reported.count(b'"rule_enforced"')
+        if b'"censor_ready"' in reported and enforced >= rules:
             return
         time.sleep(_LOOK_SECONDS)
-    raise BenchError(f"the censor's rules were not in force after {START_SECONDS:.0f} s")
-
-
-def _queue_everything() -> None:
-    """In front of the censor's own rules, which give it the heads of flows only."""
-    for port in ("--dport", "--sport"):
-        rule = ["-p", "tcp", port, "443", "-j", "NFQUEUE", "--queue-num", str(QUEUE)]
-        call(on("router", ["iptables", "-w", "-t", "mangle", "-I", "FORWARD", *rule]))
+    raise BenchError(f"{enforced} of {rules} rules were in force after {START_SECONDS:.0f} s")
 
 
 def packets_queued(table: str) -> int:

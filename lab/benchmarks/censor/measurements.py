@@ -12,10 +12,12 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.benchmarks import iperf
+from lab.benchmarks.censor import races
 from lab.benchmarks.censor.instance import Instance
 from lab.benchmarks.censor.network import SERVER, on, single_segments
 from lab.benchmarks.censor.subjects import Kind
@@ -27,6 +29,8 @@ Metrics = dict[str, float]
 AT_ONCE = 64
 LATENCY_FLOWS, LATENCY_FLOWS_PER_SECOND = 500, 200
 LATENCY_AT_ONCE = 1000
+RELOAD_SECONDS = 6.0
+"""Flows are opened for so long; the list is exchanged after a quarter of it."""
 _IPERF_PORT = 5201
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -58,25 +62,27 @@ class Measurement:
 
 
 class Watched:
-    """A stretch of time, and what the censor did in it."""
+    """A stretch of time, and what the censor did in it, if there was one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, censored: bool) -> None:
+        self.censored = censored
         self.seconds = self.cpu_seconds = self.generator_seconds = self.others_seconds = 0.0
         self.packets = 0
 
-    def metrics(self) -> Metrics:
-        """What it says without knowing what was done meanwhile."""
-        return {
-            "censor_busy": self.cpu_seconds / self.seconds,
-            "queued_packets_per_second": self.packets / self.seconds,
-            "others_busy": self.others_seconds / self.seconds,
-        }
+    def metrics(self, unit: str, amount: float) -> Metrics:
+        """`amount`: how many units were done meanwhile, for the censor's CPU seconds per unit."""
+        found = {"others_busy": self.others_seconds / self.seconds}
+        if self.censored:
+            found["censor_busy"] = self.cpu_seconds / self.seconds
+            found["queued_packets_per_second"] = self.packets / self.seconds
+            found[f"cpu_seconds_per_{unit}"] = self.cpu_seconds / amount
+        return found
 
 
 @contextlib.contextmanager
 def _watched(stage: Stage) -> Iterator[Watched]:
     """Filled in when the context ends without an error."""
-    seen, censor = Watched(), stage.censor
+    seen, censor = Watched(censored=stage.censor is not None), stage.censor
     cpu, packets = (censor.cpu_seconds, censor.packets_queued) if censor else (0.0, 0)
     others, generator, started = _others_seconds(), _busy_seconds(stage.generator_cpus), time.monotonic()
     yield seen
@@ -112,7 +118,7 @@ def iperf3(stage: Stage) -> Metrics:
     client = [stage.iperf3, "-c", SERVER, "-p", str(_IPERF_PORT), "-t", str(seconds), "-J"]
     with _watched(stage) as seen:
         rate, moved = iperf.measure(on("server", server), on("client", client), seconds)
-    return _bulk(seen, "gigabits_per_second", rate, moved / 1e9)
+    return seen.metrics("gb", moved / 1e9) | {"gigabits_per_second": rate * 8 / 1e9}
 
 
 def tls(stage: Stage) -> Metrics:
@@ -120,17 +126,13 @@ def tls(stage: Stage) -> Metrics:
     with stage.traffic.server(), _watched(stage) as seen:
         counted = stage.traffic.bulk(1, stage.seconds)
     rate = counted.bytes / counted.seconds
-    return _bulk(seen, "gigabits_per_second", rate, rate * seen.seconds / 1e9)
+    return seen.metrics("gb", rate * seen.seconds / 1e9) | {"gigabits_per_second": rate * 8 / 1e9}
 
 
 def single(stage: Stage) -> Metrics:
     """The same with no packet larger than the MTU."""
     with single_segments():
         return tls(stage)
-
-
-def _bulk(seen: Watched, name: str, bytes_per_second: float, gigabytes: float) -> Metrics:
-    return seen.metrics() | {name: bytes_per_second * 8 / 1e9, "cpu_seconds_per_gb": seen.cpu_seconds / gigabytes}
 
 
 def new_flows(stage: Stage) -> Metrics:
@@ -145,9 +147,8 @@ def new_flows(stage: Stage) -> Metrics:
         if stage.censor:
             stage.censor.pin(set(stage.cpus))
     rate = counted.flows / counted.seconds
-    return seen.metrics() | {
+    return seen.metrics("1000_flows", rate * seen.seconds / 1000) | {
         "flows_per_second": rate,
-        "cpu_seconds_per_1000_flows": seen.cpu_seconds / seen.seconds / rate * 1000,
         "generator_busy": seen.generator_seconds / seen.seconds,
     }
 
@@ -157,12 +158,31 @@ def first_byte(stage: Stage) -> Metrics:
     with stage.traffic.server(), _watched(stage) as seen:
         counted = stage.traffic.open(LATENCY_AT_ONCE, LATENCY_FLOWS_PER_SECOND, latency_seconds(stage.seconds))
     latencies = {"p50_ms": counted.p50_seconds * 1e3, "p99_ms": counted.p99_seconds * 1e3}
-    return seen.metrics() | latencies | {"flows": counted.flows}
+    return seen.metrics("1000_flows", counted.flows / 1000) | latencies | {"flows": counted.flows}
 
 
 def latency_seconds(seconds: float) -> float:
     """LATENCY_FLOWS, or fewer where a measurement is to take less than a second."""
     return LATENCY_FLOWS / LATENCY_FLOWS_PER_SECOND * min(1.0, seconds)
+
+
+def reload(stage: Stage) -> Metrics:
+    """The list is exchanged while flows are opened at a moderate rate: what those notice of it."""
+    if stage.censor is None:
+        raise BenchError("nobody has a list")
+    missed = stage.censor.packets_missed
+    with ThreadPoolExecutor(1) as threads, stage.traffic.server():
+        flows = threads.submit(stage.traffic.open, LATENCY_AT_ONCE, LATENCY_FLOWS_PER_SECOND, RELOAD_SECONDS)
+        time.sleep(RELOAD_SECONDS / 4)
+        seconds = stage.censor.reload()
+        counted = flows.result()
+    return {
+        "reload_seconds": seconds,
+        "packets_missed": stage.censor.packets_missed - missed,
+        "flows": counted.flows,
+        "p50_ms": counted.p50_seconds * 1e3,
+        "p99_ms": counted.p99_seconds * 1e3,
+    }
 
 
 def process(stage: Stage) -> Metrics:
@@ -177,9 +197,10 @@ def process(stage: Stage) -> Metrics:
 
 _SETUP_SECONDS = 0.25
 """What a measurement takes beside its own time: processes that start and end."""
-_ALL = frozenset(Kind)
-_PROFILES = frozenset({Kind.PLAIN, Kind.PROFILE})
-_CENSORS = frozenset({Kind.PROFILE, Kind.EVERY_PACKET})
+_PROFILES = frozenset({Kind.PLAIN, Kind.PROFILE, Kind.LIST})
+_ALL = _PROFILES | {Kind.EVERY_PACKET}
+_CENSORS = _ALL - {Kind.PLAIN}
+_RACES = frozenset({Kind.RACE})
 
 
 def _plainly(seconds: float) -> float:
@@ -192,5 +213,8 @@ MEASUREMENTS = (
     Measurement("single-segments", single, frozenset({Kind.PLAIN, Kind.EVERY_PACKET}), _plainly),
     Measurement("new-flows", new_flows, _PROFILES, _plainly),
     Measurement("first-byte", first_byte, _PROFILES, lambda seconds: _plainly(latency_seconds(seconds))),
+    Measurement("reload", reload, frozenset({Kind.LIST}), lambda seconds: RELOAD_SECONDS + _SETUP_SECONDS),
+    Measurement("dns-race", lambda stage: races.dns(stage.seconds), _RACES, races.estimate),
+    Measurement("rst-race", lambda stage: races.rst(stage.traffic, stage.seconds), _RACES, races.estimate),
     Measurement("process", process, _CENSORS, lambda seconds: 0.0),
 )

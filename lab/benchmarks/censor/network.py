@@ -1,4 +1,4 @@
-"""Client, router and server: three network namespaces, new for every measured censor.
+"""Client, router and server: network namespaces, new for every measured censor. A wan may be between the last two.
 
 Made inside the namespaces of `lab.runtimes.netns.unshare_command`, so that they need no root and end with it.
 """
@@ -6,36 +6,53 @@ Made inside the namespaces of `lab.runtimes.netns.unshare_command`, so that they
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lab.benchmarks.processes import BenchError
+from lab.benchmarks.processes import BenchError, running
 from lab.runtimes.linux import mount_tmpfs
 
 CLIENT, SERVER = "192.0.2.10", "203.0.113.10"
 _ROUTER = {"client": "192.0.2.1", "server": "203.0.113.1"}
-_HOSTS = ("client", "router", "server")
+_HOSTS = ("client", "router", "wan", "server")
+_WAN = ("198.51.100.1", "198.51.100.2")
+"""The router's address and the wan's, between them."""
 _FOLDER = Path("/run/netns")
 _SETUP_SECONDS = 20.0
+_START_SECONDS = 10.0
 _MOST_SEGMENTS = 65535
 """gso_max_segs of a new device."""
 
 # Where conntrack is no module of the running kernel, there is nothing to set.
 _SETUP = f"""
 set -e
+far=$1
 for host in {" ".join(_HOSTS)}; do ip netns add $host; ip -n $host link set lo up; done
 ip link add client netns router type veth peer name eth0 netns client
-ip link add server netns router type veth peer name eth0 netns server
 ip -n router addr add {_ROUTER["client"]}/24 dev client
-ip -n router addr add {_ROUTER["server"]}/24 dev server
+last=router
+if [ $far = 1 ]; then
+  ip link add wan netns router type veth peer name router netns wan
+  ip -n router addr add {_WAN[0]}/24 dev wan
+  ip -n wan addr add {_WAN[1]}/24 dev router
+  ip -n router link set wan up
+  ip -n wan link set router up
+  ip -n router route add default via {_WAN[1]}
+  ip -n wan route add default via {_WAN[0]}
+  last=wan
+fi
+ip link add server netns $last type veth peer name eth0 netns server
+ip -n $last addr add {_ROUTER["server"]}/24 dev server
 ip -n router link set client up
-ip -n router link set server up
+ip -n $last link set server up
 ip -n client addr add {CLIENT}/24 dev eth0
 ip -n server addr add {SERVER}/24 dev eth0
 for host in client server; do ip -n $host link set eth0 up; done
 ip -n client route add default via {_ROUTER["client"]}
 ip -n server route add default via {_ROUTER["server"]}
+nsenter --net={_FOLDER}/wan sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
 nsenter --net={_FOLDER}/router sh -c '
   echo 1 > /proc/sys/net/ipv4/ip_forward
   cd /proc/sys/net/netfilter 2>/dev/null || exit 0
@@ -72,15 +89,25 @@ def call(command: list[str], stdin: str = "") -> None:
 
 
 @contextlib.contextmanager
-def hosts() -> Iterator[None]:
-    """The three hosts, nothing on the router but routing. Raises BenchError."""
+def hosts(*, far: bool = False) -> Iterator[None]:
+    """The hosts, nothing on the router but routing; with `far`, the wan is on the way. Raises BenchError."""
     try:
-        call(["sh"], _SETUP)
+        call(["sh", "-s", str(int(far))], _SETUP)
         yield
     finally:
         # A device goes with either of its ends; a namespace once no process is in it any more.
         for host in _HOSTS:
             subprocess.run(["ip", "netns", "del", host], capture_output=True, timeout=_SETUP_SECONDS, check=False)
+
+
+@contextlib.contextmanager
+def serving(host: str, command: Sequence[str], cpus: Iterable[int] = ()) -> Iterator[None]:
+    """A program on `host` that says a line when it is ready and ends with its standard input. Raises BenchError."""
+    with running(on(host, command, cpus), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if not select.select([process.stdout], [], [], _START_SECONDS)[0] or not process.stdout.readline():
+            raise BenchError(f"it does not serve on {host}: {' '.join(command)}")
+        yield
 
 
 @contextlib.contextmanager

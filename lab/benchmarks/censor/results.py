@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 
-from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN
+from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN, RACES, REGISTRY
+
+LISTS = "lists"
+"""Stands for the subject and the measurement of the block lists, which are measured without a network."""
 
 SCHEMA_VERSION = 1
 _BULK = {"iperf3": "iperf3", "tls": "tls"}
@@ -94,8 +97,20 @@ class Results:
             "plain": self._figures(PLAIN),
             "profiles": {name: self._figures(name) | self._compared(name) for name in self.profiles},
             "full_inspection": self._full_inspection(),
+            "races": {kind: self._medians(RACES, f"{kind}-race") for kind in ("dns", "rst")},
+            LISTS: self._medians(LISTS, LISTS) | {"under_traffic": self._medians(REGISTRY, "reload")},
             "samples": msgspec.to_builtins(self.samples),
         }
+
+    def _medians(self, subject: str, measurement: str) -> dict[str, float | None]:
+        """Of all that was measured; empty where nothing was."""
+        metrics = dict.fromkeys(
+            metric
+            for sample in self.samples
+            if (sample.subject, sample.measurement) == (subject, measurement)
+            for metric in sample.metrics
+        )
+        return {metric: self.median(subject, measurement, metric) for metric in metrics}
 
     def _figures(self, name: str) -> dict[str, Any]:
         bulk = {shown: self.median(name, one, "gigabits_per_second") for one, shown in _BULK.items()}

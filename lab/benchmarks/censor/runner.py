@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from lab.benchmarks import generator
-from lab.benchmarks.censor import traffic
+from lab.benchmarks.censor import lists, traffic
 from lab.benchmarks.censor.inside import Order
 from lab.benchmarks.censor.instance import START_SECONDS
 from lab.benchmarks.censor.measurements import MEASUREMENTS, Measurement
-from lab.benchmarks.censor.results import Results, Sample
+from lab.benchmarks.censor.results import LISTS, Results, Sample
 from lab.benchmarks.censor.subjects import PLAIN, Kind, Subject, subjects
 from lab.benchmarks.processes import BenchError
 from lab.runtimes.linux import die_with_parent
@@ -34,6 +34,8 @@ from sidedoor.settings import UsageError
 _PROGRAMS = ("ip", "nsenter", "taskset")
 _SUBJECT_SECONDS = 1.2
 """What a subject takes beside its measurements: hosts that are made, a censor that starts and ends."""
+_DUMP_SECONDS, _LIST_SECONDS = 5.0, 4.0
+"""What making the dumps takes, and measuring them once."""
 _SILENCE_SECONDS = 60.0
 """How much longer than its longest measurement the process inside may say nothing."""
 
@@ -47,10 +49,15 @@ class Plan:
     skipped: dict[str, str]
     rounds: int
     seconds: float
+    lists: bool = True
 
     @property
     def profiles(self) -> list[str]:
-        return [subject.name for subject in self.subjects if subject.kind is Kind.PROFILE]
+        return [subject.name for subject in self.subjects if subject.kind in (Kind.PROFILE, Kind.LIST)]
+
+    @property
+    def needs_dumps(self) -> bool:
+        return self.lists or any(subject.kind is Kind.LIST for subject in self.subjects)
 
     @property
     def estimated_seconds(self) -> float:
@@ -61,12 +68,13 @@ class Plan:
             for measurement in self.measurements
             if subject.kind in measurement.kinds
         )
-        return self.rounds * (sum(times) + len(self.subjects) * _SUBJECT_SECONDS)
+        lists = (_DUMP_SECONDS if self.needs_dumps else 0.0) + (self.rounds * _LIST_SECONDS if self.lists else 0.0)
+        return self.rounds * (sum(times) + len(self.subjects) * _SUBJECT_SECONDS) + lists
 
 
 def names() -> list[str]:
     """What --only takes."""
-    return [*(subject.name for subject in subjects()), *(measurement.name for measurement in MEASUREMENTS)]
+    return [*(subject.name for subject in subjects()), *(measurement.name for measurement in MEASUREMENTS), LISTS]
 
 
 def plan(*, rounds: int, seconds: float, only: Collection[str] = ()) -> Plan:
@@ -80,16 +88,25 @@ def plan(*, rounds: int, seconds: float, only: Collection[str] = ()) -> Plan:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise UsageError(f"--only: no profile or measurement is called {name!r}; {hint}")
-    everybody = subjects()
-    chosen = [subject for subject in everybody if subject.name in only] or everybody
-    if not any(subject.name == PLAIN for subject in chosen):
-        chosen = [everybody[0], *chosen]
-    measurements = [measurement for measurement in MEASUREMENTS if measurement.name in only] or list(MEASUREMENTS)
+    chosen, measurements = _chosen(set(only) - {LISTS}) if set(only) != {LISTS} else ([], [])
     skipped = {}
     if shutil.which("iperf3", path=search_path()) is None and any(one.name == "iperf3" for one in measurements):
         skipped["iperf3"] = "not found (apt-get install iperf3)"
         measurements = [measurement for measurement in measurements if measurement.name != "iperf3"]
-    return Plan(chosen, measurements, skipped, rounds, seconds)
+    return Plan(chosen, measurements, skipped, rounds, seconds, lists=not only or LISTS in only)
+
+
+def _chosen(only: Collection[str]) -> tuple[list[Subject], list[Measurement]]:
+    """Subjects that have something to be measured, and what."""
+    everybody = subjects()
+    named = [subject for subject in everybody if subject.name in only or subject.name == PLAIN]
+    some = len(named) > 1 or PLAIN in only
+    measurements = [measurement for measurement in MEASUREMENTS if measurement.name in only] or list(MEASUREMENTS)
+    kinds = {kind for measurement in measurements for kind in measurement.kinds}
+    chosen = [subject for subject in (named if some else everybody) if subject.kind in kinds]
+    if {subject.kind for subject in chosen} <= {Kind.PLAIN, Kind.RACE} and PLAIN not in only:
+        chosen = [subject for subject in chosen if subject.kind is Kind.RACE]  # nothing is compared
+    return chosen, measurements
 
 
 def check_machine() -> None:
@@ -108,20 +125,36 @@ def run(chosen: Plan, progress: Callable[[str], object] = lambda text: None) -> 
         program = generator.compiled(traffic.SOURCE, Path(folder))
         if program is None:
             raise BenchError(f"{traffic.SOURCE} cannot be compiled")
+        dumps: list[Path] = []
+        if chosen.needs_dumps:
+            progress("making lists")
+            dumps = lists.dumps(Path(folder))
         order = Order(
             [subject.name for subject in chosen.subjects],
             [measurement.name for measurement in chosen.measurements],
             chosen.rounds,
             chosen.seconds,
             str(program),
+            list(map(str, dumps)),
         )
-        samples = list(_samples(order, progress))
+        samples = list(_samples(order, progress)) if order.subjects else []
+        if chosen.lists:
+            samples += _lists(chosen.rounds, dumps, progress)
     machine = _machine() | {
         "load_averages_before": load_averages,
         "started_unix_seconds": round(started),
         "took_seconds": round(time.time() - started),
     }
     return Results(chosen.profiles, samples, chosen.skipped, chosen.rounds, chosen.seconds, machine)
+
+
+def _lists(rounds: int, dumps: Sequence[Path], progress: Callable[[str], object]) -> Iterator[Sample]:
+    for number in range(1, rounds + 1):
+        progress(f"round {number} of {rounds}: {LISTS}")
+        try:
+            yield Sample(number, LISTS, LISTS, lists.measure(dumps))
+        except BenchError as error:
+            yield Sample(number, LISTS, LISTS, failure=str(error))
 
 
 class _Line(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.benchmarks.censor.goals import outcomes
-from lab.benchmarks.censor.results import Results
-from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN
+from lab.benchmarks.censor.results import LISTS, Results
+from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN, RACES, REGISTRY
 
 _WORDS = {True: ("OK", "green"), False: ("MISSED", "red"), None: ("not measured", "dim")}
 
@@ -84,12 +84,43 @@ _INSPECTION = tuple(
 )
 
 
+_RACES = tuple(
+    column
+    for kind in ("dns", "rst")
+    for column in (
+        _median(f"{kind}-race", "won_share", f"{kind.upper()}\nwon", ".1%"),
+        _median(f"{kind}-race", "p50_ms", "p50\nms", ".2f"),
+    )
+)
+_LISTS = (
+    _median(LISTS, "domains", "domains", ",.0f"),
+    _median(LISTS, "prefixes", "prefixes", ",.0f"),
+    _median(LISTS, "load_seconds", "load\ns", ".2f"),
+    _median(LISTS, "reload_seconds", "reload\ns", ".2f"),
+    _median(LISTS, "rss_mb", "MB\nRSS", ".0f"),
+    _median(LISTS, "name_lookup_p50_us", "name p50\nus", ".2f"),
+    _median(LISTS, "name_lookup_p99_us", "p99\nus", ".2f"),
+    _median(LISTS, "address_lookup_p50_us", "address p50\nus", ".2f"),
+    _median(LISTS, "address_lookup_p99_us", "p99\nus", ".2f"),
+)
+_RELOAD = (
+    _median("reload", "reload_seconds", "reload\ns", ".2f"),
+    _median("reload", "packets_missed", "packets\nmissed", ",.0f"),
+    _median("reload", "p50_ms", "p50\nms", ".2f"),
+    _median("reload", "p99_ms", "p99\nms", ".2f"),
+)
+
+
 def grids(results: Results) -> Iterator[Grid]:
     """All that was measured; the goals come last."""
     names = [PLAIN, *results.profiles]
     yield _grid("Flows that are let pass, through the router", _PROFILES, names, results)
     yield _grid("What new flows cost: the censor on one CPU, the flows on the others", _COSTS, names, results)
-    yield _grid("Every packet through the censor", _INSPECTION, [PLAIN, EVERY_PACKET], results)
+    if any(sample.subject == EVERY_PACKET for sample in results.samples):
+        yield _grid("Every packet through the censor", _INSPECTION, [PLAIN, EVERY_PACKET], results)
+    yield _grid("Injecting, with the server 20 ms behind the censor", _RACES, [RACES], results)
+    yield _grid("A registry dump in a fresh process", _LISTS, [LISTS], results)
+    yield _grid("The list exchanged while 200 flows a second are opened", _RELOAD, [REGISTRY], results)
     yield _goals(results)
 
 

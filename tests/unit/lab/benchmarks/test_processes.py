@@ -86,3 +86,8 @@ def test_pages_of_tcp() -> None:
     assert tcp_pages(SOCKSTAT) == 117
     assert tcp_pages("sockets: used 28\n") == 0
     assert processes.kernel_bytes() > 1e6
+
+
+def test_the_last_line_of_a_traceback() -> None:
+    assert processes.last_line(b"Traceback:\n  File x\nValueError: no route\n") == "ValueError: no route"
+    assert processes.last_line(b"\n") == "it did not say why"

@@ -32,6 +32,7 @@ def test_a_list_measures_nothing() -> None:
     assert done.exit_code == 0
     assert "plain, idle, names, addresses" in done.stdout
     assert "new-flows, first-byte" in done.stdout
+    assert "rst-race, process, lists" in done.stdout
 
 
 @pytest.mark.parametrize("options", [["--only", "nobody"], ["--json", "/no/such/folder/x"]])

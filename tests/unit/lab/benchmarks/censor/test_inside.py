@@ -33,13 +33,13 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
 
     @contextlib.contextmanager
-    def hosts() -> Iterator[None]:
-        seen.append("up")
+    def hosts(*, far: bool) -> Iterator[None]:
+        seen.append("far" if far else "up")
         yield
         seen.append("down")
 
     @contextlib.contextmanager
-    def started(subject: Subject, folder: Path) -> Iterator[SimpleNamespace]:
+    def started(subject: Subject, folder: Path, dumps: list[Path]) -> Iterator[SimpleNamespace]:
         if subject.name == "names":
             raise BenchError("bad rules")
         seen.append(f"start {subject.name}")
@@ -63,14 +63,17 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             Measurement("tls", bulk, profiles, float),
             Measurement("new-flows", broken, frozenset({Kind.PROFILE}), float),
             Measurement("first-byte", bulk, profiles, float),
+            Measurement("dns-race", bulk, frozenset({Kind.RACE}), float),
         ),
     )
     return seen
 
 
-def run(tmp_path: Path, subjects: list[str], rounds: int) -> list[Sample]:
+def run(tmp_path: Path, subjects: list[str], rounds: int, *measurements: str) -> list[Sample]:
     said: list[dict[str, Any]] = []
-    Rounds(Order(subjects, ["tls", "new-flows"], rounds, 1.0, "flows"), tmp_path, said.append).run()
+    Rounds(
+        Order(subjects, list(measurements) or ["tls", "new-flows"], rounds, 1.0, "flows"), tmp_path, said.append
+    ).run()
     return [one["sample"] for one in said if "sample" in one]
 
 
@@ -84,6 +87,13 @@ def test_hosts_are_made_anew_for_every_subject_in_every_round(happened: list[str
         (2, "idle"),
         (2, "plain"),
     ]
+
+
+def test_races_have_a_wan_and_nothing_is_made_for_subjects_without_measurements(
+    happened: list[str], tmp_path: Path
+) -> None:
+    run(tmp_path, ["plain", "races"], 1, "dns-race")
+    assert happened == ["far", "start races", "measure races", "down"]
 
 
 def test_what_fails_twice_is_not_tried_again(happened: list[str], tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lab.benchmarks.censor import instance
-from lab.benchmarks.censor.subjects import RULES, Kind, Subject
+from lab.benchmarks.censor.subjects import DUMP, RULES, Subject
 from lab.benchmarks.processes import BenchError
 
+RULE = '[[rule]]\nname = "x"\naction = "drop"\naddresses = ["198.18.0.1"]\n'
 TABLE = """\
   100  17031     0 2 65531     0     0   422  1
   101  17032     3 2 65531    10     0    78  1
@@ -39,8 +40,6 @@ def script(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return ["sh", "-c", seen[0][0], "sh", command[-1]]
 
     monkeypatch.setattr(instance, "on", on)
-    monkeypatch.setattr(instance, "call", lambda command: None)
-    monkeypatch.setattr(instance, "_QUIET_SECONDS", 0.0)
     return seen
 
 
@@ -53,14 +52,52 @@ def test_a_censor_that_does_not_start_says_why(script: list[list[str]], tmp_path
 def test_a_censor_that_is_never_ready(script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script[0] = ["read x"]
     monkeypatch.setattr(instance, "START_SECONDS", 0.0)
-    with pytest.raises(BenchError, match="not in force"), instance.started(Subject("x"), tmp_path):
+    with pytest.raises(BenchError, match="0 of 0 rules"), instance.started(Subject("x"), tmp_path):
         pytest.fail("it started")
+
+
+def test_a_list_is_exchanged(script: list[list[str]], tmp_path: Path) -> None:
+    said = "echo rules read again >&2"
+    ready = """echo '{"event":"censor_ready"}' > "$1" """
+    script[0] = [f"trap '{said}' HUP; {ready}; mkfifo $1.pipe; while :; do read x <> $1.pipe; done"]
+    dumps = [tmp_path / "a", tmp_path / "b"]
+    for dump in dumps:
+        dump.write_text(dump.name)
+    subject = Subject("registry", ("--rules", RULES), f'[[list]]\nname = "registry"\nfile = "{DUMP}"\n')
+    with instance.started(subject, tmp_path, dumps) as censor:
+        used = tmp_path / "dump.csv"
+        assert f'file = "{used}"' in (tmp_path / "rules.toml").read_text()
+        assert used.read_text() == "a"
+        assert 0 <= censor.reload() < instance.START_SECONDS
+        assert used.read_text() == "b"
+        censor.reload()
+        assert used.read_text() == "a"
+
+
+def test_a_list_that_is_not_exchanged(script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = """echo '{"event":"censor_ready"}' > "$1" """
+    script[0] = [f"trap : HUP; {ready}; echo bad rules >&2; mkfifo $1.pipe; while :; do read x <> $1.pipe; done"]
+    (tmp_path / "a").touch()
+    with instance.started(Subject("registry"), tmp_path, [tmp_path / "a"]) as censor:
+        monkeypatch.setattr(instance, "START_SECONDS", 0.0)
+        with pytest.raises(BenchError, match="not read again within 0 s: bad rules"):
+            censor.reload()
+
+
+def test_a_rule_that_is_never_in_force(
+    script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script[0] = ["""echo '{"event":"censor_ready"}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
+    monkeypatch.setattr(instance, "START_SECONDS", 0.2)
+    with pytest.raises(BenchError, match="0 of 1 rules"), instance.started(Subject("x", (), RULE), tmp_path):
+        pytest.fail("they are")
 
 
 def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None:
     # It stays until it is ended: a pipe that has no writer but itself never ends.
-    script[0] = ["""echo '{"event":"censor_ready"}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
-    subject = Subject("names", ("--rules", RULES), "rules", Kind.EVERY_PACKET)
+    events = '{"event":"censor_ready"}\\n{"event":"rule_enforced","rule":"x"}'
+    script[0] = [f"""printf '{events}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
+    subject = Subject("addresses", ("--rules", RULES), RULE)
     with instance.started(subject, tmp_path) as censor:
         censor.check()
         assert censor.packets_missed == 0
@@ -70,8 +107,7 @@ def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None
         censor.check()
     assert censor.packets_queued == 0
     rules = tmp_path / "rules.toml"
-    assert rules.read_text() == "rules"
+    assert rules.read_text() == RULE
     start = script[1]
     assert start[:5] == [sys.executable, "-m", "sidedoor", "censor", "run"]
     assert start[5:7] == ["--rules", str(rules)]
-    assert [("--dport" in command, "--sport" in command) for command in script[2:]] == [(True, False), (False, True)]

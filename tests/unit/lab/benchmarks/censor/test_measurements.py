@@ -141,10 +141,32 @@ def test_iperf3_takes_whole_seconds(stage: Stage, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(iperf, "measure", measure)
     plain = Stage(stage.traffic, None, 0.2, [0], "/usr/bin/iperf3")
-    assert measurements.iperf3(plain)["gigabits_per_second"] == 8.0
+    assert measurements.iperf3(plain) == {"gigabits_per_second": 8.0, "others_busy": 0.25}
     assert calls == [(["5201", "-t", "1", "-J"], 1)]
     with pytest.raises(BenchError, match="iperf3 not found"):
         measurements.iperf3(stage)
+
+
+def test_flows_while_a_list_is_exchanged(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    censor: Any = stage.censor
+
+    def reload() -> float:
+        censor.packets_missed += 2
+        return 1.5
+
+    censor.reload = reload
+    monkeypatch.setattr(measurements, "RELOAD_SECONDS", 0.0)
+    monkeypatch.setattr(measurements.time, "sleep", lambda seconds: None, raising=False)
+    monkeypatch.setattr(Traffic, "open", lambda *_: Counted(6.0, 0, 1200, 0, 0, 0, 0.0005, 0.25))
+    assert measurements.reload(stage) == {
+        "reload_seconds": 1.5,
+        "packets_missed": 2,
+        "flows": 1200,
+        "p50_ms": 0.5,
+        "p99_ms": 250.0,
+    }
+    with pytest.raises(BenchError, match="nobody has a list"):
+        measurements.reload(Stage(stage.traffic, None, 1.0, [0], None))
 
 
 def test_the_process(stage: Stage) -> None:

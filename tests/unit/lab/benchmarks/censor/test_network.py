@@ -40,7 +40,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_hosts_go_whatever_happens(calls: list[list[str]]) -> None:
     with pytest.raises(RuntimeError), network.hosts():
         raise RuntimeError
-    assert calls[1:] == [["ip", "netns", "del", host] for host in ("client", "router", "server")]
+    assert calls[0][-1] == "0"
+    assert calls[1:] == [["ip", "netns", "del", host] for host in ("client", "router", "wan", "server")]
+    with network.hosts(far=True):
+        assert calls[5][-1] == "1"
+
+
+def test_a_program_that_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "on", lambda host, command, cpus: command)
+    with pytest.raises(BenchError, match="does not serve on server: true"), network.serving("server", ["true"]):
+        pytest.fail("it does")
+
+
+def test_a_program_that_serves_until_its_input_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "on", lambda host, command, cpus: command)
+    with network.serving("server", ["sh", "-c", "echo ready; read x"]):
+        pass
 
 
 def test_single_segments_end_with_the_context(calls: list[list[str]]) -> None:

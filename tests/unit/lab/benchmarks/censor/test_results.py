@@ -36,6 +36,9 @@ def results() -> Results:
         Sample(1, "idle", "process", {"pss_bytes": 28e6, "packets_missed": 0}),
         Sample(1, "slow", "process", {"pss_bytes": 30e6, "packets_missed": 3}),
         Sample(2, "slow", "process", {"pss_bytes": 40e6, "packets_missed": 4}),
+        Sample(1, "registry", "reload", {"reload_seconds": 2.5}),
+        Sample(1, "races", "dns-race", {"won_share": 1.0, "p50_ms": 0.3}),
+        Sample(2, "races", "dns-race", {"won_share": 0.9, "p50_ms": 0.5}),
         Sample(3, "slow", "start", failure="the censor did not start: bad rules"),
     ]
     machine = {"cpus": 2, "load_averages_before": [0.5, 0.4, 0.3]}
@@ -81,6 +84,8 @@ def test_the_json() -> None:
     assert data["full_inspection"]["gso"]["gigabits_per_second"] == 6
     assert data["full_inspection"]["gso"]["throughput_ratio"] == 0.15
     assert data["full_inspection"]["single_segments"]["plain_gigabits_per_second"] == 2
+    assert data["races"] == {"dns": {"won_share": 0.95, "p50_ms": 0.4}, "rst": {}}
+    assert data["lists"] == {"under_traffic": {"reload_seconds": 2.5}}
     assert data["samples"][-1]["failure"] == "the censor did not start: bad rules"
     assert len(results().failures) == 1
     assert data["others_busy"] == 0.25

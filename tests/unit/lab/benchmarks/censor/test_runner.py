@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from censor import profiles
 from lab.benchmarks import generator
-from lab.benchmarks.censor import runner, traffic
+from lab.benchmarks.censor import lists, runner, traffic
 from lab.benchmarks.censor.inside import Order
 from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN
 from lab.benchmarks.processes import BenchError
@@ -31,9 +32,10 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_everything() -> None:
     plan = runner.plan(rounds=5, seconds=1.0)
     assert [subject.name for subject in plan.subjects][:2] == [PLAIN, "idle"]
-    assert plan.profiles == ["idle", "names", "addresses"]
-    # 4 subjects of four measurements and 2 of one or two more, five times.
-    assert 150 < plan.estimated_seconds < 300
+    assert plan.profiles == ["idle", "names", "addresses", *profiles.names(), "registry"]
+    assert plan.lists
+    # Some 8 s for each subject, five times; 25 s for the lists.
+    assert 25 < plan.estimated_seconds / len(plan.subjects) < 50
 
 
 def test_plain_routing_is_always_measured_first() -> None:
@@ -41,6 +43,52 @@ def test_plain_routing_is_always_measured_first() -> None:
     assert [subject.name for subject in plan.subjects] == [PLAIN, "names"]
     assert [measurement.name for measurement in plan.measurements] == ["tls"]
     assert [subject.name for subject in runner.plan(rounds=1, seconds=1.0, only=[PLAIN]).subjects] == [PLAIN]
+
+
+def test_what_is_compared_with_nothing_needs_no_plain_routing() -> None:
+    for only in (["races"], ["dns-race"], ["races", "dns-race"]):
+        plan = runner.plan(rounds=1, seconds=1.0, only=only)
+        assert [subject.name for subject in plan.subjects] == ["races"]
+        assert not plan.lists
+    assert [subject.name for subject in runner.plan(rounds=1, seconds=1.0, only=["single-segments"]).subjects] == [
+        PLAIN,
+        EVERY_PACKET,
+    ]
+
+
+def test_lists_alone() -> None:
+    plan = runner.plan(rounds=2, seconds=1.0, only=["lists"])
+    assert (list(plan.subjects), list(plan.measurements), plan.lists) == ([], [], True)
+    assert plan.estimated_seconds == 13
+    assert [subject.name for subject in runner.plan(rounds=1, seconds=1.0, only=["lists", "idle"]).subjects] == [
+        PLAIN,
+        "idle",
+    ]
+
+
+def test_the_dumps_are_made_for_whoever_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside(monkeypatch, """echo '{"doing": "'$(cat | tr -d '"')'"}'""")
+    monkeypatch.setattr(lists, "dumps", lambda folder: [Path("/a.csv"), Path("/b.csv")])
+    seen: list[str] = []
+    runner.run(runner.plan(rounds=1, seconds=0.1, only=["registry", "tls"]), seen.append)
+    assert seen[0] == "making lists"
+    assert "dumps:[/a.csv,/b.csv]" in seen[1]
+
+
+def test_a_list_that_cannot_be_loaded_is_a_failure_of_that_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([{"load_seconds": 2.0}, None])
+
+    def measure(paths: list[Path]) -> dict[str, float]:
+        if (found := next(answers)) is None:
+            raise BenchError("no memory")
+        return found
+
+    monkeypatch.setattr(generator, "compiled", lambda source, folder: Path("/usr/bin/flows"))
+    monkeypatch.setattr(lists, "dumps", lambda folder: [])
+    monkeypatch.setattr(lists, "measure", measure)
+    results = runner.run(runner.plan(rounds=2, seconds=0.1, only=["lists"]))
+    assert results.to_json()["lists"] == {"load_seconds": 2.0, "under_traffic": {}}
+    assert [(sample.round, sample.failure) for sample in results.failures] == [(2, "no memory")]
 
 
 def test_a_name_that_nobody_has() -> None:

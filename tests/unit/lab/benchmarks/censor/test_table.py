@@ -20,6 +20,19 @@ def test_rows_of_the_profiles() -> None:
     ]
 
 
+def test_plain_routing_beside_nothing_is_not_shown() -> None:
+    run = results()
+    some = [sample for sample in run.samples if sample.subject != "every-packet"]
+    titles = [grid.title for grid in grids(Results(run.profiles, some, {}, 3, 1.0))]
+    assert "Every packet through the censor" in [grid.title for grid in grids(run)]
+    assert "Every packet through the censor" not in titles
+
+
+def test_races_are_shown_as_far_as_they_were_run() -> None:
+    (races,) = (grid for grid in grids(results()) if grid.title.startswith("Injecting"))
+    assert races.rows == [["races", "95.0%", "0.40", "", ""]]
+
+
 def test_goals_say_ok_or_missed() -> None:
     *_, last = grids(results())
     words = {(row[0], row[1]): row[-1] for row in last.rows}

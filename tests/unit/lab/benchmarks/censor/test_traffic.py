@@ -24,6 +24,7 @@ def test_the_hello_is_one_record_with_the_name() -> None:
     assert len(hello) == 5 + int.from_bytes(hello[3:5], "big")
     assert hello[5] == 1
     assert hello.count(b"innocent.example") == 1
+    assert hello[11:12] == b"o"
 
 
 def test_what_was_counted() -> None:
@@ -72,9 +73,3 @@ def test_a_generator_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(traffic, "_SPARE_SECONDS", 0.0)
     with pytest.raises(BenchError, match="did not end"):
         traffic.Traffic("flows", "hello").bulk(1, 0.01)
-
-
-def test_a_server_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "on", lambda host, command, cpus: ["true"])
-    with pytest.raises(BenchError, match="does not listen"), traffic.Traffic("true", "hello").server():
-        pytest.fail("it does")
