@@ -48,6 +48,8 @@ class Match:
     begins: float
     collateral: bool
     from_client: bool
+    lasting: bool
+    """An earlier match of the rule has begun effects that last."""
 
 
 class Acting:
@@ -69,7 +71,8 @@ class Acting:
         counts = self._statistics.rule(rule.name)
         counts.matched += 1
         counts.collateral += collateral
-        match = Match(rule, flow, packet, data, t, begins, collateral, flow.is_from_client(packet))
+        lasting = any(effect.rule is rule for effect in flow.effects)
+        match = Match(rule, flow, packet, data, t, begins, collateral, flow.is_from_client(packet), lasting)
         for action in rule.actions:
             self._carry_out(match, action, decision)
 
@@ -117,7 +120,9 @@ class Acting:
     # Actions on the flow's packets
 
     def _effect(self, match: Match, effect: effects.Effect, decision: Decision, *, trigger: bool = True) -> None:
-        """Add an effect; `trigger`: it acts on this packet, too."""
+        """Add an effect, unless the rule has begun it before; `trigger`: it acts on this packet, too."""
+        if match.lasting:
+            return
         match.flow.effects.append(effect)
         match.flow.blocked = True
         if trigger and decision.accept:
@@ -151,8 +156,9 @@ class Acting:
         if action.drop:
             answer = action if action.repeat else None
             dropping = effects.Dropping(match.rule, label, match.begins, answer=answer, collateral=match.collateral)
+            passed = decision.accept
             self._effect(match, dropping, decision)
-            if action.repeat:
+            if action.repeat and passed and not decision.accept:  # and answered
                 return
         else:
             self._report(match, action, decision)
@@ -231,6 +237,8 @@ class Acting:
         return (pool[position],)
 
     def _block_page(self, match: Match, action: BlockPage, decision: Decision) -> None:
+        if match.packet.protocol != packets.TCP:  # the rule's condition holds without HTTP, too
+            return
         page = block_page(action.status, action.body.encode(), action.location)
         dropping = effects.Dropping(
             match.rule, match.rule.rule.label(action), match.begins, collateral=match.collateral

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from censor import packets
 from censor.acting import Acting, for_the_kernel
-from censor.actions import Reset, Residual
+from censor.actions import Reject, Reset, Residual
 from censor.compiled import CompiledRule, CompiledRules
 from censor.conditions import ListHolder
 from censor.decision import PASS, Blocked, Decision, Hit, hit
@@ -26,8 +26,8 @@ from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
 from censor.inspection import Inspection
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, REPLY
-from censor.offload import AddressBlock
+from censor.marks import GENERATION_MASK, REPLY, WATCH
+from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
 from censor.residual import Entry, Residuals
@@ -92,12 +92,15 @@ class Core:
             for rule in old.rules:
                 rule.lifted = rule not in kept
         self._compiled = compiled
+        self._address_rules = compiled.rules[: len(address_blocks(compiled))]
         table = rules.censor
         self._idle_seconds = table.flow_idle_seconds or float("inf")
         self._inspection = Inspection(table.tcp, table.seed)
         self._acting = Acting(table.seed, self.residuals, self.statistics)
         self._everything = table.inspect_everything
         self._both = table.tcp.inspect == "both"
+        self._handshake = table.tcp.handshake
+        self._bare_acks = table.tcp.reassembly in ("in_order", "full")
         self._server_first_bytes = table.tcp.limit_bytes
         self._overload_limit = table.overload.packets_per_second
         self._inside = PrefixSet(table.inside) if table.inside else None
@@ -116,11 +119,17 @@ class Core:
             return PASS
         key = flow_key(packet)
         flow = self.flows.get(key)
+        overloaded = self._overload_limit > 0 and self._overloaded(t)
         if flow is None or self._is_another(flow, packet, mark, t):
             if mark is not None and mark & GENERATION_MASK and flow is None:
                 return self._for_good(mark)  # decided by a predecessor, or forgotten
             flow = self._open(packet, mark, t)
             self.flows.put(key, flow)
+            if overloaded:
+                self.statistics.overloaded += 1
+                flow.epoch = self._epoch
+                flow.properties = self._header(flow)
+                flow.decided = True
         self._count(flow, packet, t)
         if flow.epoch != self._epoch:
             return self._judge_anew(flow, packet, data, mark, t)
@@ -133,12 +142,15 @@ class Core:
 
     def _is_another(self, flow: Flow, packet: Packet, mark: int | None, t: float) -> bool:
         """Whether the packet begins another flow between the same ends."""
-        if t - flow.last_t > self._idle_seconds:
+        # Of a flow with a connmark the kernel knows that it lives: its packets need not have come here.
+        if t - flow.last_t > self._idle_seconds and not (mark is not None and mark & (GENERATION_MASK | WATCH)):
             return True
         if packet.protocol != TCP:
             return False
         if packet.flags & (SYN | ACK | RST) == SYN:
-            return flow.syn != packet.sequence or not flow.is_from_client(packet)
+            if not flow.is_from_client(packet):  # a simultaneous open, as the kernel sees it, or what evades the TSPU
+                return self._handshake
+            return flow.syn != packet.sequence
         if mark is None or mark & GENERATION_MASK or flow.last_sequence is None or not flow.is_from_client(packet):
             return False
         # SYNs do not come here. A segment without connmark that is far from what the flow had is another connection's.
@@ -170,19 +182,17 @@ class Core:
     ) -> Decision:
         """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
         if len(self.residuals) and not flow.exempt:
-            entry = self.residuals.find(flow, t)
-            if (
-                entry is not None
-                and not any(effect.rule is entry.rule for effect in flow.effects)
-                and self._hit_residual(entry, flow, packet, data, t, decision)
-            ):
-                return self._sealed(flow, decision, mark)
+            for entry in self.residuals.find(flow, t):
+                if any(effect.rule is entry.rule for effect in flow.effects):
+                    continue
+                if self._hit_residual(entry, flow, packet, data, t, decision):
+                    return self._sealed(flow, decision, mark)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
         if not flow.decided and decision.accept and packet.payload:
             self._inspect(flow, packet, data, t, decision)
         elif not flow.decided:
-            self._note_server_first(flow, packet)
+            self._note_server_first(flow, packet, data, t, decision)
         return self._sealed(flow, decision, mark)
 
     def _sealed(self, flow: Flow, decision: Decision, mark: int | None) -> Decision:
@@ -200,23 +210,28 @@ class Core:
         """The flow is new, or the rules are."""
         first = flow.epoch < 0
         flow.epoch = self._epoch
-        flow.effects = [effect for effect in flow.effects if not effect.rule.lifted]
+        lasting = [effect for effect in flow.effects if not effect.rule.lifted]
+        freed = flow.blocked and len(lasting) < len(flow.effects)
+        flow.effects = lasting
         if first:
-            if self._overloaded(t):
-                self.statistics.overloaded += 1
-                flow.decided = True
-                return self._for_good(mark)
             flow.properties = self._header(flow)
-        elif flow.decided and flow.effects:  # what is done to it goes on
+        elif (block := self._address_block(flow)) is not None:
+            answer = block.actions[0] if isinstance(block.actions[0], Reject) else None
+            return self._silenced(flow, block, block.rule.label(block.actions[0]), answer, packet, data, mark, t)
+        elif flow.effects:  # what is done to it goes on
+            if not flow.decided:
+                flow.live = list(self._compiled.rules)
+                self._begin(flow, first=False)
+                self._settle(flow)
             return self._go_on(flow, packet, data, mark, t, Decision())
-        elif flow.decided and not flow.blocked:
+        elif flow.decided and not freed:
             return self._judge_existing(flow, packet, data, mark, t)
         decision = Decision()
-        flow.decided = flow.blocked = False
+        flow.decided = flow.blocked = flow.exempt = False
         flow.live = list(self._compiled.rules)
-        flow.fired = None
         self._judge(flow, packet, data, t, decision)
         self._begin(flow, first=first)
+        self._conclude(flow, packet, data, t, decision)
         if flow.effects or not decision.accept:  # this packet has been acted on
             return self._sealed(flow, decision, mark)
         return self._go_on(flow, packet, data, mark, t, decision)
@@ -224,16 +239,37 @@ class Core:
     def _judge_existing(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
         """The flow was decided before these rules: only those that kill existing flows concern it."""
         for rule in self._compiled.killing:
-            if rule.evaluate(flow.properties) is True:
+            if flow.exempt:
+                break
+            if rule.evaluate(flow.properties) is True and self._strikes(flow, rule) and _fires(flow, rule):
                 answer = Reset() if rule.rule.resets_existing else None
-                label = self._existing_label(rule)
-                flow.effects.append(Dropping(rule, label, t, answer=answer))
-                flow.decided = flow.blocked = True
-                decision = Decision()
-                self._apply(flow, packet, data, t, decision)
-                flow.blocked = False  # when the rule is lifted, the flow is again what it was: decided
-                return self._sealed(flow, decision, mark)
+                flow.blocked = False
+                return self._silenced(flow, rule, self._existing_label(rule), answer, packet, data, mark, t)
         return self._go_on(flow, packet, data, mark, t, Decision())
+
+    def _address_block(self, flow: Flow) -> CompiledRule | None:
+        """The rule on addresses, new to this flow, by which the kernel drops all its packets."""
+        for rule in self._address_rules:
+            if rule.evaluate(flow.properties) is True and all(effect.rule is not rule for effect in flow.effects):
+                return rule
+        return None
+
+    def _silenced(
+        self,
+        flow: Flow,
+        rule: CompiledRule,
+        label: str,
+        answer: Reset | Reject | None,
+        packet: Packet,
+        data: bytes,
+        mark: int | None,
+        t: float,
+    ) -> Decision:
+        """From this packet on all of the flow's vanish. When the rule is lifted, the flow is again what it was."""
+        flow.effects.insert(0, Dropping(rule, label, t, answer=answer))
+        decision = Decision()
+        self._apply(flow, packet, data, t, decision)
+        return self._sealed(flow, decision, mark)
 
     @staticmethod
     def _existing_label(rule: CompiledRule) -> str:
@@ -255,7 +291,8 @@ class Core:
                 waiting.append(rule)
             if not answer or not self._strikes(flow, rule):
                 continue
-            self._acting.act(rule, flow, packet, data, t, decision)
+            if _fires(flow, rule):
+                self._acting.act(rule, flow, packet, data, t, decision)
             if rule.final:
                 if not rule.repeats:
                     waiting = []
@@ -266,11 +303,6 @@ class Core:
 
     def _strikes(self, flow: Flow, rule: CompiledRule) -> bool:
         """Whether the draw says that a match is acted on."""
-        if not rule.repeats:
-            flow.fired = flow.fired or set()
-            if rule in flow.fired:
-                return False
-            flow.fired.add(rule)
         probability = rule.rule.probability
         if probability >= 1:
             return True
@@ -298,7 +330,6 @@ class Core:
             flow.client = self._inspection.side(reading, readers.first if first else (), flow.client)
             if self._both and flow.protocol == TCP:
                 flow.server = self._inspection.side(reading, (), flow.server)
-        self._settle(flow)
 
     # Bytes
 
@@ -313,22 +344,19 @@ class Core:
         if packet.protocol == UDP:
             changed = inspection.datagram(rules, flow, side, packet.payload)
         else:
-            self._note_server_first(flow, packet)
+            self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
         for _message in range(64):  # one segment may carry so many
             if changed:
                 self._judge(flow, packet, data, t, decision)
-            if side.message is None or flow.effects or not decision.accept or packet.protocol == UDP:
+            if side.message is None or not decision.accept or packet.protocol == UDP:
                 break
             changed = inspection.again(rules, flow, side)
         if packet.protocol == UDP:
             side.message = None
-        if "flow.mark" not in flow.properties and not _reading(flow):
-            flow.properties["flow.mark"] = None
-            self._judge(flow, packet, data, t, decision)
-        self._settle(flow)
+        self._conclude(flow, packet, data, t, decision)
 
-    def _note_server_first(self, flow: Flow, packet: Packet) -> None:
+    def _note_server_first(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         """A client that has acknowledged so much of the server's without a word of its own is not read any more."""
         if packet.protocol != TCP or not flow.is_from_client(packet) or packet.flags & SYN:
             return
@@ -337,11 +365,19 @@ class Core:
         side = flow.client
         if flow.first_acknowledgment is None:
             flow.first_acknowledgment = packet.acknowledgment
-        elif side is not None and side.stream is None and not side.closed:
+        elif self._bare_acks and side is not None and side.stream is None and not side.closed:
             spoken = (packet.acknowledgment - flow.first_acknowledgment) % (1 << 32)
             if self._server_first_bytes < spoken < 1 << 31 and not flow.client_bytes:
                 self._inspection.close(self._compiled, flow, side)
-                self._settle(flow)
+                self._judge(flow, packet, data, t, decision)
+                self._conclude(flow, packet, data, t, decision)
+
+    def _conclude(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
+        """If nothing is read any more, no mark will come either, which may be what a rule waits for."""
+        if "flow.mark" not in flow.properties and not _reading(flow):
+            flow.properties["flow.mark"] = None
+            self._judge(flow, packet, data, t, decision)
+        self._settle(flow)
 
     @staticmethod
     def _settle(flow: Flow) -> None:
@@ -392,8 +428,6 @@ class Core:
 
     def _overloaded(self, t: float) -> bool:
         """Whether more packets come in this second than are looked at."""
-        if not self._overload_limit:
-            return False
         second = int(t)
         if second != self._overload_second:
             self._overload_second, self._overload_count = second, 0
@@ -430,6 +464,17 @@ class Core:
         name = flow.name if flow is not None else ""
         rule = block.rule
         return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
+
+
+def _fires(flow: Flow, rule: CompiledRule) -> bool:
+    """Whether a rule that matches has not done so before; for rules on messages: on this message."""
+    if flow.fired is None:
+        flow.fired = {rule}
+        return True
+    if rule in flow.fired:
+        return False
+    flow.fired.add(rule)
+    return True
 
 
 def _reading(flow: Flow) -> bool:

@@ -127,7 +127,7 @@ class Rewriting(Effect):
     def apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> bool:
         if self.until is not None and t >= self.until:
             return False
-        if t < self.begins or flow.is_from_client(packet):
+        if t < self.begins or flow.is_from_client(packet) or packet.protocol != packets.TCP:
             return True
         self._drop(flow, packet, decision, from_client=False)
         decision.after += (packets.rewritten_reset(packet),)

@@ -23,10 +23,11 @@ FlowKey = tuple[int, bytes, int, bytes, int]
 class Flow:
     """One flow.
 
-    properties: what is known (censor/properties.py). live: rules that may still match. fired: rules without repeating
-    messages that have. client, server: the reading of each end's bytes; None: not begun, or done with. effects: what
-    is being done to it. packets, *_bytes: what has been seen of it, payload only. decided: nothing is left to find out.
-    epoch: of the rules by which it was judged last. blocked: something was done to it that ends with the rule.
+    properties: what is known (censor/properties.py). live: rules that may still match. fired: rules that have matched;
+    those that ask for what each message tells anew: the last message. client, server: the reading of each end's bytes;
+    None: not begun, or done with. effects: what is being done to it. packets, *_bytes: what was seen of it, payload
+    only. decided: nothing is left to find out. epoch: of the rules by which it was judged last. blocked: something was
+    done to it that ends with the rule. exempt: it was allowed.
     """
 
     __slots__ = (
@@ -90,6 +91,11 @@ class Flow:
         """What identifies the flow to draws: both ends and the protocol."""
         ports = (self.client_port << 16 | self.server_port).to_bytes(4, "big")
         return b"%c%b%b%b" % (self.protocol, self.client_address, self.server_address, ports)
+
+    def begin_message(self) -> None:
+        """Another message has come: rules that ask for what each message tells may match again."""
+        if self.fired:
+            self.fired = {rule for rule in self.fired if not rule.repeats}
 
     def is_from_client(self, packet: Packet) -> bool:
         return packet.source_port == self.client_port and packet.source == self.client_address

@@ -12,7 +12,7 @@ from censor.compiled import CompiledRules
 from censor.draws import count_between, draw
 from censor.flows import Flow
 from censor.overlaps import Overlap
-from censor.packets import Packet
+from censor.packets import SYN, Packet
 from censor.streams import Reassembly, Stream, StreamSettings
 
 _JOINED_BYTES = 64  # of the segments of a window; what reads them looks at how they begin
@@ -67,8 +67,13 @@ class Inspection:
         """Take in a TCP segment with payload. True: something is known now that was not."""
         payload = packet.payload
         changed = bool(side.first) and self._first(rules, flow, side, payload)
+        if side.message is not None:  # the rest of its segment was not read
+            self._behind(side)
         if not side.running:
             return changed
+        if side.segments_left is not None and side.segments_left <= 0:
+            self.close(rules, flow, side)
+            return True
         if self._each:
             return self._each_segment(rules, flow, side, payload) or changed
         if side.loose:
@@ -78,7 +83,7 @@ class Inspection:
             base = flow.client_base if side is flow.client else flow.server_base
             stream = side.stream = Stream(packet.sequence if base is None else base, self._settings)
         before = len(stream.data)
-        head = stream.add(packet.sequence, payload)
+        head = stream.add(packet.sequence + (packet.flags & SYN > 0), payload)
         if side.segments_left is not None:
             side.segments_left -= 1
         if len(head) == before:  # a retransmission, or beyond a gap
@@ -87,18 +92,24 @@ class Inspection:
 
     def again(self, rules: CompiledRules, flow: Flow, side: Side) -> bool:
         """Go on behind the message that was found last. True: something is known now that was not."""
+        self._behind(side)
+        stream = side.stream
+        return stream is not None and bool(stream.data) and self._read(rules, flow, side, stream.data)
+
+    @staticmethod
+    def _behind(side: Side) -> None:
+        """Pass over the message that was found last."""
         found, side.message = side.message, None
         stream = side.stream
         if found is None or stream is None:
-            return False
+            return
         if found.rest < 0:
             side.loose = True
             side.stream = None
-            return False
+            return
         stream.take(found.consumed)
         if found.rest:
             stream.skip(found.rest)
-        return bool(stream.data) and self._read(rules, flow, side, stream.data)
 
     def datagram(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> bool:
         """Take in a datagram. True: something is known now that was not."""
@@ -114,6 +125,8 @@ class Inspection:
             if not analyzer.repeats:
                 side.running.remove(analyzer)
             if isinstance(outcome, Finding):
+                if analyzer.repeats:
+                    flow.begin_message()
                 flow.properties.update(outcome.properties)
                 side.message = outcome
             else:
@@ -152,6 +165,8 @@ class Inspection:
                 side.running.remove(analyzer)
                 self._absent(rules, flow, analyzer)
                 continue
+            if analyzer.repeats:
+                flow.begin_message()
             flow.properties.update(outcome.properties)
             if outcome.partial:
                 continue
@@ -196,8 +211,11 @@ class Inspection:
             assert analyzer.stream is not None
             outcome = analyzer.stream(side.joined if analyzer.joined else payload, rules.wanted)
             if isinstance(outcome, Finding):
+                flow.begin_message()
                 flow.properties.update(outcome.properties)
                 names.add(analyzer.name)
+                if outcome.message is not None:
+                    side.message = outcome
         return names
 
     def _loose(self, rules: CompiledRules, flow: Flow, side: Side, packet: Packet) -> bool:

@@ -87,10 +87,12 @@ def head_script(rules: HeadRules) -> str:
         f":{CHAIN_PREFIX}QUEUE - [0:0]",
         f"-A {CHAIN_PREFIX}QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark {REPLY:#x}",
         f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",
+        *(_when_dead(rules) if rules.strict else []),
+        # First of all, for it is the way of nearly all packets.
+        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} {_SAVE}",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} -j DROP",
-        *_when_dead(rules),
-        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
+        *([] if rules.strict else _when_dead(rules)),
         # The queued packet's mark tells what its flow had so far: 0 is undecided.
         f"{_FORWARD} -j CONNMARK --restore-mark --nfmask {generation} --ctmask {generation}",
         f"{_FORWARD} -m connmark --mark {WATCH:#x}/{WATCH:#x} -j MARK --or-mark {WATCH:#x}",

@@ -48,7 +48,8 @@ class Line:
         self._on_suspect = on_suspect
         self._fragments: Fragments | None = None
         self._held: dict[int, QueuedPacket] = {}
-        self._later: set[asyncio.TimerHandle] = set()
+        self._later: dict[int, asyncio.TimerHandle] = {}
+        self._later_number = 0
         self._resources = ExitStack()
         self._missed_reported = 0
         self.packets_queued = 0
@@ -75,7 +76,7 @@ class Line:
 
     def close(self) -> None:
         """Unbind. Packets that are held are dropped by the kernel."""
-        for handle in self._later:
+        for handle in self._later.values():
             handle.cancel()
         self._later.clear()
         self._resources.close()
@@ -178,12 +179,15 @@ class Line:
         self._queue.flush()
 
     def _call_later(self, delay: float, callback: Callable[..., None], *arguments: object) -> None:
-        def run() -> None:
-            self._later.discard(handle)
-            callback(*arguments)
+        # By number, not by a closure over its own handle: that would be garbage that only a collection finds.
+        self._later_number += 1
+        number = self._later_number
+        loop = asyncio.get_running_loop()
+        self._later[number] = loop.call_later(delay, self._run_later, number, callback, arguments)
 
-        handle = asyncio.get_running_loop().call_later(delay, run)
-        self._later.add(handle)
+    def _run_later(self, number: int, callback: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        del self._later[number]
+        callback(*arguments)
 
     # Fragments
 

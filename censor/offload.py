@@ -108,8 +108,28 @@ def plan(rules: CompiledRules) -> Plan:
 
 
 def _from_the_first_packet(rule: CompiledRule) -> bool:
-    """Whether the rule acts on, or counts, what comes before the client's first bytes."""
-    return rule.header_only or any(isinstance(action, Freeze) for action in rule.actions)
+    """Whether the rule may act on, or counts, what comes before the client's first bytes."""
+    return _at_once(rule.condition.tree)[0] or any(isinstance(action, Freeze) for action in rule.actions)
+
+
+def _at_once(node: Node) -> tuple[bool, bool]:
+    """Whether a TCP flow's first packet may make the condition (true, false)."""
+    match node:
+        case And(items):
+            results = [_at_once(item) for item in items]
+            return all(true for true, _ in results), any(false for _, false in results)
+        case Or(items):
+            results = [_at_once(item) for item in items]
+            return any(true for true, _ in results), all(false for _, false in results)
+        case Not(item):
+            true, false = _at_once(item)
+            return false, true
+    names = [getattr(node, key) for key in ("property", "left", "right") if hasattr(node, key)]
+    analyzers = [_ANALYZERS[analyzer_of(name)] for name in names if analyzer_of(name) in _ANALYZERS]
+    if not analyzers and "flow.mark" not in names:
+        return True, True
+    # On other ports than the analyzer's, or without one for streams, or without rules that mark, it is absent at once.
+    return False, not analyzers or any(one.ports or not (one.stream or one.first_payload) for one in analyzers)
 
 
 # Conditions as blocks of addresses

@@ -83,32 +83,42 @@ class Residuals:
         """
         key = residual_key(action.key, flow)
         entry = self._entries.get(key)
-        if entry is not None and entry.rule is rule and entry.until > t:
-            entry.triggers += 1
-            if action.refresh == "never":
+        if entry is not None and not entry.rule.lifted and entry.until > t:
+            if entry.rule is rule:
+                return self._again(entry, t + seconds)
+            if entry.until >= t + delay_seconds + seconds:
                 return None
-            entry.until = max(entry.until, t + seconds)
-            return entry
-        entry = self._entries[key] = Entry(
-            rule, action, key, t + delay_seconds, seconds, between(action.probability, drawn)
-        )
-        self._entries.move_to_end(key)
+        probability = between(action.probability, drawn)
+        return self._put(Entry(rule, action, key, t + delay_seconds, seconds, probability))
+
+    def _put(self, entry: Entry) -> Entry:
+        self._entries[entry.key] = entry
+        self._entries.move_to_end(entry.key)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
             self.evicted += 1
+        return entry
+
+    @staticmethod
+    def _again(entry: Entry, until: float) -> Entry | None:
+        was_certain = entry.certain
+        entry.triggers += 1
+        if entry.action.refresh != "never":
+            entry.until = max(entry.until, until)
+        elif was_certain or not entry.certain:
+            return None
         return entry
 
     def convict(
         self, rule: CompiledRule, action: Residual, address: bytes, port: int, t: float, seconds: float
     ) -> Entry:
         """Block a server's TCP port for everybody from `t` on."""
-        key: ResidualKey = ("server", b"", address, port, 0, TCP)
-        entry = self._entries[key] = Entry(rule, action, key, t, seconds)
-        return entry
+        return self._put(Entry(rule, action, ("server", b"", address, port, 0, TCP), t, seconds))
 
-    def find(self, flow: Flow, t: float) -> Entry | None:
-        """The entry that blocks this flow at `t`."""
+    def find(self, flow: Flow, t: float) -> list[Entry]:
+        """The entries that concern this flow at `t`."""
         entries = self._entries
+        found: list[Entry] = []
         for kind in ("3-tuple", "4-tuple", "2-tuple", "server"):
             entry = entries.get(residual_key(kind, flow))
             if entry is None:
@@ -116,8 +126,8 @@ class Residuals:
             if entry.until <= t or entry.rule.lifted:
                 del entries[entry.key]
             elif entry.begins <= t:
-                return entry
-        return None
+                found.append(entry)
+        return found
 
     def lifted(self) -> list[Entry]:
         """Forget the entries of rules that were lifted; which they were."""

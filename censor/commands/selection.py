@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -63,6 +63,23 @@ def named(source: str, list_files: Iterable[str] = ()) -> Selection:
 def empty_lists(lists: Mapping[str, ListHolder]) -> list[str]:
     """The names of the lists in which there is nothing."""
     return [name for name, holder in lists.items() if isinstance(holder.content, BlockList) and not holder.content.rows]
+
+
+def lists_of(lists: Mapping[str, ListHolder]) -> list[dict[str, Any]]:
+    """What is in each list, in numbers, and the first of the rows that could not be read. For JSON."""
+    return [
+        {
+            "list": name,
+            "rows": content.rows,
+            "skipped": content.skipped,
+            "names": len(content.domains),
+            "networks": len(content.networks),
+            "urls": len(content.urls),
+            "problems": [problem._asdict() for problem in content.problems],
+        }
+        for name, holder in lists.items()
+        if isinstance(content := holder.content, BlockList)
+    ]
 
 
 def _with_files(rules: RuleSet, list_files: Iterable[str]) -> RuleSet:

@@ -6,6 +6,7 @@ Commands: `check` (rules, origin) -> the rules' names; `apply` (rules, origin); 
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 from censor.censor import Censor, CensorSettings
@@ -16,6 +17,7 @@ from sidedoor.settings import convert
 
 async def run(settings: dict[str, Any], control: RoleControl) -> None:
     """Stand on the path until cancelled."""
+    gc.disable()  # as `sidedoor censor run` does
     async with Censor(convert(settings, CensorSettings, origin="censor"), control.emit) as censor:
 
         async def check(rules: str, origin: str) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dns.message
 import pytest
 from hypothesis import given
@@ -11,24 +9,18 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
-from censor.core import PASS, Core, Decision
+from censor.compiled import CompiledRules
+from censor.core import Core
+from censor.decision import PASS, Decision
+from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
-from censor.rules_file import parse_rules
 from tests.unit.censor.analyzers.test_tls import real_hello
-
-CLIENT, SERVER = "192.0.2.10", "203.0.113.10"
-ISN = 1000
-HELLO = real_hello("www.messenger.example")
-INNOCENT = real_hello("innocent.example")
+from tests.unit.censor.traffic import CLIENT, HELLO, INNOCENT, ISN, SERVER, rules
 
 SNI_RST = 'action = "sni_rst"\ndomains = ["messenger.example"]'
 SNI_DROP = 'action = "sni_drop"\ndomains = ["messenger.example"]'
 NXDOMAIN = 'action = "dns_nxdomain"\ndomains = ["messenger.example"]'
 KILL = '\nexisting_flows = "kill"'
-
-
-def rules(*tables: str) -> RuleSet:
-    return parse_rules("".join(f'[[rule]]\nname = "rule{i}"\n{table}\n' for i, table in enumerate(tables)))
 
 
 class Kernelled(Core):
@@ -38,9 +30,9 @@ class Kernelled(Core):
         return super().decide(data, mark, t)
 
 
-def core(*tables: str, **options: Any) -> Core:
-    made = Kernelled(generation=7, **options)
-    made.set_rules(rules(*tables))
+def core(*tables: str, head: str = "") -> Core:
+    made = Kernelled(generation=7)
+    made.set_rules(rules(*tables, head=head))
     return made
 
 
@@ -116,7 +108,7 @@ class TestClientHello:
     def test_one_byte_segments(self) -> None:
         judge = core(SNI_RST)
         decisions = [judge.decide(client(HELLO[i : i + 1], i)) for i in range(len(HELLO))]
-        assert set(decisions[:-1]) == {PASS}
+        assert decisions[:-1] == [PASS] * (len(HELLO) - 1)
         assert not decisions[-1].accept
         assert IP(decisions[-1].after[1])[TCP].seq == ISN + len(HELLO) - 1
 
@@ -127,7 +119,7 @@ class TestClientHello:
         assert not judge.decide(client(HELLO[:100])).accept
 
     def test_flow_without_a_hello_within_the_limit_passes(self) -> None:
-        judge = core(SNI_RST, hello_limit_bytes=100)
+        judge = core(SNI_RST, head="[censor.tcp]\nlimit_bytes = 100")
         assert judge.decide(client(HELLO[:99])) == PASS
         assert marked(judge.decide(client(HELLO[99:], 99)))
 
@@ -157,7 +149,8 @@ class TestClientHello:
     def test_a_flow_whose_server_spoke_first_passes_for_good(self) -> None:
         judge = core(SNI_RST)
         assert [judge.decide(client()) for _ in range(3)] == [PASS] * 3
-        assert marked(judge.decide(client(ack=1005)))
+        assert judge.decide(client(ack=5 + 16384)) == PASS
+        assert marked(judge.decide(client(ack=6 + 16384)))
         assert judge.decide(client(HELLO[:9], port=1)) == PASS
         assert judge.decide(client(offset=9, port=1, ack=6)) == PASS  # in mid-hello
         assert not judge.decide(client(HELLO[9:], 9, port=1)).accept
@@ -242,34 +235,46 @@ class TestExistingFlows:
 class TestAddresses:
     RULES = rules('action = "drop"\naddresses = ["203.0.113.0/24"]')
 
+    def block(self) -> AddressBlock:
+        (block,) = address_blocks(CompiledRules(self.RULES, {}))
+        return block
+
     def test_hit_is_told_from_the_clients_side(self) -> None:
         judge = core()
         judge.decide(client(HELLO))
         for packet, sender in ((client(b"x"), CLIENT), (server(b"x"), SERVER)):
-            hit = judge.address_hit(self.RULES.rules[0], packet)
-            assert hit is not None
-            assert (hit.rule, hit.action, hit.name) == ("rule0", "drop", "www.messenger.example")
-            assert (hit.flow, hit.source_address) == (f"tcp {CLIENT}:40000 > {SERVER}:443", sender)
+            for hit in (judge.address_hit(self.block(), packet), judge.residual_hit("rule0", packet)):
+                assert hit is not None
+                assert (hit.rule, hit.name) == ("rule0", "www.messenger.example")
+                assert (hit.flow, hit.source_address) == (f"tcp {CLIENT}:40000 > {SERVER}:443", sender)
 
-    def test_name_is_empty_where_it_is_unknown(self) -> None:
+    def test_of_an_unknown_flow(self) -> None:
         for packet in (client(), query("x.example"), bytes(IP(src=CLIENT, dst=SERVER) / ICMP())):
-            hit = core().address_hit(self.RULES.rules[0], packet)
-            assert hit is not None
-            assert hit.name == ""
+            for hit in (core().address_hit(self.block(), packet), core().residual_hit("rule0", packet)):
+                assert hit is not None
+                assert (hit.name, hit.source_address) == ("", CLIENT)
+        hit = core().address_hit(self.block(), server())
+        assert hit is not None
+        assert hit.flow == f"tcp {CLIENT}:40000 > {SERVER}:443"
+
+    def test_actions(self) -> None:
+        hits = core().address_hit(self.block(), client()), core().residual_hit("rule0", client())
+        assert [hit and hit.action for hit in hits] == ["drop", "residual"]
 
     def test_unreadable_packet(self) -> None:
-        assert core().address_hit(self.RULES.rules[0], b"") is None
+        assert core().address_hit(self.block(), b"") is None
+        assert core().residual_hit("rule0", b"") is None
 
 
 def test_what_is_not_the_censors_passes() -> None:
     judge = core(SNI_RST)
+    assert judge.decide(b"") == PASS
     for packet in (
-        b"",
         bytes(IP() / ICMP()),
         bytes(IP() / TCP(sport=1, dport=80) / HELLO),
         bytes(IP() / UDP(dport=443)),
     ):
-        assert judge.decide(packet) == PASS
+        assert marked(judge.decide(packet))
 
 
 def test_ipv6() -> None:
@@ -279,9 +284,11 @@ def test_ipv6() -> None:
     assert decision.hits[0].flow == "tcp [2001:db8:1::10]:40000 > [2001:db8:2::10]:443"
 
 
-def test_ports() -> None:
-    judge = core(SNI_RST, tls_ports=(8443,), dns_ports=(5353,))
-    assert judge.decide(client(HELLO)) == PASS
+def test_ports_are_the_conditions() -> None:
+    judge = core(
+        'when = "tls.sni under \\"messenger.example\\" and server.port == 8443"\nactions = [{ kind = "drop" }]'
+    )
+    assert marked(judge.decide(client(HELLO)))
     assert not judge.decide(bytes(IP() / TCP(sport=1, dport=8443) / HELLO)).accept
 
 
