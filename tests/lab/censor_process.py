@@ -23,6 +23,7 @@ class CensorProcess:
     def __init__(self, process: asyncio.subprocess.Process, rules: Path, counts: Path) -> None:
         self.process, self.rules = process, rules
         self.events = Events()
+        self.events.patience_seconds = 20.0
         self._counts = counts
         assert process.stdout is not None
         assert process.stderr is not None
@@ -60,7 +61,7 @@ class CensorProcess:
 
 
 @asynccontextmanager
-async def censoring(network: Network, text: str, *options: str, timeout: float = 20) -> AsyncIterator[CensorProcess]:
+async def censoring(network: Network, text: str, *options: str) -> AsyncIterator[CensorProcess]:
     """A censor with these rules (TOML), once the first of them is in force. At the end it is killed."""
     rules, counts = network.folder / "rules.toml", network.folder / "counts.json"
     rules.write_text(text)
@@ -69,7 +70,7 @@ async def censoring(network: Network, text: str, *options: str, timeout: float =
     censor = CensorProcess(process, rules, counts)
     following = asyncio.create_task(censor.follow(), name="what the censor reports")
     try:
-        await censor.events.first("rule_enforced", timeout=timeout)
+        await censor.events.first("rule_enforced")
         yield censor
     finally:
         if process.returncode is None:

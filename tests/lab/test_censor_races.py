@@ -6,6 +6,8 @@ import asyncio
 import socket
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import dns.message
 
@@ -34,6 +36,8 @@ LOST_MAX = 1  # of 200: 99.5 % are to be won
 DELAY_SECONDS = 0.01  # one way: a round trip of 20 ms behind the censor
 _ETH_P_IP = 0x0800
 
+Outcome = TypeVar("Outcome", str, tuple[str, ...])
+
 
 @in_network
 async def test_injections_win_against_a_server_20_milliseconds_away(network: Network) -> None:
@@ -50,10 +54,11 @@ async def _race(network: Network) -> None:
     await network.kernel("ip", "-n", "server", "addr", "add", f"{SERVER}/24", "dev", "eth0")
     command = (sys.executable, "-m", "tests.lab.prompt_server", SERVER)
     async with network.serving("server", *command), censoring(network, RULES) as censor:
+        hello = real_hello("messenger.example")
         assert await _hello(network, real_hello("innocent.example")) == "answered"
-        resets = await _tries(_hello(network, real_hello("messenger.example")) for _ in range(TRIES))
+        resets = await _tries(lambda: _hello(network, hello))
         assert resets["reset"] >= TRIES - LOST_MAX, resets
-        answers = await _tries(_question(network) for _ in range(TRIES))
+        answers = await _tries(lambda: _question(network))
         assert answers[FORGED, ADDRESS] >= TRIES - LOST_MAX, answers
         await _stub_resolver(network)
         counts = await censor.counts()
@@ -63,14 +68,15 @@ async def _race(network: Network) -> None:
         assert counts["rules"]["sni"]["matched"] == TRIES
 
 
-async def _tries(tries) -> Counter[object]:  # noqa: ANN001
+async def _tries(one: Callable[[], Awaitable[Outcome]]) -> Counter[Outcome]:
+    """How often what came of it."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(coroutine) -> object:
+    async def gated() -> Outcome:
         async with gate:
-            return await coroutine
+            return await one()
 
-    return Counter(await asyncio.gather(*map(one, tries)))
+    return Counter(await asyncio.gather(*(gated() for _ in range(TRIES))))
 
 
 async def _hello(network: Network, hello: bytes) -> str:
@@ -122,4 +128,4 @@ async def _stub_resolver(network: Network) -> None:
 
 
 def _address(answer: bytes) -> str:
-    return dns.message.from_wire(answer).answer[0][0].to_text()
+    return str(dns.message.from_wire(answer).answer[0][0])
