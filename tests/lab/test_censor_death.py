@@ -1,4 +1,4 @@
-"""A censor is killed: what goes on and what stops is what `fail` and `strict` say, and nothing of it outlives the lab."""
+"""A censor is killed: what goes on and what stops is what `fail` and `strict` say; nothing of it outlives its lab."""
 
 from __future__ import annotations
 
