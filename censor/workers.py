@@ -125,7 +125,7 @@ class WorkerProcess:
 
 
 class Workers:
-    """Lines in processes of their own. Events: `worker_died`; a death soon after another ends it (KernelError)."""
+    """Lines in processes of their own. Events: `worker_died`, `worker_replaced`; a death soon after another ends it (KernelError)."""
 
     def __init__(self, settings: LineSettings, callbacks: Callbacks) -> None:
         self._settings = settings
@@ -238,8 +238,9 @@ class Workers:
                 worker = self._workers[place] = self._launch()
                 answer = worker.ask(self._start(place))
                 await asyncio.wait([answer], timeout=_ANSWER_SECONDS)
-                if not answer.done() or answer.exception() is None:  # else it has died, and that is the second time
-                    self._check_begun(place, answer)
+            if not answer.done() or answer.exception() is None:  # else it has died, and that is the second time
+                self._check_begun(place, answer)
+                self._callbacks.emit("worker_replaced", worker=place + 1)
 
     # Rules
 
