@@ -330,8 +330,8 @@ class Core:
             readers = self._compiled.readers(flow.live, flow.server_port)
             reading = readers.stream if flow.protocol == TCP else readers.datagram
             flow.client = self._inspection.side(reading, readers.first if first else (), flow.client)
-            if self._both and flow.protocol == TCP:
-                flow.server = self._inspection.side(reading, (), flow.server)
+            both = self._both and flow.protocol == TCP
+            flow.server = self._inspection.side(reading, (), flow.server) if both else None
 
     # Bytes
 
