@@ -24,7 +24,7 @@ from censor.decision import PASS, Blocked, Decision, Hit, hit
 from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
-from censor.inspection import Inspection
+from censor.inspection import MESSAGES_MAX, Inspection
 from censor.lists.prefixes import PrefixSet
 from censor.marks import GENERATION_MASK, REPLY, WATCH
 from censor.offload import AddressBlock, address_blocks
@@ -348,10 +348,10 @@ class Core:
         else:
             self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
-        for _message in range(64):  # one segment may carry so many
+        for number in range(1, MESSAGES_MAX + 1):
             if changed:
                 self._judge(flow, packet, data, t, decision)
-            if side.message is None or not decision.accept or packet.protocol == UDP:
+            if side.message is None or not decision.accept or packet.protocol == UDP or number == MESSAGES_MAX:
                 break
             changed = inspection.again(rules, flow, side)
         if packet.protocol == UDP:

@@ -16,7 +16,8 @@ from censor.packets import SYN, Packet
 from censor.streams import Reassembly, Stream, StreamSettings
 
 _JOINED_BYTES = 64  # of the segments of a window; what reads them looks at how they begin
-_MESSAGES_MAX = 64  # on one segment; a pipeline of more is read with the next segment
+MESSAGES_MAX = 64
+"""On one segment; a pipeline of more is read with the next segment."""
 
 
 class Side:
