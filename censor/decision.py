@@ -36,8 +36,8 @@ class Suspect:
 class Blocked:
     """A residual block to be put into the kernel: packets of that key, for so long from `begins` on (packets' clock).
 
-    Ports are 0 where the kind has none. certain: every packet is dropped in both directions, so that the kernel can do
-    it alone; else its packets come here. refresh: each of them starts the time anew.
+    Ports are 0 where the kind has none. certain: every packet (or each of the client's) is dropped, so that the kernel
+    does it alone; else its packets come here. refresh: each of them starts the time anew.
     """
 
     rule: str
@@ -72,6 +72,27 @@ class Decision:
     later: tuple[tuple[float, bytes], ...] = ()
     suspects: tuple[Suspect, ...] = ()
     blocked: tuple[Blocked, ...] = field(default=())
+
+    @property
+    def injected(self) -> int:
+        """Packets that go out at once."""
+        return len(self.before) + len(self.after)
+
+    def inject(self, made: tuple[bytes, ...], packet: Packet) -> None:
+        """Have `made` sent because of `packet`, on whose passing was decided.
+
+        What goes to the sender of a packet that passes leaves before it: no answer to it can be first then, however
+        near its receiver is. What goes to the receiver leaves behind it, to be in sequence.
+        """
+        if not self.accept:
+            self.after += made
+            return
+        for one in made:
+            destination = one[16:20] if one[0] >> 4 == 4 else one[24:40]  # RFC 791, 8200
+            if destination == packet.source:
+                self.before += (one,)
+            else:
+                self.after += (one,)
 
 
 PASS = Decision()
