@@ -413,11 +413,11 @@ class Core:
     def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         lasting = []
         for effect in flow.effects:
-            before = len(decision.after)
+            before = decision.injected
             if not decision.accept or effect.apply(flow, packet, data, t, decision):
                 lasting.append(effect)
-            if len(decision.after) > before:
-                self.statistics.rule(effect.rule.name).injected += len(decision.after) - before
+            if decision.injected > before:
+                self.statistics.rule(effect.rule.name).injected += decision.injected - before
         flow.effects = lasting
 
     def _draws_residual(self, entry: Entry, flow: Flow) -> bool:
@@ -460,7 +460,7 @@ class Core:
             made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
             made = made if made or passes else refusal(packet, data)
             self.statistics.rule(rule.name).injected += len(made)
-            decision.after += made
+            decision.inject(made, packet)
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
         return not passes
 

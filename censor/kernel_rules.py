@@ -236,6 +236,7 @@ def table_script() -> str:
     """
     return f"""{table_removal_script()}table inet {TABLE} {{
 chain fragments {{ type filter hook prerouting priority {_FRAGMENTS_PRIORITY}; policy accept; }}
+chain forged_fragments {{ type filter hook output priority {_FRAGMENTS_PRIORITY}; policy accept; }}
 chain residual {{ type filter hook forward priority {_RESIDUAL_PRIORITY}; policy accept; }}
 chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }}
 }}
@@ -244,11 +245,14 @@ chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }
 
 def fragments_script(rules: HeadRules) -> str:
     """The nft text that has IP fragments queued one by one, or lets conntrack put them together first."""
-    lines = [f"flush chain inet {TABLE} fragments"]
+    lines = [f"flush chain inet {TABLE} fragments", f"flush chain inet {TABLE} forged_fragments"]
     if rules.fragments:
         # What is not tracked is not put together (nf_defrag_ipv4); it is queued by its mark, as it has no connmark.
         act = f"meta mark set meta mark | {ASK:#x} notrack"
         lines += [f"add rule inet {TABLE} fragments {match} {act}" for match in _FRAGMENT]
+        # For what leaves in the place of one that was held, iptables' raw table (-300) comes too late.
+        forged = f"meta mark & {INJECTED_MASK:#x} == {INJECTED_MARK:#x}"
+        lines.append(f"add rule inet {TABLE} forged_fragments {forged} notrack")
     return "\n".join(lines) + "\n"
 
 

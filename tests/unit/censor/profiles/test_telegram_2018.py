@@ -8,6 +8,7 @@ import pytest
 
 from censor.conditions import ListHolder
 from censor.core import Core
+from censor.offload import address_blocks, plan
 from censor.packets import SYN
 from censor.rules import RuleSet
 from tests.unit.censor.profiles.connection import CLIENT, Connection, core_of, passed, rules_of, vanished
@@ -115,4 +116,7 @@ def test_the_labs_name_server_and_links_stay_up() -> None:
 
 
 def test_the_kernel_does_all_of_it() -> None:
-    assert all(rule.by_address for rule in at(2 * DAY).compiled.rules if not rule.silent)
+    compiled = at(2 * DAY).compiled
+    assert len(address_blocks(compiled)) == 6
+    nothing: tuple[object, ...] = ()
+    assert (plan(compiled).tcp, plan(compiled).udp) == (nothing, nothing)
