@@ -55,8 +55,10 @@ class Match:
 class Acting:
     """Carries out actions on decisions, flows and residual blocks."""
 
-    def __init__(self, seed: int, residuals: Residuals, statistics: Statistics) -> None:
+    def __init__(self, seed: int, residuals: Residuals, statistics: Statistics, *, allows: bool = False) -> None:
+        """allows: some rule may let a flow pass in spite of residual blocks."""
         self._seed = seed
+        self._allows = allows
         self._residuals = residuals
         self._statistics = statistics
         self._pools: dict[str, int] = {}
@@ -262,10 +264,18 @@ class Acting:
         if action.delay_seconds:
             delay += between(action.delay_seconds, self._draw(flow, rule, "residual_delay"))
         drawn = self._draw(flow, rule, "residual_probability")
-        entry = self._residuals.add(rule, action, flow, match.t, delay_seconds=delay, seconds=seconds, drawn=drawn)
+        entry = self._residuals.add(
+            rule,
+            action,
+            flow,
+            match.t,
+            delay_seconds=delay,
+            seconds=seconds,
+            drawn=drawn,
+            in_kernel=drops_alone(rule, action, allows=self._allows),
+        )
         if entry is not None:
-            alone = not lets_packets_pass(rule.actions)
-            decision.blocked += (for_the_kernel(entry, alone=alone),)
+            decision.blocked += (for_the_kernel(entry),)
 
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
@@ -273,18 +283,26 @@ class Acting:
         decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
 
 
-def lets_packets_pass(actions: tuple[AnyAction, ...]) -> bool:
-    """Whether the flow that is blocked for later goes on at first, which the kernel cannot tell from those."""
-    return any(
-        isinstance(action, Police | Delay | Lose | Freeze)
-        or (isinstance(action, Drop) and (action.after_packets != 0 or action.direction != "both"))
-        or (isinstance(action, Reset) and (action.rewrite or (action.repeat and not action.drop)))
-        for action in actions
+def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:
+    """Whether the kernel can drop what the residual block hits without asking.
+
+    Not if the flow that is blocked for later goes on at first or is answered, or if a rule `allows` flows to pass: the
+    kernel cannot tell these from others.
+    """
+    probability = action.probability
+    lowest = probability[0] if isinstance(probability, tuple) else probability
+    if allows or action.then != "drop" or action.direction == "to_client" or lowest < 1:
+        return False
+    return not any(
+        isinstance(other, Police | Delay | Lose | Freeze | Reject)
+        or (isinstance(other, Drop) and (other.after_packets != 0 or other.direction != "both"))
+        or (isinstance(other, Reset) and (other.rewrite or other.repeat))
+        for other in rule.actions
     )
 
 
-def for_the_kernel(entry: Entry, *, alone: bool = True) -> Blocked:
-    """A residual block as the kernel is told of it. alone: it may drop the packets by itself."""
+def for_the_kernel(entry: Entry) -> Blocked:
+    """A residual block as the kernel is told of it."""
     kind, client, server, server_port, client_port, protocol = entry.key
     action = entry.action
     return Blocked(
@@ -297,6 +315,6 @@ def for_the_kernel(entry: Entry, *, alone: bool = True) -> Blocked:
         protocol=protocol,
         begins=entry.begins,
         seconds=entry.until - entry.begins,
-        certain=alone and entry.certain and action.direction == "both" and action.then == "drop",
+        certain=entry.in_kernel,
         refresh=action.refresh == "packet",
     )

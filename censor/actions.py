@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from censor.block_page import block_page
+
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 # Without limits here: msgspec 0.22 crashes in garbage collections on a union of a limited number and a tuple.
 SecondsSpan = float | tuple[float | tuple[float, float], ...]
@@ -31,8 +33,8 @@ def check_spans(settings: msgspec.Struct, *keys: str) -> None:
             if not _rises(span):
                 raise ValueError(f"`{key}`: {span!r} is no distribution: [[least, 0], ..., [greatest, 1]], both rising")
             continue
-        lowest, highest = span if isinstance(span, tuple) and len(span) == 2 else (span or 0, span or 0)
-        if isinstance(lowest, tuple) or not 0 <= lowest <= highest <= _SPAN_MAX:
+        ends = span if isinstance(span, tuple) else (span or 0, span or 0)
+        if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= _SPAN_MAX:
             raise ValueError(f"`{key}`: {span!r} is not a span: a number from 0 on, or [lowest, highest]")
 
 
@@ -40,7 +42,7 @@ def _rises(points: tuple[object, ...]) -> bool:
     """Whether these are the points of a distribution, from the share 0 to the share 1."""
     pairs = [point for point in points if isinstance(point, tuple)]
     numbers, shares = [number for number, _ in pairs], [share for _, share in pairs]
-    ends = numbers[0] >= 0 and numbers[-1] <= _SPAN_MAX and shares[0] == 0 and shares[-1] == 1
+    ends = shares[0] == 0 and shares[-1] == 1 and all(0 <= number <= _SPAN_MAX for number in numbers)
     return len(pairs) == len(points) and ends and numbers == sorted(numbers) and shares == sorted(shares)
 
 
@@ -131,6 +133,9 @@ class BlockPage(Action, frozen=True, kw_only=True, tag="block_page"):
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 403
     body: str = "<html><head><title>Blocked</title></head><body>Access to this resource is restricted.</body></html>"
     location: str | None = None
+
+    def __post_init__(self) -> None:
+        block_page(self.status, b"", self.location)  # its ValueError says what is wrong
 
 
 class Police(Action, frozen=True, kw_only=True, tag="police"):

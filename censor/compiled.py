@@ -109,6 +109,7 @@ class CompiledRules:
         if rules.censor.remember_names:
             self.rules.append(kept.get(_REMEMBER) or CompiledRule(_REMEMBER, lists, repeating, silent=True))
         self.marks = any(isinstance(action, Mark) for rule in self.rules for action in rule.actions)
+        self.allows = any(isinstance(action, Allow) for rule in self.rules for action in rule.actions)
         self.probes = any(isinstance(action, Probe) for rule in self.rules for action in rule.actions)
         self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
         self.prober = CompiledRule(_PROBER, lists, repeating) if self.probes else None

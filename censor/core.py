@@ -31,7 +31,7 @@ from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
 from censor.residual import Entry, Residuals
-from censor.rules import RuleSet
+from censor.rules import Rule, RuleSet
 from censor.statistics import Statistics
 
 _NO_LISTS: Mapping[str, ListHolder] = {}
@@ -96,7 +96,7 @@ class Core:
         table = rules.censor
         self._idle_seconds = table.flow_idle_seconds or float("inf")
         self._inspection = Inspection(table.tcp, table.seed)
-        self._acting = Acting(table.seed, self.residuals, self.statistics)
+        self._acting = Acting(table.seed, self.residuals, self.statistics, allows=compiled.allows)
         self._everything = table.inspect_everything
         self._both = table.tcp.inspect == "both"
         self._handshake = table.tcp.handshake
@@ -131,6 +131,8 @@ class Core:
                 flow.properties = self._header(flow)
                 flow.decided = True
         self._count(flow, packet, t)
+        if len(self.residuals) and (dropped := self._drop_residual(flow, packet, t)) is not None:
+            return dropped
         if flow.epoch != self._epoch:
             return self._judge_anew(flow, packet, data, mark, t)
         if flow.decided and not flow.effects and not len(self.residuals):
@@ -183,7 +185,7 @@ class Core:
         """The flow has been judged by these rules; this packet may tell more, or is one to act on."""
         if len(self.residuals) and not flow.exempt:
             for entry in self.residuals.find(flow, t):
-                if any(effect.rule is entry.rule for effect in flow.effects):
+                if entry.in_kernel or any(effect.rule is entry.rule for effect in flow.effects):
                     continue
                 if self._hit_residual(entry, flow, packet, data, t, decision):
                     return self._sealed(flow, decision, mark)
@@ -198,7 +200,7 @@ class Core:
     def _sealed(self, flow: Flow, decision: Decision, mark: int | None) -> Decision:
         """The decision with what the kernel is to do with the flow's next packets."""
         if mark is not None:
-            if flow.effects:
+            if flow.effects or flow.residual:
                 decision.watch = True
             elif flow.decided and decision.accept and not self._everything:
                 decision.mark = self.generation
@@ -399,6 +401,22 @@ class Core:
                 self.statistics.rule(effect.rule.name).injected += decision.injected - before
         flow.effects = lasting
 
+    def _draws_residual(self, entry: Entry, flow: Flow) -> bool:
+        return draw(self.rules.censor.seed, flow.id, f"{entry.rule.name}/residual") < entry.probability
+
+    def _drop_residual(self, flow: Flow, packet: Packet, t: float) -> Decision | None:
+        """What the kernel does by itself, before it asks about anything."""
+        for entry in self.residuals.find(flow, t):
+            from_client = flow.is_from_client(packet)
+            if entry.in_kernel and entry.concerns(from_client=from_client):
+                if entry.action.refresh == "packet":
+                    entry.until = max(entry.until, t + entry.seconds)
+                return Decision(
+                    accept=False,
+                    hits=(hit(entry.rule.name, "residual", packet, flow.name, from_client=from_client),),
+                )
+        return None
+
     def _hit_residual(
         self, entry: Entry, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision
     ) -> bool:
@@ -407,11 +425,12 @@ class Core:
         rule, action = entry.rule, entry.action
         if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
             return False
-        if not entry.certain:
-            if flow.decided:  # the kernel would not ask about it either
-                return False
-            if draw(self.rules.censor.seed, flow.id, f"{rule.name}/residual") >= entry.probability:
-                return False
+        opens = packet.flags & (SYN | ACK) == SYN if packet.protocol == TCP else flow.packets == 1
+        if flow.decided and not flow.residual and not opens:  # the kernel would not ask about it either
+            return False
+        if not entry.certain and not self._draws_residual(entry, flow):
+            return False
+        flow.residual = True
         if action.refresh == "packet":
             entry.until = max(entry.until, t + entry.seconds)
         passes = action.then == "inject"
@@ -461,9 +480,24 @@ class Core:
             return None
         flow = self.flows.get(flow_key(packet))
         from_client = packet.destination in block.networks if flow is None else flow.is_from_client(packet)
-        name = flow.name if flow is not None else ""
         rule = block.rule
-        return hit(rule.name, rule.label(rule.effects[0]), packet, name, from_client=from_client)
+        return hit(
+            rule.name,
+            rule.label(rule.effects[0]),
+            packet,
+            flow.name if flow is not None else "",
+            from_client=from_client,
+            collateral=self._is_collateral(rule, flow or Flow(packet, 0.0, from_client=from_client)),
+        )
+
+    def _is_collateral(self, rule: Rule, flow: Flow) -> bool:
+        """Whether a flow that the kernel blocked by its addresses is not what the rule is meant for."""
+        if rule.intended is None:
+            return False
+        compiled = next((one for one in self._compiled.rules if one.rule == rule), None)
+        if compiled is None or compiled.intended is None:  # the rule was lifted meanwhile
+            return False
+        return compiled.intended.evaluate(self._header(flow) | flow.properties) is not True
 
 
 def _fires(flow: Flow, rule: CompiledRule) -> bool:

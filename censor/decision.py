@@ -36,8 +36,8 @@ class Suspect:
 class Blocked:
     """A residual block to be put into the kernel: packets of that key, for so long from `begins` on (packets' clock).
 
-    Ports are 0 where the kind has none. certain: every packet is dropped in both directions, so that the kernel can do
-    it alone; else its packets come here. refresh: each of them starts the time anew.
+    Ports are 0 where the kind has none. certain: every packet (or each of the client's) is dropped, so that the kernel
+    does it alone; else its packets come here. refresh: each of them starts the time anew.
     """
 
     rule: str

@@ -7,6 +7,7 @@ on at the time.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import struct
 
 _uint64 = struct.Struct("<Q")
@@ -29,14 +30,9 @@ def between(span: float | tuple[float | tuple[float, float], ...], drawn: float)
     if not isinstance(span[0], tuple) and not isinstance(span[1], tuple):
         lowest, highest = span[0], span[1]
         return lowest + (highest - lowest) * drawn
-    before, share_before = 0.0, 0.0
-    for point in span:
-        assert isinstance(point, tuple)
-        number, share = point
-        if drawn < share:
-            return before + (number - before) * (drawn - share_before) / (share - share_before)
-        before, share_before = number, share
-    return before
+    points = [point for point in span if isinstance(point, tuple)]
+    (before, share_before), (number, share) = next(pair for pair in itertools.pairwise(points) if drawn < pair[1][1])
+    return before + (number - before) * (drawn - share_before) / (share - share_before)
 
 
 def count_between(span: int | tuple[int, int], drawn: float) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from censor.actions import (
-    Allow,
     AnyAction,
     BlockPage,
     Delay,
@@ -30,7 +29,8 @@ from censor.compiled import CompiledRule, CompiledRules, analyzer_of
 from censor.conditions import describe
 from censor.draws import between
 from censor.offload import ALL, Plan, Ports, address_blocks, plan
-from censor.rules import Confidence, Rule
+from censor.prober.settings import ProberSettings
+from censor.rules import Confidence, Rule, RuleSet
 
 CONFIDENCE: dict[Confidence, str] = {
     "read": "read in the source itself",
@@ -110,7 +110,7 @@ def _existing(rule: Rule, *, kernel: bool) -> str:
 
 def in_words(action: AnyAction) -> str:
     """What an action does, as the end of "the censor ..."."""
-    match action:
+    match action:  # Allow stands at the end
         case Drop():
             return _drop(action)
         case Reject():
@@ -132,8 +132,7 @@ def in_words(action: AnyAction) -> str:
             return f'marks the flow "{action.value}" for later rules'
         case Log():
             return "reports it"
-        case Allow():
-            return "lets the flow pass, whatever later rules say"
+    return "lets the flow pass, whatever later rules say"
 
 
 def _drop(action: Drop) -> str:
@@ -178,7 +177,7 @@ def _residual(action: Residual) -> str:
     key = {
         "2-tuple": "between these two addresses",
         "3-tuple": "from this client to this address and port",
-        "4-tuple": "of these addresses and ports",
+        "4-tuple": "between these addresses and ports",
     }[action.key]
     does = {
         "drop": f"drops all packets{_direction(action.direction)}",
@@ -206,14 +205,13 @@ def _limits(action: Police | Delay | Lose | Freeze) -> str:
             return f"holds each packet{_direction(action.direction)} for {span(action.seconds, 's')}"
         case Lose():
             return f"drops each packet{_direction(action.direction)} with probability {action.probability:g}"
-        case Freeze():
-            limits = []
-            if action.bytes is not None:
-                limits.append(span(action.bytes, "bytes"))
-            if action.packets is not None:
-                limits.append(span(action.packets, "packets"))
-            counted = _direction(action.counted) or " in both directions"
-            return f"lets {' or '.join(limits)}{counted} pass, then drops all{_direction(action.direction)}"
+    limits = []
+    if action.bytes is not None:
+        limits.append(span(action.bytes, "bytes"))
+    if action.packets is not None:
+        limits.append(span(action.packets, "packets"))
+    counted = _direction(action.counted) or " in both directions"
+    return f"lets {' or '.join(limits)}{counted} pass, then drops all{_direction(action.direction)}"
 
 
 def _direction(direction: str, *, each: bool = False) -> str:
@@ -232,7 +230,7 @@ def span(value: SecondsSpan, unit: str = "") -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:g}"
+    return str(int(value)) if value == int(value) else f"{round(value, 3):g}"
 
 
 def duration(seconds: float) -> str:
@@ -247,9 +245,18 @@ def duration(seconds: float) -> str:
 # The censor as a whole
 
 
-def settings_of(table: CensorTable) -> dict[str, Any]:
-    """The settings of `[censor]` that are not as they are by default, by their keys (`tcp.reassembly`)."""
-    return dict(_differences(msgspec.to_builtins(table), msgspec.to_builtins(CensorTable()), ""))
+def settings_of(rules: RuleSet) -> dict[str, Any]:
+    """The settings that differ from the defaults, by their keys (`censor.tcp.reassembly`, `prober.destination`)."""
+    censor = CensorTable(profile=rules.censor.profile)
+    return {
+        **dict(_differences(_plain(rules.censor), _plain(censor), "censor.")),
+        **dict(_differences(_plain(rules.prober), _plain(ProberSettings()), "prober.")),
+    }
+
+
+def _plain(table: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(table))
+    return plain
 
 
 def _differences(given: dict[str, Any], default: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

@@ -27,7 +27,8 @@ class Flow:
     those that ask for what each message tells anew: the last message. client, server: the reading of each end's bytes;
     None: not begun, or done with. effects: what is being done to it. packets, *_bytes: what was seen of it, payload
     only. decided: nothing is left to find out. epoch: of the rules by which it was judged last. blocked: something was
-    done to it that ends with the rule. exempt: it was allowed.
+    done to it that ends with the rule. exempt: it was allowed. residual: a residual block that the kernel
+    does not do by itself has hit it.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Flow:
         "packets",
         "properties",
         "protocol",
+        "residual",
         "server",
         "server_address",
         "server_base",
@@ -84,6 +86,7 @@ class Flow:
         self.decided = False
         self.blocked = False
         self.exempt = False
+        self.residual = False
         self.epoch = -1
 
     @property

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from censor import address_rules, kernel_rules, residual_rules
+from censor import address_rules, kernel_programs, kernel_rules, residual_rules
 from censor.kernel_rules import HeadRules
 from censor.lists.prefixes import Version
 from censor.marks import ALIVE
@@ -26,11 +24,8 @@ from censor.residual_rules import Residual
 from sidedoor.settings import UsageError
 
 _VERSIONS: tuple[Version, ...] = (4, 6)
-_SECONDS = 20.0
 _IPV4, _IPV6 = "", "6"  # iptables, ip6tables
 _NFT = ("nft", "-f", "-")
-# Where the programs are, and where an ordinary user's PATH on Debian does not look.
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class Kernel:
@@ -59,17 +54,17 @@ class Kernel:
         """
         check_tools()
         cleanup()
-        _run(_NFT, kernel_rules.table_script() + kernel_rules.fragments_script(head))
+        kernel_programs.run(_NFT, kernel_rules.table_script() + kernel_rules.fragments_script(head))
         self._set_presence(head)
         script = self._head_script(head) + kernel_rules.base_script()
         try:
-            _run(_restore(_IPV4), script)
+            kernel_programs.run(_restore(_IPV4), script)
         except KernelError as error:
             if head.bare_acks:
                 raise
             self.bpf_missing = str(error)
             script = self._head_script(head) + kernel_rules.base_script()
-            _run(_restore(_IPV4), script)
+            kernel_programs.run(_restore(_IPV4), script)
         self.ipv6_missing = _ipv6_missing() or _refused_ipv6(script)
         self._families = (_IPV4,) if self.ipv6_missing else (_IPV4, _IPV6)
         self.head = head
@@ -91,14 +86,14 @@ class Kernel:
     async def set_head(self, head: HeadRules) -> None:
         """Replace the rules of the head-of-flow queueing, all families at the same time. Raises KernelError."""
         if self.head is None or head.fragments != self.head.fragments:
-            await _run_async(_NFT, kernel_rules.fragments_script(head))
+            await kernel_programs.run_async(_NFT, kernel_rules.fragments_script(head))
         if head.fail == "closed":
             self._set_presence(head)
         script = self._head_script(head)
         try:
             async with asyncio.TaskGroup() as group:
                 for command in map(_restore, self._families):
-                    group.create_task(_run_async(command, script), name=command[0])
+                    group.create_task(kernel_programs.run_async(command, script), name=command[0])
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         self._set_presence(head)
@@ -108,7 +103,7 @@ class Kernel:
         return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
 
     def _set_presence(self, head: HeadRules) -> None:
-        """The table that the rules of a censor that fails closed ask for; on a socket of its own, as they go together."""
+        """The table that the rules of a censor that fails closed ask for; it goes with a socket of its own."""
         if head.fail == "closed" and self._presence is None:
             self._presence = NfTables()
             with self._presence.transaction("telling the kernel that the censor lives") as change:
@@ -138,7 +133,7 @@ class Kernel:
             current[serial] = block
         removed = [serial for serial in self._current if serial not in current]
         if added:
-            await _run_async(_NFT, address_rules.addresses_script(added, self._log_group))
+            await kernel_programs.run_async(_NFT, address_rules.addresses_script(added, self._log_group))
         try:
             for serial, block in added.items():
                 self._fill(serial, block)
@@ -201,7 +196,7 @@ class Kernel:
         removed = [one for one in self._residuals if one not in residuals]
         if added or removed:
             script = residual_rules.residuals_script(residuals, added, removed, self._log_group)
-            await _run_async(_NFT, script)
+            await kernel_programs.run_async(_NFT, script)
             self._residuals = residuals
 
     def block(self, serial: int, key: bytes, *, version: int, timeout_ms: int) -> None:
@@ -234,7 +229,7 @@ def _restore(family: str) -> tuple[str, ...]:
 
 
 def _missing(*tools: str) -> list[str]:
-    return [tool for tool in tools if _located(tool) is None]
+    return [tool for tool in tools if kernel_programs.located(tool) is None]
 
 
 def _ipv6_missing() -> str:
@@ -252,11 +247,11 @@ def _ipv6_missing() -> str:
 def _refused_ipv6(script: str) -> str:
     """Run ip6tables-restore with `script`; why the kernel refused it (and nothing is left of it), empty: it did not."""
     command = _restore(_IPV6)
-    done = _execute(command, script)
+    done = kernel_programs.execute(command, script)
     if not done.returncode:
         return ""
     _remove_chains(_IPV6)  # one table may have taken them before another refused
-    return f"{command[0]}: {_said(done.stderr)}"
+    return f"{command[0]}: {kernel_programs.said(done.stderr)}"
 
 
 def cleanup() -> bool:
@@ -276,76 +271,22 @@ def remove_chains() -> bool:
 
 
 def _remove_chains(family: str) -> bool:
-    script = kernel_rules.removal_script(_run((f"ip{family}tables-save",), ""))
+    script = kernel_rules.removal_script(kernel_programs.run((f"ip{family}tables-save",), ""))
     if script:
-        _run(_restore(family), script)
+        kernel_programs.run(_restore(family), script)
     return bool(script)
 
 
 def remove_table() -> bool:
     """Remove the nft table; True: it was there. The kernel drops every packet that waits in a queue meanwhile."""
     command = ("nft", "delete", "table", "inet", kernel_rules.TABLE)  # `nft list` would read all elements there are
-    done = _execute(command, "")
-    if done.returncode and "No such file" in _said(done.stderr):
+    done = kernel_programs.execute(command, "")
+    if done.returncode and "No such file" in kernel_programs.said(done.stderr):
         return False
-    _check(command, done.returncode, done.stderr)
+    kernel_programs.check(command, done.returncode, done.stderr)
     return True
 
 
 def removal_command() -> tuple[str, ...]:
     """The command that lifts all address rules."""
-    return _located_command(("nft", "delete", "table", "inet", kernel_rules.TABLE))
-
-
-def _located(tool: str) -> str | None:
-    return shutil.which(tool) or shutil.which(tool, path=_SBIN)
-
-
-def _located_command(command: tuple[str, ...]) -> tuple[str, ...]:
-    return (_located(command[0]) or command[0], *command[1:])
-
-
-def _run(command: tuple[str, ...], script: str) -> str:
-    done = _execute(command, script)
-    _check(command, done.returncode, done.stderr)
-    return done.stdout.decode(errors="replace")
-
-
-def _execute(command: tuple[str, ...], script: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(
-            _located_command(command), input=script.encode(), capture_output=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise KernelError(f"{command[0]}: no answer within {_SECONDS:.0f} s") from error
-
-
-async def _run_async(command: tuple[str, ...], script: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *_located_command(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(_SECONDS):
-            _, stderr = await process.communicate(script.encode())
-    except BaseException as error:
-        # A transaction that has begun may still commit: end the program and see it end, so that cleanup comes after.
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            raise KernelError(f"{command[0]}: no answer within {_SECONDS:.0f} s") from error
-        raise
-    _check(command, process.returncode or 0, stderr)
-
-
-def _check(command: tuple[str, ...], status: int, stderr: bytes) -> None:
-    if not status:
-        return
-    text = _said(stderr)
-    if "not permitted" in text or "ermission denied" in text or "must be root" in text:
-        raise UsageError(f"{command[0]}: not permitted; run as root, in a user namespace, or with NET_ADMIN")
-    raise KernelError(f"{' '.join(command)} failed (exit {status}): {text}")
-
-
-def _said(stderr: bytes) -> str:
-    return " ".join(stderr.decode(errors="replace").split())
+    return kernel_programs.located_command(("nft", "delete", "table", "inet", kernel_rules.TABLE))

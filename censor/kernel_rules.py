@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from censor.censor_table import Fail
 from censor.marks import (
     ALIVE,
+    ASK,
     GENERATION_MASK,
     INJECTED_MARK,
     INJECTED_MASK,
@@ -96,7 +97,7 @@ def head_script(rules: HeadRules) -> str:
         # The queued packet's mark tells what its flow had so far: 0 is undecided.
         f"{_FORWARD} -j CONNMARK --restore-mark --nfmask {generation} --ctmask {generation}",
         f"{_FORWARD} -m connmark --mark {WATCH:#x}/{WATCH:#x} -j MARK --or-mark {WATCH:#x}",
-        *_to_queue(_bit(WATCH)),
+        *_to_queue(f"-m mark ! --mark 0/{WATCH | ASK:#x}"),
         *(_to_queue("-m conntrack --ctstate INVALID") if rules.invalid else []),
         *_tcp(rules),
         *_flows(rules, "udp", rules.udp_ports, ""),
@@ -232,7 +233,7 @@ def fragments_script(rules: HeadRules) -> str:
     lines = [f"flush chain inet {TABLE} fragments", f"flush chain inet {TABLE} forged_fragments"]
     if rules.fragments:
         # What is not tracked is not put together (nf_defrag_ipv4); it is queued by its mark, as it has no connmark.
-        act = f"meta mark set meta mark | {WATCH:#x} notrack"
+        act = f"meta mark set meta mark | {ASK:#x} notrack"
         lines += [f"add rule inet {TABLE} fragments {match} {act}" for match in _FRAGMENT]
         # For what leaves in the place of one that was held, iptables' raw table (-300) comes too late.
         forged = f"meta mark & {INJECTED_MASK:#x} == {INJECTED_MARK:#x}"

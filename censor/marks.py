@@ -3,11 +3,12 @@
 | bits  | packet mark                                          | connmark                       |
 |-------|------------------------------------------------------|--------------------------------|
 | 0-23  | as the connmark was, or as the verdict says          | generation                     |
-| 24    | this packet is to be queued; of a verdict: its flow  | every packet is to be queued   |
-| 25    | went against the flow's direction                    |                                |
+| 24    | as the connmark was, or as the verdict says          | every packet is to be queued   |
+| 25    | goes against the direction that the flow began in    |                                |
 | 26    | save the mark, then drop                             |                                |
 | 27    | came while the censor lived                          |                                |
-| 28-31 | forged by the censor                                 |                                |
+| 28    | this packet is to be queued                          |                                |
+| 29-31 | forged by the censor                                 |                                |
 """
 
 GENERATION_MASK = 0x00FFFFFF
@@ -32,6 +33,9 @@ dropped is not remembered by conntrack: its next packet is a first one again."""
 ALIVE = 0x08000000
 """On every forwarded packet while the censor that is strict lives."""
 
-INJECTED_MASK = 0xF0000000
-INJECTED_MARK = 0x50000000
+ASK = 0x10000000
+"""On packets of undecided flows that are queued for what they are (residual blocks, fragments), not for their ports."""
+
+INJECTED_MASK = 0xE0000000
+INJECTED_MARK = 0x60000000
 """On packets that the censor forged."""

@@ -17,12 +17,15 @@ from censor.compiled import CompiledRule, CompiledRules, analyzer_of
 from censor.conditions.syntax import (
     And,
     Compare,
+    ListRef,
     Member,
     Node,
     Not,
     Or,
     Range,
+    Under,
 )
+from censor.lists.block_list import BlockList
 from censor.lists.prefixes import PrefixSet
 from censor.rules import Rule
 
@@ -94,7 +97,7 @@ def address_blocks(rules: CompiledRules) -> tuple[AddressBlock, ...]:
 
 def plan(rules: CompiledRules) -> Plan:
     """What the kernel asks about, given that it does the `address_blocks` by itself."""
-    rest = rules.rules[len(address_blocks(rules)) :]
+    rest = [rule for rule in rules.rules[len(address_blocks(rules)) :] if _may_ever_hold(rule.condition.tree, rules)]
     table = rules.source.censor
     if table.inspect_everything:
         return Plan(ALL, ALL, other=True, syn=True, bare_acks=True, server=True, everything=True)
@@ -105,6 +108,19 @@ def plan(rules: CompiledRules) -> Plan:
     bare_acks = table.tcp.reassembly in ("in_order", "full")
     server = syn or table.tcp.inspect == "both"
     return Plan(tcp, udp, other=other, syn=syn, bare_acks=bare_acks, server=server, everything=False)
+
+
+def _may_ever_hold(node: Node, rules: CompiledRules) -> bool:
+    """False: it asks for entries of a list that has none, as the variants in a profile do that are not chosen."""
+    match node:
+        case And(items):
+            return all(_may_ever_hold(item, rules) for item in items)
+        case Or(items):
+            return any(_may_ever_hold(item, rules) for item in items)
+        case Member(values=ListRef(name), negated=False) | Under(names=ListRef(name)):
+            content = rules.lists[name].content
+            return not isinstance(content, BlockList) or content.blocks_anything
+    return True
 
 
 def _from_the_first_packet(rule: CompiledRule) -> bool:

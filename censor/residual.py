@@ -22,10 +22,11 @@ kind leaves out."""
 class Entry:
     """One blocked key. `begins`, `until`: on the packets' clock. `triggers`: how often it was matched.
 
-    probability: of a later flow to be hit, while that is not `certain`.
+    probability: of a later flow to be hit, while that is not `certain`. in_kernel: the kernel drops what is hit without
+    asking.
     """
 
-    __slots__ = ("action", "begins", "key", "probability", "rule", "seconds", "triggers", "until")
+    __slots__ = ("action", "begins", "in_kernel", "key", "probability", "rule", "seconds", "triggers", "until")
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class Entry:
         begins: float,
         seconds: float,
         probability: float = 1.0,
+        *,
+        in_kernel: bool = True,
     ) -> None:
         self.rule = rule
         self.action = action
@@ -44,6 +47,7 @@ class Entry:
         self.until = begins + seconds
         self.probability = probability
         self.triggers = 1
+        self.in_kernel = in_kernel
 
     @property
     def certain(self) -> bool:
@@ -76,6 +80,7 @@ class Residuals:
         delay_seconds: float,
         seconds: float,
         drawn: float = 0.0,
+        in_kernel: bool = True,
     ) -> Entry | None:
         """Block the flow's key from t + delay on; None: it was blocked already, and lasts no longer than before.
 
@@ -89,7 +94,7 @@ class Residuals:
             if entry.until >= t + delay_seconds + seconds:
                 return None
         probability = between(action.probability, drawn)
-        return self._put(Entry(rule, action, key, t + delay_seconds, seconds, probability))
+        return self._put(Entry(rule, action, key, t + delay_seconds, seconds, probability, in_kernel=in_kernel))
 
     def _put(self, entry: Entry) -> Entry:
         self._entries[entry.key] = entry

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import replace
 
-from censor.acting import lets_packets_pass
+from censor.acting import drops_alone
 from censor.actions import Residual as ResidualAction
 from censor.compiled import CompiledRule, CompiledRules
 from censor.decision import Blocked
@@ -74,17 +74,14 @@ def _shapes(rules: CompiledRules) -> dict[str, Residual]:
     for rule in rules.rules:
         for action in rule.actions:
             if isinstance(action, ResidualAction):
-                shapes[rule.name] = _shape(rule, action)
+                shapes[rule.name] = _shape(rule, action, allows=rules.allows)
     if rules.prober is not None:
         shapes[rules.prober.name] = Residual(0, Scope.SERVER)
     return shapes
 
 
-def _shape(rule: CompiledRule, action: ResidualAction) -> Residual:
-    drops = action.then == "drop" and action.direction != "to_client"
-    lowest = action.probability[0] if isinstance(action.probability, tuple) else action.probability
-    alone = drops and lowest >= 1 and not lets_packets_pass(rule.actions)
-    if not alone:
+def _shape(rule: CompiledRule, action: ResidualAction, *, allows: bool) -> Residual:
+    if not drops_alone(rule, action, allows=allows):
         return Residual(0, Scope(action.key), "queue")
     refresh = math.ceil(between(action.seconds, 1.0)) if action.refresh == "packet" else None
     return Residual(0, Scope(action.key), "drop", action.direction == "to_server", refresh)

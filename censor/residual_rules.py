@@ -16,7 +16,7 @@ from typing import Literal
 from censor.address_rules import acting_chains
 from censor.kernel_rules import TABLE
 from censor.lists.prefixes import Version
-from censor.marks import WATCH
+from censor.marks import ASK
 from censor.packet_io.nft_messages import key
 
 _VERSIONS: dict[Version, str] = {4: "ip", 6: "ip6"}
@@ -143,7 +143,7 @@ def _fields(scope: Scope, ip: str, *, from_client: bool) -> str:
 
 def _jumps(residual: Residual) -> list[str]:
     """From the base chain, with the client's packets and, unless they pass, the server's."""
-    act = f"meta mark set meta mark | {WATCH:#x}"
+    act = f"meta mark set meta mark | {ASK:#x}"
     if residual.action == "drop":
         act = f"goto {log_prefix(residual.serial)}"
     lines = []

@@ -64,7 +64,7 @@ def _explained(source: str, selection: Selection) -> dict[str, Any]:
         "summary": profile.summary if profile else "",
         "sources": list(profile.sources) if profile else [],
         "not_modelled": list(profile.not_modelled) if profile else [],
-        "settings": explanation.settings_of(rules.censor),
+        "settings": explanation.settings_of(rules),
         "rules": [
             {"rule": rule.name} | explanation.facts_of(rule, kernel=rule.name in kernel)
             for rule in compiled.rules

@@ -40,6 +40,11 @@ class BlockList:
     problems: tuple[Problem, ...] = ()
     updated: str | None = None
 
+    @property
+    def blocks_anything(self) -> bool:
+        """Whether there is an entry at all."""
+        return bool(self.urls or len(self.domains) or len(self.networks))
+
     def covers_url(self, host: str, path: str) -> bool:
         """Whether the URL of a request for `path` (query and all) at the (canonical) host is listed."""
         return f"{host}{path or '/'}" in self.urls

@@ -185,11 +185,13 @@ class Network:
         return Censor(CensorSettings(**settings), self.events)
 
     async def connect(
-        self, name: str, version: int = 4, *, timeout: float = 3
+        self, name: str, version: int = 4, *, source: str | None = None, timeout: float = 3
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A verified TLS connection from the client to the server under `name`."""
+        """A verified TLS connection from the client (its address `source`) to the server under `name`."""
         connection = self.socket("client", version)
         try:
+            if source is not None:
+                connection.bind((source, 0))
             async with asyncio.timeout(timeout):
                 await asyncio.get_running_loop().sock_connect(connection, (SERVER[version], 443))
                 context = ssl.create_default_context(cafile=str(self.folder / "certificate.pem"))
@@ -198,9 +200,9 @@ class Network:
             connection.close()
             raise
 
-    async def fetch(self, name: str, version: int = 4) -> bytes:
+    async def fetch(self, name: str, version: int = 4, *, source: str | None = None) -> bytes:
         """One echo over a connection of its own."""
-        streams = await self.connect(name, version)
+        streams = await self.connect(name, version, source=source)
         try:
             return await echo(streams)
         finally:

@@ -51,6 +51,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "lab/role.py": "tests/integration/lab/test_supervisor.py",
     "lab/roles/capture.py": "tests/lab/test_quickstart.py",
     "lab/roles/censor.py": "tests/lab/test_quickstart.py",
+    "lab/roles/foreign_censor.py": "tests/integration/lab/test_foreign_censor.py",
     "lab/roles/link.py": "tests/lab/test_quickstart.py",
     "lab/roles/messenger.py": "tests/lab/test_quickstart.py",
     "lab/roles/proxy.py": "tests/lab/test_quickstart.py",

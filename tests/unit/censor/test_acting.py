@@ -448,9 +448,9 @@ class TestResidual:
         judge = core(
             acting('kind = "residual", seconds = 60, probability = 0, certain_after = 2, key = "2-tuple"', HTTP)
         )
-        assert not judge.decide(Ends().data(GET)).blocked[0].certain
+        assert judge.decide(Ends().data(GET)).blocked
         assert judge.decide(Ends(client_port=40001).syn()).accept
-        assert judge.decide(Ends(client_port=40001).data(GET)).blocked[0].certain
+        assert judge.decide(Ends(client_port=40001).data(GET)).blocked
         assert not judge.decide(Ends(client_port=40002).syn()).accept
 
     def test_refresh_never(self) -> None:
@@ -480,9 +480,85 @@ class TestResidual:
         (blocked,) = core(acting('kind = "residual", seconds = 60', HTTP)).decide(Ends().data(GET), t=100.0).blocked
         assert (blocked.rule, blocked.kind, blocked.server_port, blocked.client_port) == ("rule0", "3-tuple", 443, 0)
         assert (blocked.begins, blocked.seconds, blocked.certain, blocked.refresh) == (100.0, 60.0, True, False)
-        for other in ('then = "reset"', 'direction = "to_server"', "probability = 0.5"):
-            judge = core(acting(f'kind = "residual", seconds = 60, {other}', HTTP))
-            assert not judge.decide(Ends().data(GET)).blocked[0].certain
+        (blocked,) = (
+            core(acting('kind = "residual", seconds = 60, direction = "to_server"', HTTP))
+            .decide(Ends().data(GET))
+            .blocked
+        )
+        assert blocked.certain
+
+    @pytest.mark.parametrize(
+        "keys", ['then = "reset"', 'direction = "to_client"', "probability = 0.5", "probability = [0.5, 1.0]"]
+    )
+    def test_what_the_kernel_cannot_do_alone(self, keys: str) -> None:
+        judge = core(acting(f'kind = "residual", seconds = 60, {keys}', HTTP))
+        assert not judge.decide(Ends().data(GET)).blocked[0].certain
+
+    @pytest.mark.parametrize(
+        ("other", "alone"),
+        [
+            ('kind = "drop"', True),
+            ('kind = "drop", after_packets = 1', False),
+            ('kind = "drop", direction = "to_server"', False),
+            ('kind = "delay", seconds = 1', False),
+            ('kind = "reject"', False),
+            ('kind = "reset"', True),
+            ('kind = "reset", drop = true', True),
+            ('kind = "reset", drop = true, repeat = true', False),
+            ('kind = "reset", rewrite = true', False),
+        ],
+    )
+    def test_beside_other_actions(self, other: str, alone: bool) -> None:
+        table = f'{HTTP}\nactions = [{{ kind = "residual", seconds = 60 }}, {{ {other} }}]'
+        assert core(table).decide(Ends().data(GET)).blocked[0].certain is alone
+
+    def test_beside_a_rule_that_allows(self) -> None:
+        judge = core(
+            acting('kind = "allow"', "when = 'server.port == 1'"), acting('kind = "residual", seconds = 60', HTTP)
+        )
+        assert not judge.decide(Ends().data(GET)).blocked[0].certain
+
+    def test_another_action_that_lasts_goes_before(self) -> None:
+        table = f'{HTTP}\nactions = [{{ kind = "residual", seconds = 60 }}, {{ kind = "drop", after_packets = 2 }}]'
+        judge, ends = core(table), Ends()
+        assert fates(judge, [ends.data(GET), ends.answer(b"1"), ends.answer(b"2"), ends.answer(b"3")]) == [
+            *[True] * 3,
+            False,
+        ]
+        assert not judge.decide(Ends(client_port=40001).syn()).accept
+
+    def test_then_inject(self) -> None:
+        judge = self.blocked('then = "inject"')
+        ends = Ends(client_port=40001)
+        for packet in (ends.syn(), ends.syn_ack(), ends.ack()):
+            decision = judge.decide(packet, t=101.0)
+            assert (decision.accept, len(decision.after)) == (True, 2)
+
+    def test_then_rewrite(self) -> None:
+        judge = self.blocked('then = "rewrite"')
+        ends = Ends(client_port=40001)
+        assert judge.decide(ends.syn(), t=101.0).accept
+        decision = judge.decide(ends.syn_ack(), t=101.0)
+        assert not decision.accept
+        assert [told(one)[1] for one in decision.after] == ["RA"]
+
+    def test_trigger_vanishes(self) -> None:
+        judge = core(acting('kind = "residual", seconds = 60, trigger = true', HTTP))
+        decision = judge.decide(Ends().data(GET))
+        assert (decision.accept, names(decision)) == (False, [("rule0", "residual")])
+
+    def test_flows_that_were_decided_before_are_left_to_the_kernel(self) -> None:
+        for then, passes in (("drop", False), ("reset", True)):
+            judge = core(acting(f'kind = "residual", seconds = 60, then = "{then}"', HTTP))
+            before = Ends(client_port=40001)
+            fates(judge, [*before.handshake(), before.data(HELLO)])
+            judge.decide(Ends().data(GET))
+            assert judge.decide(before.data(b"x")).accept is passes
+
+    def test_a_flow_that_no_rule_concerns_is_hit_from_its_beginning(self) -> None:
+        judge = self.blocked('then = "reset", key = "2-tuple"', when=f"{HTTP[:-1]} and server.port == 443'")
+        ends = Ends(server_port=22)
+        assert fates(judge, [ends.syn(), ends.syn()], t=101.0) == [False, False]
 
 
 class TestProbe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -107,10 +108,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                 raise KernelError("refused")
             world.done.append("installed")
 
-        async def set_addresses(self, rules: tuple[Rule, ...]) -> None:
+        async def set_addresses(self, rules: tuple[Rule, ...]) -> tuple[float, float]:
             if world.refuse:
                 raise KernelError("refused")
             self._rules = rules
+            before = time.monotonic()
+            return before, time.monotonic()
 
         async def set_head(self, head: HeadRules) -> None:
             world.done.append(("head", head.fail))

@@ -61,7 +61,7 @@ def test_packets_go_to_their_destination_with_the_mark(raw_sockets: type[FakeRaw
     injector.send(v6)
     assert raw_sockets.made[socket.AF_INET].sent == [(v4, ("203.0.113.10", 0))]
     assert raw_sockets.made[socket.AF_INET6].sent == [(v6, ("2001:db8:2::10", 0))]
-    assert all((socket.SOL_SOCKET, 36, 0x50000000) in one.options for one in raw_sockets.made.values())
+    assert all((socket.SOL_SOCKET, 36, 0x60000000) in one.options for one in raw_sockets.made.values())
     injector.close()
     assert all(one.closed for one in raw_sockets.made.values())
 

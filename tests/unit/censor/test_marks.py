@@ -6,6 +6,7 @@ from itertools import combinations
 
 from censor.marks import (
     ALIVE,
+    ASK,
     GENERATION_MASK,
     INJECTED_MARK,
     INJECTED_MASK,
@@ -17,7 +18,7 @@ from censor.marks import (
 
 
 def test_the_parts_do_not_overlap() -> None:
-    parts = (GENERATION_MASK, WATCH, REPLY, SAVE_AND_DROP, ALIVE, INJECTED_MASK)
+    parts = (GENERATION_MASK, WATCH, REPLY, SAVE_AND_DROP, ALIVE, ASK, INJECTED_MASK)
     assert all(one & other == 0 for one, other in combinations(parts, 2))
     assert sum(parts) == 0xFFFFFFFF
     assert INJECTED_MARK & ~INJECTED_MASK == 0

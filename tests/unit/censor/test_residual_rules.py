@@ -66,7 +66,7 @@ def test_packets_that_are_hit_begin_the_block_anew() -> None:
 
 def test_what_does_not_hit_every_time_is_queued() -> None:
     residual = Residual(3, Scope.TWO_TUPLE, action="queue")
-    assert rules(residual)[0] == "ip saddr . ip daddr @residual3_v4 meta mark set meta mark | 0x1000000"
+    assert rules(residual)[0] == "ip saddr . ip daddr @residual3_v4 meta mark set meta mark | 0x10000000"
     assert "chain residual3" not in residual_rules.residuals_script([], [residual], [], 9)
     assert residual_rules.residuals_script([], [], [residual], 9).splitlines()[1:] == [
         "delete set inet sidedoor residual3_v4",

@@ -68,3 +68,16 @@ def test_covers_url() -> None:
     assert found.covers_url("d.example", "")
     assert not found.covers_url("c.example", "/page")
     assert not found.covers_url("www.c.example", "/page?a=1")
+
+
+@pytest.mark.parametrize(
+    ("domains", "intervals", "urls"),
+    [(["a.example"], [], set()), ([], ["2001:db8::1"], set()), ([], [], {"a.example/"})],
+)
+def test_blocks_anything(domains: list[str], intervals: list[str], urls: set[str]) -> None:
+    draft = Draft()
+    assert not draft.finish("f", "rows").blocks_anything
+    draft.add_domains(domains)
+    draft.add_addresses(intervals)
+    draft.urls |= urls
+    assert draft.finish("f", "rows").blocks_anything
