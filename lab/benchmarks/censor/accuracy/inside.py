@@ -20,7 +20,8 @@ from lab.benchmarks.censor.instance import started
 from lab.benchmarks.censor.subjects import RULES, Subject
 from lab.benchmarks.processes import BenchError, last_line, running
 
-_LIMIT_SECONDS = 300.0
+LIMIT_SECONDS = 300.0
+"""The most that the flows of a profile may take."""
 _MODULE = "lab.benchmarks.censor.accuracy"
 
 
@@ -64,9 +65,9 @@ def _clients(profile: str, flows: int) -> list[Counted]:
     command = network.on("client", [sys.executable, "-m", f"{_MODULE}.client", profile, str(flows)])
     with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
-            said, reason = process.communicate(timeout=_LIMIT_SECONDS)
+            said, reason = process.communicate(timeout=LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
-            raise BenchError(f"the flows did not end within {_LIMIT_SECONDS:.0f} s") from None
+            raise BenchError(f"the flows did not end within {LIMIT_SECONDS:.0f} s") from None
     if process.returncode:
         raise BenchError(f"the flows failed: {last_line(reason)}")
     return msgspec.json.decode(said, type=list[Counted])
