@@ -18,6 +18,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -72,7 +73,8 @@ class WorkerProcess:
 
     def __init__(self, on_report: Callable[[Report], None]) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as stack:
+            stack.enter_context(ours)
             self.process = subprocess.Popen(
                 (sys.executable, "-m", "censor.worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
@@ -81,6 +83,7 @@ class WorkerProcess:
                 start_new_session=True,  # what a terminal sends is for the censor
                 env=os.environ | _ENVIRONMENT,
             )
+            stack.pop_all()
         self._on_report = on_report
         self._answers: deque[Answer] = deque()
         self.gone = asyncio.Event()
