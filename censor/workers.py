@@ -25,7 +25,7 @@ import msgspec
 
 from censor.core import Core
 from censor.decision import Blocked
-from censor.lines import Callbacks, LineSettings, Switch
+from censor.lines import Callbacks, LineSettings, Logged, Switch
 from censor.lists.binding import Lists
 from censor.lists.block_list import BlockList
 from censor.packet_io.netlink import KernelError
@@ -48,9 +48,12 @@ from censor.worker_messages import (
     Stage,
     Start,
     Suspected,
+    Tell,
+    Told,
     encode,
     report,
 )
+from censor.worker_messages import Logged as LoggedMessage
 from sidedoor.settings import UsageError
 
 AGAIN_SECONDS = 10.0
@@ -105,8 +108,9 @@ class WorkerProcess:
         return answer
 
     def end(self) -> None:
-        """Have it ended; blocks until it is."""
+        """Have it ended; blocks until it is. What it was asked has no answer any more."""
         self.channel.close()
+        self._on_end()
         try:
             self.process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -150,6 +154,7 @@ class Workers:
         self._contents: Mapping[str, BlockList] = {}
         self._changing = asyncio.Lock()  # none is replaced while rules change, so that all get the same ones
         self._keepers: list[asyncio.Task[None]] = []
+        self._ending = False
 
     # Beginning and end
 
@@ -161,10 +166,12 @@ class Workers:
             self._check_begun(place, answer)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
         for place, queue in enumerate(self._settings.queues):
             self._keepers.append(tasks.create_task(self._keep(place), name=f"worker of NFQUEUE {queue}"))
 
     def stop(self) -> None:
+        self._ending = True
         for keeper in self._keepers:
             keeper.cancel()
         for worker in self._workers:
@@ -240,6 +247,7 @@ class Workers:
             self._callbacks.emit("worker_died", worker=place + 1, status=status)
             now = time.monotonic()
             if now - died < AGAIN_SECONDS:
+                self._ending = True
                 queue = self._settings.queues[place]
                 raise KernelError(
                     f"worker {place + 1} (NFQUEUE {queue}) died twice within {AGAIN_SECONDS:.0f} s, the last time with"
@@ -309,6 +317,27 @@ class Workers:
         for worker in self._workers:
             worker.send(order)
         return self.core.convict(address, port, t, seconds)
+
+    def tell(self, logged: Sequence[Logged]) -> None:
+        if self._ending:
+            self._tell_of(logged, [])
+        else:
+            self._tasks.create_task(self._tell(logged), name="packets that the kernel logged")
+
+    async def _tell(self, logged: Sequence[Logged]) -> None:
+        order = Tell([LoggedMessage(one.rule, one.block is not None, one.payload) for one in logged])
+        answers: Sequence[Report] = []
+        try:
+            answers = await self._ask(order)
+        finally:  # being cancelled is no reason to be silent about them
+            self._tell_of(logged, answers)
+
+    def _tell_of(self, logged: Sequence[Logged], answers: Sequence[Report]) -> None:
+        """As the worker tells that has the flow; where none has it, by the packet alone."""
+        told = [said.hits for said in answers if isinstance(said, Told)]
+        for position, one in enumerate(logged):
+            known = (hits[position] for hits in told if hits[position] is not None)
+            self._callbacks.hit(next(known, None) or one.hit(self.core), one.t)
 
     async def statistics(self) -> dict[str, Any]:
         """The sums of those that live; a server that was convicted counts as a residual block of each."""

@@ -23,6 +23,11 @@ RESIDUAL = """name = "name"
 when = 'tls.sni under "messenger.example"'
 actions = [{ kind = "drop" }, { kind = "residual", key = "2-tuple", seconds = 60 }]"""
 
+ADDRESSES = f"""[[rule]]
+name = "addresses"
+when = 'server.address in ["{SERVER[4]}"]'
+intended = 'tls.sni under "messenger.example"'
+actions = [{{ kind = "drop" }}]"""
 PROBE = """[prober]
 probes = ["socks5-no-auth"]
 delay = [0, 0]
@@ -174,6 +179,28 @@ async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.write(b"\x05\x00")
     await writer.drain()
     writer.close()
+
+
+@in_network
+async def test_what_the_kernel_drops_is_told_with_what_a_worker_knows_of_it(network: Network) -> None:
+    await add_clients(network)
+    async with network.censor(queues=2) as censor:
+        flows = {
+            (client, name): await network.connect(name, source=client)
+            for client in CLIENTS[:6]
+            for name in ("messenger.example", "innocent.example")
+        }
+        await censor.apply(parse_rules(ADDRESSES))
+        for (client, name), flow in flows.items():
+            flow[1].write(b"hello\n")
+            hit = await network.events.first("censor_hit", source_address=client, name=name)
+            assert (hit["rule"], hit["collateral"]) == ("addresses", name == "innocent.example")
+        with pytest.raises(TimeoutError):
+            await network.connect("messenger.example", source=CLIENTS[6], timeout=0.5)
+        hit = await network.events.first("censor_hit", source_address=CLIENTS[6])  # nobody knows what for
+        assert (hit["name"], hit["collateral"]) == ("", True)
+    for _, writer in flows.values():
+        writer.transport.abort()
 
 
 @in_network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from censor.decision import Blocked, Suspect
+from censor.decision import Blocked, Hit, Suspect
 from censor.rules_file import parse_rules
 from censor.worker_messages import (
     Applied,
@@ -16,6 +16,7 @@ from censor.worker_messages import (
     End,
     Event,
     Frames,
+    Logged,
     Order,
     Ready,
     Refused,
@@ -24,6 +25,8 @@ from censor.worker_messages import (
     Staged,
     Start,
     Suspected,
+    Tell,
+    Told,
     encode,
     order,
     report,
@@ -62,6 +65,7 @@ ORDERS: list[Order] = [
     Stage(RULES, {"blocked": None, "other": b""}),
     Commit(),
     CONVICT,
+    Tell([Logged("addresses", True, b"E"), Logged("name", False, b"")]),
     Count(),
     End(),
 ]
@@ -71,6 +75,7 @@ REPORTS: list[Report] = [
     Refused("binding NFQUEUE 100: refused"),
     Staged(),
     Applied(8),
+    Told([None, Hit("addresses", "drop", "tcp a > b", "messenger.example", "a", "b", 40, True)]),
     Counts({"packets": 1, "rules": {"name": {"matched": 2}}}),
     Event("censor_hit", {"t": 5.5, "rule": "name", "collateral": False}),
     BlockBegun(BLOCKED),
