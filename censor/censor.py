@@ -30,10 +30,11 @@ from sidedoor.events import Emit
 from sidedoor.settings import SettingsError
 
 _READ_LIMIT = 64
+_QUEUES = 1 << 16
 
 
 class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What does not change while the censor runs."""
+    """What does not change while the censor runs. Raises ValueError for queues that do not exist."""
 
     queue: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 100
     """NFQUEUE number, free in this network namespace."""
@@ -48,6 +49,12 @@ class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     receive_buffer_bytes: int = 32 << 20
     folder: str = "."
     """Where the relative names of list files begin."""
+
+    def __post_init__(self) -> None:
+        if self.queue + self.queues > _QUEUES:
+            raise ValueError(
+                f"{self.queues} queues from {self.queue} on: the last one there is has number {_QUEUES - 1}"
+            )
 
 
 class Censor:
