@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from censor import profiles
 from censor.decision import Blocked, Hit, Suspect
-from censor.rules_file import parse_rules
+from censor.rules_file import parse_rules, profile_rules
 from censor.worker_messages import (
     Applied,
     BlockBegun,
@@ -91,6 +92,12 @@ def whole(data: bytes) -> bytes:
 @pytest.mark.parametrize("message", ORDERS)
 def test_orders(message: Order) -> None:
     assert order(whole(encode(message))) == message
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_arrives_as_it_was(name: str) -> None:
+    stage = Stage(profile_rules(name), {})
+    assert order(whole(encode(stage))) == stage
 
 
 @pytest.mark.parametrize("message", REPORTS)
