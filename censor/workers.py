@@ -1,24 +1,18 @@
 """Several queues, each read by a process of its own (worker.py), as one of what a censor's lines may be (lines.py).
 
 The kernel has all packets between two addresses in one queue, so that flows and residual blocks are one worker's. This
-process has the rules as well, but no flows: it tells of packets that the kernel logged, and what a new worker begins
-with. A worker that dies is replaced, without what it knew of its flows.
+process has the rules as well, but no flows: a new worker begins with them. A worker that dies is replaced; what it knew
+of its flows is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import os
 import pickle
 import select
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +25,6 @@ from censor.lists.block_list import BlockList
 from censor.packet_io.netlink import KernelError
 from censor.rules import RuleSet
 from censor.statistics import summed
-from censor.worker_channel import Channel
 from censor.worker_messages import (
     Applied,
     BlockBegun,
@@ -51,90 +44,15 @@ from censor.worker_messages import (
     Tell,
     Told,
     encode,
-    report,
 )
 from censor.worker_messages import Logged as LoggedMessage
+from censor.worker_process import Answer, WorkerProcess
 from sidedoor.settings import UsageError
 
 AGAIN_SECONDS = 10.0
 """A worker that dies again within so long is not replaced any more: it would die of the same."""
 _ANSWER_SECONDS = 30.0  # reading 300,000 names takes 0.3 s
 _END_SECONDS = 5.0
-
-
-# glibc: large blocks, a list's table of names say, go back to the system when they are freed. By default the heap keeps
-# them once one has been freed: 40 MB more for a registry that is exchanged daily (mallopt(3)).
-_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
-
-
-Answer = asyncio.Future[Report | None]
-"""None: the worker has died."""
-
-
-class WorkerProcess:
-    """One worker as the censor has it. `on_report` gets what it says unasked."""
-
-    def __init__(self, on_report: Callable[[Report], None]) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as stack:
-            stack.enter_context(ours)
-            self.process = subprocess.Popen(
-                (sys.executable, "-m", "censor.worker", str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # the censor's is for its events
-                start_new_session=True,  # what a terminal sends is for the censor
-                env=os.environ | _ENVIRONMENT,
-            )
-            stack.pop_all()
-        self._on_report = on_report
-        self._answers: deque[Answer] = deque()
-        self.gone = asyncio.Event()
-        self.channel = Channel(ours, self._on_body, self._on_end)
-        self.channel.attach()
-
-    def send(self, order: bytes) -> None:
-        """Tell it something that has no answer."""
-        self.channel.send(order)
-
-    def ask(self, order: bytes) -> Answer:
-        """Tell it something and have its answer."""
-        answer: Answer = asyncio.get_running_loop().create_future()
-        if self.channel.ended:
-            answer.set_result(None)
-        else:
-            self._answers.append(answer)
-            self.channel.send(order)
-        return answer
-
-    def end(self) -> None:
-        """Have it ended; blocks until it is. What it was asked has no answer any more."""
-        self.channel.close()
-        self._on_end()
-        try:
-            self.process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def _on_body(self, body: bytes) -> None:
-        said = report(body)
-        if isinstance(said, Event | BlockBegun | Suspected):
-            try:
-                self._on_report(said)
-            except Exception as error:  # as for any callback; the answers that follow must not be lost
-                asyncio.get_running_loop().call_exception_handler({"message": "report of a worker", "exception": error})
-        else:
-            answer = self._answers.popleft()
-            if not answer.done():
-                answer.set_result(said)
-
-    def _on_end(self) -> None:
-        self.gone.set()
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_result(None)
-        self._answers.clear()
 
 
 class Workers:
