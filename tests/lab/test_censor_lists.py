@@ -64,9 +64,7 @@ class Registry:
         free = (f"198.19.{high}.{low}" for high, low in itertools.product(range(225, 240), range(256)))
         new = {name: f"new-{name}" for name in self.names[: number // 2]}
         new |= dict(zip(self.addresses[: number // 2], free, strict=False))
-        return re.sub(
-            r"(?m)(?<=^)[0-9.]+(?=[/;])|(?<=;)[a-z0-9.]+(?=;)", lambda old: new.get(old[0], old[0]), self.text
-        )
+        return re.sub(r"(?m)(?<=^)[0-9.]+(?=[/;])|(?<=;)[a-z0-9.]+(?=;)", lambda old: new.get(old[0], old[0]), self.text)
 
 
 @dataclass(frozen=True)
