@@ -483,6 +483,11 @@ class Core:
 
     # Addresses
 
+    def knows(self, data: bytes) -> bool:
+        """Whether the packet belongs to a flow that is remembered."""
+        packet = packets.parse(data)
+        return packet is not None and self.flows.get(flow_key(packet)) is not None
+
     def residual_hit(self, rule: str, data: bytes) -> Hit | None:
         """The hit that tells of a packet which the kernel dropped by a residual block of the rule; None: unreadable."""
         packet = packets.parse(data)

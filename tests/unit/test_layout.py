@@ -25,6 +25,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "censor/prober/prober.py": "tests/integration/censor/test_prober.py",
     "censor/worker.py": "tests/lab/test_censor_workers.py",
     "censor/worker_channel.py": "tests/integration/censor/test_worker_channel.py",
+    "censor/worker_process.py": "tests/lab/test_censor_workers.py",
     "censor/workers.py": "tests/lab/test_censor_workers.py",
     "client/cli.py": "tests/integration/client/test_cli.py",
     "client/origin.py": "tests/integration/client/test_origin.py",
