@@ -128,9 +128,9 @@ class Acting:
         match.flow.effects.append(effect)
         match.flow.blocked = True
         if trigger and decision.accept:
-            before = len(decision.after)
+            before = decision.injected
             effect.apply(match.flow, match.packet, match.data, match.t, decision)
-            self._statistics.rule(match.rule.name).injected += len(decision.after) - before
+            self._statistics.rule(match.rule.name).injected += decision.injected - before
 
     def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
         drawn = self._draw(match.flow, match.rule, "drop")
@@ -192,7 +192,7 @@ class Acting:
         if delay > 0:
             decision.later += tuple((delay, one) for one in made)
         else:
-            decision.after += made
+            decision.inject(made, match.packet)
 
     # Answers
 

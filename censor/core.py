@@ -5,7 +5,8 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 (censor/effects.py), what it does to later flows a residual block (censor/residual.py).
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
-stops asking. When rules that kill existing flows change, the generation moves on, so that the next packet of every
+stops asking. One that is undecided, but was heard (its client has spoken, and only what the client says next tells
+more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the generation moves on, so that the next packet of every
 older flow, from either end, comes here once more. A flow with effects is never marked so; it is *watched*: all its
 packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same
 result.
@@ -26,7 +27,7 @@ from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
 from censor.inspection import MESSAGES_MAX, Inspection
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, REPLY, WATCH
+from censor.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
@@ -62,6 +63,11 @@ class Core:
     @property
     def compiled(self) -> CompiledRules:
         return self._compiled
+
+    @property
+    def _heard(self) -> int:
+        """The connmark of flows that were heard."""
+        return HEARD | self.generation
 
     def set_rules(
         self,
@@ -121,7 +127,7 @@ class Core:
         flow = self.flows.get(key)
         overloaded = self._overload_limit > 0 and self._overloaded(t)
         if flow is None or self._is_another(flow, packet, mark, t):
-            if mark is not None and mark & GENERATION_MASK and flow is None:
+            if mark is not None and mark & GENERATION_MASK and not mark & HEARD and flow is None:
                 return self._for_good(mark)  # decided by a predecessor, or forgotten
             flow = self._open(packet, mark, t)
             self.flows.put(key, flow)
@@ -202,9 +208,22 @@ class Core:
         if mark is not None:
             if flow.effects or flow.residual:
                 decision.watch = True
-            elif flow.decided and decision.accept and not self._everything:
-                decision.mark = self.generation
+            elif decision.accept and not self._everything:
+                if flow.decided:
+                    decision.mark = self.generation
+                elif mark & SAVED_MASK != self._heard and self._is_heard(flow):
+                    decision.mark = self._heard
         return decision
+
+    def _is_heard(self, flow: Flow) -> bool:
+        """Whether nothing but what the client says next can tell more."""
+        server = flow.server
+        return (
+            flow.protocol == TCP
+            and flow.client_bytes > 0
+            and (server is None or server.closed)
+            and not self._compiled.counts
+        )
 
     # Rules
 
@@ -394,11 +413,11 @@ class Core:
     def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         lasting = []
         for effect in flow.effects:
-            before = len(decision.after)
+            before = decision.injected
             if not decision.accept or effect.apply(flow, packet, data, t, decision):
                 lasting.append(effect)
-            if len(decision.after) > before:
-                self.statistics.rule(effect.rule.name).injected += len(decision.after) - before
+            if decision.injected > before:
+                self.statistics.rule(effect.rule.name).injected += decision.injected - before
         flow.effects = lasting
 
     def _draws_residual(self, entry: Entry, flow: Flow) -> bool:
@@ -441,7 +460,7 @@ class Core:
             made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
             made = made if made or passes else refusal(packet, data)
             self.statistics.rule(rule.name).injected += len(made)
-            decision.after += made
+            decision.inject(made, packet)
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
         return not passes
 

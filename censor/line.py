@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from censor import packets
 from censor.conditions import ListHolder
@@ -74,6 +75,11 @@ class Line:
         """Handle none any more by itself; `on_readable` still does."""
         asyncio.get_running_loop().remove_reader(self._queue.fileno())
 
+    def drain(self) -> None:
+        """Decide on all packets that wait."""
+        while self.on_readable():
+            pass
+
     def close(self) -> None:
         """Unbind. Packets that are held are dropped by the kernel."""
         for handle in self._later.values():
@@ -89,6 +95,18 @@ class Line:
     def missed(self) -> int:
         """Packets that the kernel could not hand over."""
         return self._queue.missed
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Counts so far, for JSON: packets, per rule what matched, was dropped, was injected, was collateral."""
+        core = self.core
+        return core.statistics.as_dict() | {
+            "packets_queued": self.packets_queued,
+            "packets_missed": self.missed,
+            "flows": len(core.flows),
+            "flows_evicted": core.flows.evicted,
+            "residual_blocks": len(core.residuals),
+        }
 
     def set_rules(self, rules: RuleSet, lists: Mapping[str, ListHolder], changed: frozenset[str]) -> bool:
         """Judge by these from now on. True: the generation moved on. Raises ValueError (Core.set_rules)."""

@@ -6,6 +6,7 @@ addresses, names and files, and turned into plain data for the control line.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 
 from client.certificates import make_authority, make_leaf
 from lab.runtimes import Runtime
-from lab.scenario import Scenario
+from lab.scenario import ForeignCensor, Scenario
 from lab.supervisor import RoleSpec
 from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
 from proxy.settings import ProxySettings, User
@@ -56,11 +57,11 @@ class Deployment:
     def _path(self, path: Path) -> str:
         return str(self._runtime.path_in_host(path))
 
-    def foundation(self) -> list[RoleSpec]:
-        """What stands before anybody talks: names, the wan's delay, origin, web, proxies, the censor."""
+    def foundation(self, censor: RoleSpec | None = None) -> list[RoleSpec]:
+        """What stands before anybody talks: names, origin, web, proxies, the censor (or who stands in its place)."""
         names = {name: list(addresses) for name, addresses in self.topology.names.items()}
         dns = RoleSpec("dns", "dns", "dns", {"names": names, "listen": self._addresses("dns")})
-        return [dns, self._origin(), self._web(), *(self._proxy(name) for name in PROXIES), self._censor()]
+        return [dns, self._origin(), self._web(), *(self._proxy(name) for name in PROXIES), censor or self._censor()]
 
     def _addresses(self, host: str) -> list[str]:
         return list(self.topology.host(host).addresses())
@@ -89,6 +90,21 @@ class Deployment:
 
     def _censor(self) -> RoleSpec:
         return RoleSpec("censor", "censor", "censor", {})
+
+    def foreign_censor(self, foreign: ForeignCensor, folder: Path) -> RoleSpec:
+        """Another program in the censor's place. The files in `folder`, the scenario's, are copied to its host."""
+        copied = self._state / "censor"
+        shutil.rmtree(copied, ignore_errors=True)
+        copied.mkdir()
+        for file in folder.iterdir():
+            if file.is_file():
+                shutil.copy(file, copied)
+        settings = {
+            "folder": self._path(copied),
+            "command": foreign.command,
+            "ready_seconds": foreign.ready_seconds,
+        }
+        return RoleSpec("censor", "foreign_censor", "censor", settings)
 
     def link(self, scenario: Scenario) -> RoleSpec:
         """The wan's delay."""

@@ -66,6 +66,8 @@ class _Session:
                     lambda role, status: self._died(role, status, events),
                 ) as self._supervisor:
                     foundation = [*self._deployment.foundation(), self._deployment.link(self._scenario())]
+                    if not self._plan.censor:
+                        foundation = [spec for spec in foundation if spec.role != "censor"]
                     await self._supervisor.start(*foundation)
                     await self._serve()
         except RoleFailed as failure:

@@ -12,7 +12,7 @@ from censor.decision import Blocked, Decision
 from censor.effects import refusal
 from censor.flows import FlowKey, flow_key
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, REPLY, WATCH
+from censor.marks import GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.offload import AddressBlock, Ports, address_blocks, plan
 from censor.packets import ACK, FIN, RST, SYN, TCP, UDP, Packet, parse
 from censor.rules import RuleSet
@@ -105,8 +105,7 @@ class KernelModel:
         if not asks and not connection.connmark & WATCH and not self._planned(packet, connection.connmark, reply=reply):
             return Fate(True)
         self.asked += 1
-        mark = connection.connmark & GENERATION_MASK | (WATCH if connection.connmark & WATCH else 0)
-        decision = self.core.decide(data, mark | (REPLY if reply else 0), t)
+        decision = self.core.decide(data, connection.connmark | (REPLY if reply else 0), t)
         for blocked in decision.blocked:
             self._block(blocked)
         if decision.watch:
@@ -117,19 +116,22 @@ class KernelModel:
 
     def _planned(self, packet: Packet, connmark: int, *, reply: bool) -> bool:
         wanted = self._plan
+        older = connmark & GENERATION_MASK != 0
+        bare = not packet.payload_length and packet.flags & (FIN | SYN | RST | ACK) == ACK
+        if packet.protocol == TCP and connmark == HEARD | self.core.generation:
+            return bool(packet.flags & SYN) or not (reply or bare)
         if packet.protocol not in (TCP, UDP):
-            return wanted.other and (not reply or wanted.server or connmark != 0)
+            return wanted.other and (not reply or wanted.server or older)
         ports = wanted.tcp if packet.protocol == TCP else wanted.udp
         if not _within(packet.source_port if reply else packet.destination_port, ports):
             return False
         if reply:
-            return wanted.server or connmark != 0
+            return wanted.server or older
         if packet.protocol == UDP or wanted.syn:
             return True
         if packet.flags & (SYN | ACK | RST | FIN) == SYN:
             return False
-        bare = not packet.payload_length and packet.flags & (FIN | SYN | RST | ACK) == ACK
-        return wanted.bare_acks or not bare or connmark != 0
+        return wanted.bare_acks or not bare or older
 
     # Sets
 

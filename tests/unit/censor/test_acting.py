@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import IPv6
 
 from censor.core import Core
 from censor.decision import Decision
@@ -42,6 +43,11 @@ def told(forged: bytes) -> tuple[str, str, int, int]:
     """Destination, flags, sequence and acknowledgment number."""
     segment = IP(forged)
     return segment.dst, str(segment[TCP].flags), segment[TCP].seq, segment[TCP].ack
+
+
+def sent(decision: Decision) -> tuple[bytes, ...]:
+    """What is injected, in the order in which it leaves."""
+    return (*decision.before, *decision.after)
 
 
 class TestDrop:
@@ -112,25 +118,29 @@ class TestReset:
         assert decision.accept
         assert names(decision) == [("rule0", "reset")]
         behind = ISN + 1 + len(GET)
-        assert [told(one) for one in decision.after] == [
-            (CLIENT, "RA", SERVER_ISN + 1, behind),
-            (SERVER, "R", behind, 0),
-        ]
+        assert [told(one) for one in decision.before] == [(CLIENT, "RA", SERVER_ISN + 1, behind)]
+        assert [told(one) for one in decision.after] == [(SERVER, "R", behind, 0)]
         assert judge.decide(ends.answer(b"x")) == Decision()
 
     @pytest.mark.parametrize(("to", "ends"), [("client", [CLIENT]), ("server", [SERVER])])
     def test_one_end(self, to: str, ends: list[str]) -> None:
-        assert [told(one)[0] for one in triggered(f'kind = "reset", to = "{to}"')[2].after] == ends
+        assert [told(one)[0] for one in sent(triggered(f'kind = "reset", to = "{to}"')[2])] == ends
+
+    def test_over_ipv6_the_clients_leaves_first_too(self) -> None:
+        judge, ends = core(acting('kind = "reset"')), Ends("2001:db8:1::10", "2001:db8:2::10")
+        decision = judge.decide(ends.data(HELLO))
+        assert [IPv6(one).dst for one in decision.before] == [ends.client]
+        assert [IPv6(one).dst for one in decision.after] == [ends.server]
 
     def test_offsets_and_count(self) -> None:
         _, _, decision = triggered('kind = "reset", to = "client", offsets = [0, 1460, 4380], count = 2')
-        assert [told(one)[2] - SERVER_ISN - 1 for one in decision.after] == [0, 1460, 4380] * 2
+        assert [told(one)[2] - SERVER_ISN - 1 for one in decision.before] == [0, 1460, 4380] * 2
 
     @pytest.mark.parametrize(("flags", "seen"), [("auto", ["RA", "R"]), ("RST", ["R", "R"]), ("RST+ACK", ["RA", "RA"])])
     def test_flags_and_ttl(self, flags: str, seen: list[str]) -> None:
         _, _, decision = triggered(f'kind = "reset", flags = "{flags}", ttl = 33')
-        assert [told(one)[1] for one in decision.after] == seen
-        assert {IP(one).ttl for one in decision.after} == {33}
+        assert [told(one)[1] for one in sent(decision)] == seen
+        assert {IP(one).ttl for one in sent(decision)} == {33}
 
     def test_drop_leaves_the_flow_dead(self) -> None:
         judge, ends, decision = triggered('kind = "reset", drop = true')
@@ -141,10 +151,11 @@ class TestReset:
 
     def test_repeat(self) -> None:
         judge, ends, decision = triggered('kind = "reset", repeat = true')
-        assert len(decision.after) == 2
+        assert len(sent(decision)) == 2
         later = judge.decide(ends.answer(b"x"))
-        assert (later.accept, len(later.after), names(later)) == (True, 2, [("rule0", "reset")])
-        assert judge.decide(ends.ack()).after == ()
+        assert (later.accept, len(sent(later)), names(later)) == (True, 2, [("rule0", "reset")])
+        assert judge.statistics.rule("rule0").injected == 4
+        assert sent(judge.decide(ends.ack())) == ()
 
     def test_drop_and_repeat(self) -> None:
         judge, ends, decision = triggered('kind = "reset", drop = true, repeat = true')

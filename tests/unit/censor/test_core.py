@@ -14,7 +14,7 @@ from censor.conditions import ListHolder
 from censor.core import Core
 from censor.decision import PASS, Decision
 from censor.lists.formats import parse as parse_list
-from censor.marks import REPLY
+from censor.marks import GENERATION_MASK, HEARD, REPLY
 from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
 from tests.unit.censor.analyzers.test_tls import real_hello
@@ -70,6 +70,11 @@ def marked(decision: Decision) -> bool:
     return decision == Decision(mark=7)
 
 
+def heard(decision: Decision) -> bool:
+    """It passes, and of the flow's other packets those that may tell more are to come here."""
+    return decision == Decision(mark=HEARD | 7)
+
+
 class TestDns:
     def test_nxdomain_is_injected_before_the_query_passes(self) -> None:
         decision = core(NXDOMAIN).decide(query("WWW.Messenger.example"))
@@ -122,19 +127,19 @@ class TestClientHello:
     def test_one_byte_segments(self) -> None:
         judge = core(SNI_RST)
         decisions = [judge.decide(client(HELLO[i : i + 1], i)) for i in range(len(HELLO))]
-        assert decisions[:-1] == [PASS] * (len(HELLO) - 1)
+        assert all(map(heard, decisions[:-1]))
         assert not decisions[-1].accept
         assert IP(decisions[-1].after[1])[TCP].seq == ISN + len(HELLO) - 1
 
     def test_out_of_order_behind_the_handshake(self) -> None:
         judge = core(SNI_RST)
         assert judge.decide(client()) == PASS
-        assert judge.decide(client(HELLO[100:], 100)) == PASS
+        assert heard(judge.decide(client(HELLO[100:], 100)))
         assert not judge.decide(client(HELLO[:100])).accept
 
     def test_flow_without_a_hello_within_the_limit_passes(self) -> None:
         judge = core(SNI_RST, head="[censor.tcp]\nlimit_bytes = 100")
-        assert judge.decide(client(HELLO[:99])) == PASS
+        assert heard(judge.decide(client(HELLO[:99])))
         assert marked(judge.decide(client(HELLO[99:], 99)))
 
     def test_retransmissions_are_hits_until_the_rule_is_lifted(self) -> None:
@@ -165,8 +170,8 @@ class TestClientHello:
         assert [judge.decide(client()) for _ in range(3)] == [PASS] * 3
         assert judge.decide(client(ack=5 + 16384)) == PASS
         assert marked(judge.decide(client(ack=6 + 16384)))
-        assert judge.decide(client(HELLO[:9], port=1)) == PASS
-        assert judge.decide(client(offset=9, port=1, ack=6)) == PASS  # in mid-hello
+        assert heard(judge.decide(client(HELLO[:9], port=1)))
+        assert heard(judge.decide(client(offset=9, port=1, ack=6)))  # in mid-hello
         assert not judge.decide(client(HELLO[9:], 9, port=1)).accept
 
     def test_an_rst_is_not_answered(self) -> None:
@@ -188,7 +193,7 @@ class TestExistingFlows:
         assert judge.generation == 8
         assert not judge.set_rules(rules(SNI_RST + KILL, SNI_DROP))
         assert not judge.set_rules(RuleSet())
-        judge.generation = 0x00FFFFFF
+        judge.generation = GENERATION_MASK
         assert judge.set_rules(rules(SNI_RST + KILL))
         assert judge.generation == 1
 
@@ -244,6 +249,60 @@ class TestExistingFlows:
 
     def test_injected_bits_of_the_mark_do_not_count(self) -> None:
         assert core().decide(client(), mark=0x60000000) == PASS
+
+
+class TestHeardFlows:
+    """Of which the kernel asks about the client's segments with payload alone."""
+
+    FREEZE = 'when = "exists tls.sni"\nactions = [{kind = "freeze", bytes = 100000}]'
+
+    def test_a_heard_flow_need_not_be_marked_again(self) -> None:
+        judge = core(SNI_RST)
+        assert heard(judge.decide(client(HELLO[:9])))
+        assert judge.decide(client(HELLO[9:19], 9), mark=HEARD | 7) == PASS
+        assert not judge.decide(client(HELLO[19:], 19), mark=HEARD | 7).accept
+
+    def test_its_mark_goes_with_the_generation(self) -> None:
+        judge = core(SNI_RST)
+        judge.decide(client(HELLO[:9]))
+        judge.set_rules(rules(SNI_RST + KILL))
+        assert judge.decide(server(b"x"), mark=HEARD | 7) == Decision(mark=HEARD | 8)
+
+    def test_a_flow_that_is_decided_is_not_heard_any_more(self) -> None:
+        judge = core(SNI_RST)
+        judge.decide(client(INNOCENT[:9]))
+        assert marked(judge.decide(client(INNOCENT[9:], 9), mark=HEARD | 7))
+
+    def test_one_that_is_forgotten_is_read_from_where_it_is(self) -> None:
+        judge = core(SNI_RST)
+        assert not judge.decide(client(HELLO, 5000), mark=HEARD | 6).accept
+
+    def test_segments_far_apart_are_still_of_one_connection(self) -> None:
+        judge = core('when = "exists http.host"\nactions = [{kind = "reset"}]')
+        request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        judge.decide(client(b"POST / HTTP/1.1\r\nContent-Length: 16777216\r\n\r\n"))
+        assert judge.decide(client(request, 1 << 23), mark=HEARD | 7) == PASS  # within the body
+        assert judge.decide(client(request, 1 << 30)).after  # without a connmark: conntrack knows that it is new
+
+    @pytest.mark.parametrize(
+        ("tables", "head"),
+        [
+            ((SNI_RST, FREEZE), ""),  # counts the server's packets
+            ((SNI_RST,), '[censor.tcp]\ninspect = "both"'),
+            ((SNI_RST,), "[censor]\ninspect_everything = true"),
+        ],
+    )
+    def test_flows_of_which_more_is_wanted(self, tables: tuple[str, ...], head: str) -> None:
+        judge = core(*tables, head=head)
+        assert judge.decide(client(HELLO[:9])) == PASS
+
+    def test_the_server_is_wanted_no_more_when_it_has_told_enough(self) -> None:
+        judge = core(SNI_RST, head='[censor.tcp]\ninspect = "both"')
+        assert judge.decide(client(HELLO[:9])) == PASS
+        assert judge.decide(server(b"not TLS")) == Decision(mark=HEARD | 7)
+
+    def test_datagrams_are_not_segments(self) -> None:
+        assert core(NXDOMAIN).decide(query("innocent.example")) == PASS
 
 
 class TestAddresses:

@@ -122,11 +122,13 @@ def test_a_mark_can_be_saved_and_the_packet_dropped() -> None:
 
 def test_fragments() -> None:
     lines = kernel_rules.fragments_script(replace(HEAD, fragments=True)).splitlines()
-    assert lines[0] == kernel_rules.fragments_script(HEAD).strip() == "flush chain inet sidedoor fragments"
+    flushed = ["flush chain inet sidedoor fragments", "flush chain inet sidedoor forged_fragments"]
+    assert lines[:2] == kernel_rules.fragments_script(HEAD).splitlines() == flushed
     act = "meta mark set meta mark | 0x10000000 notrack"
-    assert lines[1:] == [
+    assert lines[2:] == [
         f"add rule inet sidedoor fragments ip frag-off & 0x3fff != 0 {act}",
         f"add rule inet sidedoor fragments exthdr frag exists {act}",
+        "add rule inet sidedoor forged_fragments meta mark & 0xe0000000 == 0x60000000 notrack",
     ]
 
 
@@ -170,6 +172,7 @@ def test_table_takes_a_predecessors_place() -> None:
     assert script.startswith(kernel_rules.table_removal_script())
     assert [line for line in script.splitlines() if "hook" in line] == [
         "chain fragments { type filter hook prerouting priority -450; policy accept; }",
+        "chain forged_fragments { type filter hook output priority -450; policy accept; }",
         "chain residual { type filter hook forward priority -160; policy accept; }",
         "chain forward { type filter hook forward priority -10; policy accept; }",
     ]

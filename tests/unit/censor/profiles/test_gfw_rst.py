@@ -16,8 +16,8 @@ from tests.unit.censor.profiles.connection import (
     Connection,
     core_of,
     entries,
-    offloaded,
     passed,
+    udp_packet,
     vanished,
 )
 
@@ -33,6 +33,18 @@ def forged(decision: Decision, receiver: str) -> list[Packet]:
     """The injected segments to an end, in order."""
     parsed = [packet for data in decision.after if (packet := parse(data)) is not None]
     return [packet for packet in parsed if address(packet.destination) == receiver]
+
+
+def in_two_records(hello_: bytes) -> bytes:
+    """The same message, spread over two TLS records."""
+    head, message = hello_[:3], hello_[5:]
+    return b"".join(head + len(part).to_bytes(2, "big") + part for part in (message[:10], message[10:]))
+
+
+def left_alone(connection: Connection, payload: bytes) -> bool:
+    """The segment passes, nothing is injected, and the kernel need not ask about the flow any more."""
+    core = connection.core
+    return core.decide(connection.client_packet(payload), mark=0) == Decision(mark=core.generation)
 
 
 def http(core: Core | None = None, server: str = SERVER) -> Connection:
@@ -122,6 +134,15 @@ class TestResidual:
         assert all(0.437 < share < 0.805 for share in shares)
         assert max(shares) - min(shares) > 0.1
 
+    def test_the_share_is_drawn_evenly_for_each_key(self) -> None:
+        core = core_of(PROFILE)
+        for number in range(1000):
+            http(core, server=f"198.18.{number >> 8}.{number & 255}").send(REQUEST)
+        shares = [entry.probability for entry in core.residuals.entries()]
+        assert len(shares) == 1000
+        assert 0.5 <= min(shares) < 0.505
+        assert 0.745 < max(shares) <= 0.75
+
     def test_all_are_hit_after_7_triggers(self) -> None:
         assert self.share(TRIGGERS_UNTIL_CERTAIN) == 1
 
@@ -138,14 +159,18 @@ class TestTls:
 
     def test_several_records_evade(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
-        record, message = HELLO[:3], HELLO[5:]
-        first, rest = (record + len(part).to_bytes(2, "big") + part for part in (message[:10], message[10:]))
-        assert offloaded(connection.core, connection.client_packet(first + rest))
+        assert left_alone(connection, in_two_records(HELLO))
         assert passed(connection.send(b"more"))
 
     def test_over_ipv6_too(self) -> None:
         connection = Connection(core_of(PROFILE), client="2001:db8:1::10", server="2001:db8:2::10").open()
         assert len(connection.send(HELLO).after) == 6
+
+    def test_as_of_2006_records_were_not_put_together_either(self) -> None:
+        connection = Connection(
+            core_of(PROFILE, entries("blocked"), entries("blocked-2006", "messenger.example"))
+        ).open()
+        assert left_alone(connection, in_two_records(HELLO))
 
     def test_as_of_2006(self) -> None:
         core = core_of(PROFILE, entries("blocked"), entries("blocked-2006", "messenger.example"))
@@ -172,11 +197,11 @@ class TestTls:
 
     def test_innocents_are_offloaded_at_once(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
-        assert offloaded(connection.core, connection.client_packet(INNOCENT))
+        assert left_alone(connection, INNOCENT)
 
     def test_other_protocols_are_offloaded_at_once(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
-        assert offloaded(connection.core, connection.client_packet(b"\x05\x01\x00"))
+        assert left_alone(connection, b"\x05\x01\x00")
 
 
 class TestEsni:
@@ -233,7 +258,7 @@ class TestEsni:
     def test_extension_0xffce_alone(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
         ech = hello((0xFE0D, bytes(100)), sni(b"innocent.example"))
-        assert offloaded(connection.core, connection.client_packet(ech))
+        assert left_alone(connection, ech)
         connection.t = 10.0
         assert passed(connection.send(b"more"))
 
@@ -266,6 +291,10 @@ class TestAddresses:
         core = core_of(PROFILE, entries("reset-addresses", SERVER))
         assert len(Connection(core, server_port=8443).send(flags=SYN).after) == 3
         assert passed(Connection(core, server="203.0.113.11").send(flags=SYN))
+
+    @pytest.mark.parametrize("list_", ["reset-addresses", "reset-443-addresses"])
+    def test_udp_is_left_alone(self, list_: str) -> None:
+        assert core_of(PROFILE, entries(list_, SERVER)).decide(udp_packet(b"x")) == Decision()
 
     def test_nothing_happens_to_addresses_unless_a_list_has_them(self) -> None:
         assert passed(Connection(core_of(PROFILE)).send(flags=SYN))
