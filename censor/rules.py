@@ -179,7 +179,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                 return (Reset(drop=True, repeat=True),)
             case Action.REJECT:
                 return (Reject(),)
-            case Action.SNI_DROP | Action.DROP:
+            case _:  # SNI_DROP and DROP
                 return (Drop(),)
 
     @property

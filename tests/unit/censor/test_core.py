@@ -548,6 +548,14 @@ class TestReload:
             judge.set_rules(unknown)
         assert not judge.decide(client(HELLO)).accept
 
+    def test_a_block_of_addresses_that_stays(self) -> None:
+        block = f'action = "drop"\naddresses = ["{SERVER}"]'
+        judge, ends = traffic_core(), Ends()
+        judge.decide(ends.data(b"x"))
+        for tables in ((block,), (block, acting('kind = "log"'))):
+            judge.set_rules(rules(*tables))
+            assert names(judge.decide(ends.data(b"x"))) == [("rule0", "drop")]
+
     def test_generation_and_rules(self) -> None:
         judge = core(SNI_RST)
         assert judge.rules is judge.compiled.source
