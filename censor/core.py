@@ -6,10 +6,10 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
 stops asking. One that is undecided, but was heard (its client has spoken, and only what the client says next tells
-more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the generation moves on, so that the next packet of every
-older flow, from either end, comes here once more. A flow with effects is never marked so; it is *watched*: all its
-packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same
-result.
+more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the
+generation moves on, so that the next packet of every older flow, from either end, comes here once more. A flow with
+effects is never marked so; it is *watched*: all its packets come here. Without a kernel (`mark` is None: packets out of
+a file) every packet comes here, with the same result.
 """
 
 from __future__ import annotations
@@ -367,12 +367,14 @@ class Core:
         else:
             self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
-        for number in range(1, MESSAGES_MAX + 1):
+        number = 1
+        while True:
             if changed:
                 self._judge(flow, packet, data, t, decision)
             if side.message is None or not decision.accept or packet.protocol == UDP or number == MESSAGES_MAX:
                 break
             changed = inspection.again(rules, flow, side)
+            number += 1
         if packet.protocol == UDP:
             side.message = None
         self._conclude(flow, packet, data, t, decision)
