@@ -25,7 +25,7 @@ from censor.decision import PASS, Blocked, Decision, Hit, hit
 from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
-from censor.inspection import Inspection
+from censor.inspection import MESSAGES_MAX, Inspection
 from censor.lists.prefixes import PrefixSet
 from censor.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.offload import AddressBlock, address_blocks
@@ -349,8 +349,8 @@ class Core:
             readers = self._compiled.readers(flow.live, flow.server_port)
             reading = readers.stream if flow.protocol == TCP else readers.datagram
             flow.client = self._inspection.side(reading, readers.first if first else (), flow.client)
-            if self._both and flow.protocol == TCP:
-                flow.server = self._inspection.side(reading, (), flow.server)
+            both = self._both and flow.protocol == TCP
+            flow.server = self._inspection.side(reading, (), flow.server) if both else None
 
     # Bytes
 
@@ -367,10 +367,10 @@ class Core:
         else:
             self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
-        for _message in range(64):  # one segment may carry so many
+        for number in range(1, MESSAGES_MAX + 1):
             if changed:
                 self._judge(flow, packet, data, t, decision)
-            if side.message is None or not decision.accept or packet.protocol == UDP:
+            if side.message is None or not decision.accept or packet.protocol == UDP or number == MESSAGES_MAX:
                 break
             changed = inspection.again(rules, flow, side)
         if packet.protocol == UDP:

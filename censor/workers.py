@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import pickle
 import select
 import socket
@@ -57,8 +58,13 @@ _ANSWER_SECONDS = 30.0  # reading 300,000 names takes 0.3 s
 _END_SECONDS = 5.0
 
 
-class _Died(Exception):
-    """The worker is gone, and will not answer."""
+# glibc: large blocks, a list's table of names say, go back to the system when they are freed. By default the heap keeps
+# them once one has been freed: 40 MB more for a registry that is exchanged daily (mallopt(3)).
+_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+
+
+Answer = asyncio.Future[Report | None]
+"""None: the worker has died."""
 
 
 class WorkerProcess:
@@ -73,23 +79,23 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # the censor's is for its events
                 start_new_session=True,  # what a terminal sends is for the censor
+                env=os.environ | _ENVIRONMENT,
             )
         self._on_report = on_report
-        self._answers: deque[asyncio.Future[Report]] = deque()
+        self._answers: deque[Answer] = deque()
         self.gone = asyncio.Event()
         self.channel = Channel(ours, self._on_body, self._on_end)
         self.channel.attach()
 
     def send(self, order: bytes) -> None:
         """Tell it something that has no answer."""
-        if not self.channel.ended:
-            self.channel.send(order)
+        self.channel.send(order)
 
-    def ask(self, order: bytes) -> asyncio.Future[Report]:
-        """Its answer; the exception _Died: there is none."""
-        answer: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+    def ask(self, order: bytes) -> Answer:
+        """Tell it something and have its answer."""
+        answer: Answer = asyncio.get_running_loop().create_future()
         if self.channel.ended:
-            answer.set_exception(_Died())
+            answer.set_result(None)
         else:
             self._answers.append(answer)
             self.channel.send(order)
@@ -120,12 +126,15 @@ class WorkerProcess:
         self.gone.set()
         for answer in self._answers:
             if not answer.done():
-                answer.set_exception(_Died())
+                answer.set_result(None)
         self._answers.clear()
 
 
 class Workers:
-    """Lines in processes of their own. Events: `worker_died`, `worker_replaced`; a death soon after another ends it (KernelError)."""
+    """Lines in processes of their own. Events: `worker_died`, `worker_replaced`.
+
+    A death soon after another ends it (KernelError out of a task).
+    """
 
     def __init__(self, settings: LineSettings, callbacks: Callbacks) -> None:
         self._settings = settings
@@ -203,14 +212,14 @@ class Workers:
             )
         )
 
-    def _check_begun(self, place: int, answer: asyncio.Future[Report]) -> None:
+    def _check_begun(self, place: int, answer: Answer) -> None:
         """Raises UsageError (refused) or KernelError (no answer)."""
         what = f"the worker of NFQUEUE {self._settings.queues[place]}"
         if not answer.done():
             raise KernelError(f"{what} has not begun within {_ANSWER_SECONDS:.0f} s")
-        if answer.exception() is not None:
-            raise KernelError(f"{what} ended when it was to begin")
         said = answer.result()
+        if said is None:
+            raise KernelError(f"{what} ended when it was to begin")
         if isinstance(said, Refused):
             raise UsageError(said.reason)
         assert isinstance(said, Ready), said
@@ -238,7 +247,7 @@ class Workers:
                 worker = self._workers[place] = self._launch()
                 answer = worker.ask(self._start(place))
                 await asyncio.wait([answer], timeout=_ANSWER_SECONDS)
-            if not answer.done() or answer.exception() is None:  # else it has died, and that is the second time
+            if not answer.done() or answer.result() is not None:  # else it has died, and that is the second time
                 self._check_begun(place, answer)
                 self._callbacks.emit("worker_replaced", worker=place + 1)
 
@@ -288,7 +297,7 @@ class Workers:
                 worker.process.kill()
         if late:
             await asyncio.wait(late)
-        return [answer.result() for answer in answers if answer.exception() is None]
+        return [said for answer in answers if (said := answer.result()) is not None]
 
     # What comes of it
 

@@ -1,11 +1,13 @@
 """A server that does nothing but answer at once, so that races against it are not won by its slowness.
 
-On TCP port 443 it answers whatever comes with a TLS record, on UDP port 53 every question with ADDRESS. A program: it
-prints a line once it listens on the address of its argument, and ends with its standard input.
+Over TCP it answers whatever comes with a TLS record, and over UDP every DNS question with ADDRESS. A program: its
+arguments are an address for UDP port 53 and `ADDRESS:PORT`s for TCP; it prints a line once it listens, and ends with
+its standard input.
 """
 
 from __future__ import annotations
 
+import resource
 import selectors
 import socket
 import sys
@@ -13,7 +15,6 @@ import sys
 import dns.message
 import dns.rrset
 
-TCP_PORT, DNS_PORT = 443, 53
 ADDRESS = "203.0.113.77"
 ANSWER = b"\x16\x03\x03\x00\x04\x0e\x00\x00\x00"
 
@@ -26,26 +27,33 @@ def answer_to(query: bytes) -> bytes:
     return answer.to_wire()
 
 
-def main(address: str) -> None:
+def main(resolver_address: str, *endpoints: str) -> None:
     """Serve until standard input ends."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     ready = selectors.DefaultSelector()
-    listener = socket.create_server((address, TCP_PORT), backlog=4096, reuse_port=True)
+    listeners = [_listener(*endpoint.split(":")) for endpoint in endpoints]
     resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    resolver.bind((address, DNS_PORT))
-    for one in (listener, resolver, sys.stdin):
+    resolver.bind((resolver_address, 53))
+    for one in (*listeners, resolver, sys.stdin):
         ready.register(one, selectors.EVENT_READ)
     print("listening", flush=True)
     while True:
         for key, _ in ready.select():
             if key.fileobj is sys.stdin:
                 return
-            if key.fileobj is listener:
-                ready.register(listener.accept()[0], selectors.EVENT_READ)
+            assert isinstance(key.fileobj, socket.socket)
+            if key.fileobj in listeners:
+                ready.register(key.fileobj.accept()[0], selectors.EVENT_READ)
             elif key.fileobj is resolver:
                 query, sender = resolver.recvfrom(4096)
                 resolver.sendto(answer_to(query), sender)
-            elif isinstance(key.fileobj, socket.socket):
+            else:
                 _serve(key.fileobj, ready)
+
+
+def _listener(address: str, port: str) -> socket.socket:
+    return socket.create_server((address, int(port)), backlog=4096)
 
 
 def _serve(connection: socket.socket, ready: selectors.BaseSelector) -> None:
@@ -60,4 +68,4 @@ def _serve(connection: socket.socket, ready: selectors.BaseSelector) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

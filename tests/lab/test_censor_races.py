@@ -52,7 +52,7 @@ async def test_injections_win_against_a_server_next_to_the_censor(network: Netwo
 
 async def _race(network: Network) -> None:
     await network.kernel("ip", "-n", "server", "addr", "add", f"{SERVER}/24", "dev", "eth0")
-    command = (sys.executable, "-m", "tests.lab.prompt_server", SERVER)
+    command = (sys.executable, "-m", "tests.lab.prompt_server", SERVER, f"{SERVER}:443")
     async with network.serving("server", *command), censoring(network, RULES) as censor:
         hello = real_hello("messenger.example")
         assert await _hello(network, real_hello("innocent.example")) == "answered"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dns.message
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -16,6 +16,16 @@ from censor.marks import GENERATION_MASK, HEARD
 from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
 from tests.unit.censor.analyzers.test_tls import real_hello
+from tests.unit.censor.rule_sets import (
+    FREEZE,
+    LASTING,
+    LIGHT,
+    RESIDUAL,
+    STEPS,
+    Conversation,
+    conversations,
+    rule_sets,
+)
 from tests.unit.censor.traffic import CLIENT, HELLO, INNOCENT, ISN, SERVER, rules
 
 SNI_RST = 'action = "sni_rst"\ndomains = ["messenger.example"]'
@@ -352,8 +362,59 @@ def test_ports_are_the_conditions() -> None:
     assert not judge.decide(bytes(IP() / TCP(sport=1, dport=8443) / HELLO)).accept
 
 
-@given(st.lists(st.tuples(st.binary(max_size=100), st.integers(0, 1 << 32), st.booleans()), max_size=20))
-def test_any_packets_are_good_input(found: list[tuple[bytes, int, bool]]) -> None:
-    judge = core(SNI_RST + KILL)
-    for data, mark, as_segment in found:
-        judge.decide(client()[:33] + b"\x50" + data if as_segment else data, mark)
+BYTES = st.one_of(
+    st.binary(max_size=100),
+    st.builds(lambda data: client()[:33] + b"\x50" + data, st.binary(max_size=100)),
+    st.builds(
+        lambda data, at, byte: data[:at] + bytes([byte]) + data[at + 1 :],
+        st.sampled_from([client(HELLO), client(flags="S"), server(b"x"), query("messenger.example")]),
+        st.integers(0, 60),
+        st.integers(0, 255),
+    ),
+)
+ACTIONS = (*LASTING, *LIGHT, *RESIDUAL, *FREEZE)
+FLOW_LIMIT, RESIDUAL_LIMIT, STREAM_LIMIT = 3, 2, 16384
+
+
+def check_bounds(judge: Core) -> None:
+    assert len(judge.flows) <= FLOW_LIMIT
+    assert len(judge.residuals) <= RESIDUAL_LIMIT
+
+
+@settings(max_examples=60, deadline=None)
+@given(rule_sets(ACTIONS), st.lists(st.tuples(BYTES, st.none() | st.integers(0, (1 << 32) - 1), st.floats(0, 10))))
+def test_any_bytes_are_good_input(chosen: tuple[str, list[str]], found: list[tuple[bytes, int | None, float]]) -> None:
+    judge = Core(flow_limit=FLOW_LIMIT, residual_limit=RESIDUAL_LIMIT)
+    judge.set_rules(rules(*chosen[1], head=chosen[0]))
+    for data, mark, t in found:
+        judge.decide(data, mark, t)
+        check_bounds(judge)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rule_sets(ACTIONS), rule_sets(ACTIONS), conversations(), STEPS, st.booleans())
+def test_any_conversations_are_good_input(
+    first: tuple[str, list[str]],
+    second: tuple[str, list[str]],
+    flows: list[Conversation],
+    steps: list[tuple[int, str, int, float]],
+    kernelled: bool,
+) -> None:
+    judge, t = Core(flow_limit=FLOW_LIMIT, residual_limit=RESIDUAL_LIMIT), 0.0
+    for head, tables in (first, second):
+        judge.set_rules(rules(*tables, head=head))
+        for number, kind, size, pause in steps:
+            t += pause
+            flow = flows[number % len(flows)]
+            data = flow.next(kind, size)
+            if data is not None and judge.decide(data, 0 if kernelled else None, t).accept:
+                flow.passed()
+            check_bounds(judge)
+
+
+def test_a_stream_is_bounded() -> None:
+    judge = core(SNI_RST, head=f"[censor.tcp]\nlimit_bytes = {STREAM_LIMIT}")
+    record = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc"
+    judge.decide(client())
+    decisions = [judge.decide(client(record.ljust(1000, b"x"), offset)) for offset in range(0, 20_000, 1000)]
+    assert [marked(decision) for decision in decisions].index(True) == STREAM_LIMIT // 1000

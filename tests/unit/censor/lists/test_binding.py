@@ -71,3 +71,22 @@ def test_after_a_mistake_nothing_has_changed(tmp_path: Path, one: List, says: st
         lists.stage((one,), tmp_path)
     assert lists.commit() == frozenset()
     assert names(lists, "x") == {"a.example"}
+
+
+def test_what_is_the_same_is_held_once(tmp_path: Path) -> None:
+    lists = Lists()
+    lists.stage((List(name="x", entries=("a.example",)),), tmp_path)
+    lists.commit()
+    held = lists.staged["x"]
+    lists.stage((List(name="x", entries=("a.example",)),), tmp_path)
+    assert lists.staged["x"] is not held
+    assert lists.commit() == frozenset()
+    assert lists.staged["x"] is held is lists.holders["x"].content
+
+
+def test_what_was_read_elsewhere_is_staged(tmp_path: Path) -> None:
+    lists, others = Lists(), Lists()
+    others.stage((List(name="x", entries=("a.example",)),), tmp_path)
+    lists.stage_contents(others.staged)
+    lists.commit()
+    assert lists.holders["x"].content is others.staged["x"]
