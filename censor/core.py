@@ -5,7 +5,7 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 (censor/effects.py), what it does to later flows a residual block (censor/residual.py).
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
-stops asking. One that is undecided, but was heard (its client has spoken, and only what the client says next tells
+stops asking. One that is undecided, but was *heard* (its client has spoken, and only what the client says next tells
 more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the
 generation moves on, so that the next packet of every older flow, from either end, comes here once more. A flow with
 effects is never marked so; it is *watched*: all its packets come here. Without a kernel (`mark` is None: packets out of
