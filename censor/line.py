@@ -26,6 +26,7 @@ _READ_LIMIT = 64
 _FLUSH_AT = 8
 _COPY_BYTES = 256  # headers beyond what is looked at of a stream
 _COPY_MAX = 0xFFFF - 4
+_DROPPED = Decision(accept=False)
 _EXPIRY_SECONDS = 0.1  # after the time, to be sure that it has come
 
 
@@ -135,7 +136,7 @@ class Line:
 
     def on_readable(self) -> int:
         """Decide on the packets that wait; how many these were. Events come last: packets must not wait for them."""
-        queue, decide = self._queue, self.core.decide
+        queue, decide, statistics = self._queue, self.core.decide, self.core.statistics
         queued = queue.read(_READ_LIMIT)
         hits: list[tuple[float, Hit]] = []
         pending = 0
@@ -146,8 +147,10 @@ class Line:
                 continue
             decision = decide(packet.payload, packet.mark, packet.t)
             if decision is PASS:
+                statistics.packets += 1
                 queue.add_verdict(packet.id, Verdict.ACCEPT)
             else:
+                statistics.count(decision)
                 self._execute(packet, decision, hits)
             pending += 1
             if pending == _FLUSH_AT:
@@ -229,6 +232,7 @@ class Line:
             if queued is None:
                 continue
             decision = self.core.decide(queued.payload, queued.mark, t)
+            self.core.statistics.count(decision)
             if released.replacement is not None and decision.accept:
                 self._injector.send(released.replacement)
                 decision = dataclasses.replace(decision, accept=False)
@@ -238,6 +242,7 @@ class Line:
         for token in tokens:
             queued = self._held.pop(token, None)
             if queued is not None:
+                self.core.statistics.count(_DROPPED)
                 self._queue.add_verdict(queued.id, Verdict.DROP)
         self._queue.flush()
 
