@@ -96,7 +96,7 @@ async def test_sni_ii_lets_five_to_eight_more_packets_pass(network: Network) -> 
                 counts.append(len(passed))
             assert set(counts) <= {5, 6, 7, 8}
             assert len(set(counts)) > 1
-            async for port, received in flows(network, client_hello("innocent.example")):
+            async for _, received in flows(network, client_hello("innocent.example")):
                 assert received == len(BULK)
 
 
@@ -114,7 +114,7 @@ async def test_freeze_after_25_packets_or_15_to_20_kilobytes(network: Network) -
                 assert payload <= 20_480
                 # What is missing to the limit is less than a packet that would not have fitted.
                 assert len(passed) == 25 or payload > 15_360 - WIRE_BYTES
-            async for port, received in flows(network, client_hello("www.allowed.example")):
+            async for _, received in flows(network, client_hello("www.allowed.example")):
                 assert received == len(BULK)
 
 

@@ -13,8 +13,6 @@ from lab.benchmarks.censor.accuracy.results import Counted
 from lab.benchmarks.censor.accuracy.truths import Case, Truth, truth
 from lab.benchmarks.processes import raise_descriptor_limit
 
-_FLOWS_PER_SECOND = 250.0
-
 
 def numbered(truth: Truth, flows: int, chance: random.Random) -> list[tuple[Case, Flow]]:
     """At least so many flows, half of them innocent, of all cases of a half as many, in any order."""
@@ -42,7 +40,7 @@ async def counted(profile: str, flows: int) -> list[Counted]:
     started = loop.time()
     async with asyncio.TaskGroup() as group:
         for number, (case, flow) in enumerate(numbered(told, flows, chance)):
-            await asyncio.sleep(started + number / _FLOWS_PER_SECOND - loop.time())
+            await asyncio.sleep(started + number / told.flows_per_second - loop.time())
             group.create_task(one(case, flow), name=f"{case.name} {number}")
     return list(counts.values())
 
