@@ -10,20 +10,8 @@ import msgspec
 
 from lab.benchmarks.censor.accuracy.flows import HIT_SECONDS, INNOCENT_SECONDS, Flow, Seen, run
 from lab.benchmarks.censor.accuracy.results import Counted
-from lab.benchmarks.censor.accuracy.truths import Case, Truth, truth
+from lab.benchmarks.censor.accuracy.truths import Case, numbered, truth
 from lab.benchmarks.processes import raise_descriptor_limit
-
-
-def numbered(truth: Truth, flows: int, chance: random.Random) -> list[tuple[Case, Flow]]:
-    """At least so many flows, half of them innocent, of all cases of a half as many, in any order."""
-    made: list[tuple[Case, Flow]] = []
-    for innocent in (True, False):
-        half = [case for case in truth.cases if case.innocent is innocent]
-        for case in half:
-            for _ in range(-(-flows // (2 * len(half)))):
-                made.append((case, case.make(len(made), chance)))
-    chance.shuffle(made)
-    return made
 
 
 async def counted(profile: str, flows: int) -> list[Counted]:

@@ -83,6 +83,18 @@ def missing() -> list[str]:
     return [name for name in profiles.names() if name not in _TRUTHS]
 
 
+def numbered(truth: Truth, flows: int, chance: random.Random) -> list[tuple[Case, Flow]]:
+    """At least so many flows, half of them innocent, of all cases of a half as many, in any order."""
+    made: list[tuple[Case, Flow]] = []
+    for innocent in (True, False):
+        half = [case for case in truth.cases if case.innocent is innocent]
+        for case in half:
+            for _ in range(-(-flows // (2 * len(half)))):
+                made.append((case, case.make(len(made), chance)))
+    chance.shuffle(made)
+    return made
+
+
 def client(number: int) -> tuple[str, int]:
     """The address and port of the flow with this number, which are no other's."""
     return str(ipaddress.ip_address(_FIRST_CLIENT + number)), _FIRST_PORT + number % _PORTS
