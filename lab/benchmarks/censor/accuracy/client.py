@@ -15,7 +15,7 @@ from lab.benchmarks.processes import raise_descriptor_limit
 
 
 async def counted(profile: str, flows: int) -> list[Counted]:
-    """What became of the flows, case by case. The same flows every time."""
+    """What became of the flows, case by case. They have the same ends every time, and by these the censor draws."""
     chance = random.Random(profile)
     told = truth(profile)
     counts = {case.name: Counted(case.name) for case in told.cases}
