@@ -106,6 +106,7 @@ class Core:
         self._everything = table.inspect_everything
         self._both = table.tcp.inspect == "both"
         self._handshake = table.tcp.handshake
+        self._replayed_bytes = rules.prober.payload_limit_bytes if compiled.probes else 0
         self._bare_acks = table.tcp.reassembly in ("in_order", "full")
         self._server_first_bytes = table.tcp.limit_bytes
         self._overload_limit = table.overload.packets_per_second
@@ -359,6 +360,8 @@ class Core:
         side = flow.client if from_client else flow.server
         if from_client:
             flow.last_sequence = packet.sequence
+            if self._replayed_bytes and not flow.first_payload:
+                flow.first_payload = packet.payload[: self._replayed_bytes]
         if side is None or side.closed:
             return
         rules, inspection = self._compiled, self._inspection
@@ -409,6 +412,7 @@ class Core:
             flow.decided = True
             flow.live = []
             flow.client = flow.server = None
+            flow.first_payload = b""
 
     # Effects
 
