@@ -5,11 +5,11 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 (censor/effects.py), what it does to later flows a residual block (censor/residual.py).
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
-stops asking. One that is undecided, but was heard (its client has spoken, and only what the client says next tells
-more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the generation moves on, so that the next packet of every
-older flow, from either end, comes here once more. A flow with effects is never marked so; it is *watched*: all its
-packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same
-result.
+stops asking. One that is undecided, but was *heard* (its client has spoken, and only what the client says next tells
+more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the
+generation moves on, so that the next packet of every older flow, from either end, comes here once more. A flow with
+effects is never marked so; it is *watched*: all its packets come here. Without a kernel (`mark` is None: packets out of
+a file) every packet comes here, with the same result.
 """
 
 from __future__ import annotations
@@ -370,12 +370,14 @@ class Core:
         else:
             self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
-        for number in range(1, MESSAGES_MAX + 1):
+        number = 1
+        while True:
             if changed:
                 self._judge(flow, packet, data, t, decision)
             if side.message is None or not decision.accept or packet.protocol == UDP or number == MESSAGES_MAX:
                 break
             changed = inspection.again(rules, flow, side)
+            number += 1
         if packet.protocol == UDP:
             side.message = None
         self._conclude(flow, packet, data, t, decision)
@@ -486,6 +488,11 @@ class Core:
         return for_the_kernel(self.residuals.convict(rule, action, address, port, t, seconds))
 
     # Addresses
+
+    def knows(self, data: bytes) -> bool:
+        """Whether the packet belongs to a flow that is remembered."""
+        packet = packets.parse(data)
+        return packet is not None and self.flows.get(flow_key(packet)) is not None
 
     def residual_hit(self, rule: str, data: bytes) -> Hit | None:
         """The hit that tells of a packet which the kernel dropped by a residual block of the rule; None: unreadable."""

@@ -35,6 +35,7 @@ class Block:
 
     blocked: Blocked
     until: float
+    seconds: float
     client_only: bool
 
 
@@ -146,7 +147,9 @@ class KernelModel:
         rule = next(rule for rule in self.core.compiled.rules if rule.name == blocked.rule)
         client_only = any(getattr(action, "direction", "") == "to_server" for action in rule.actions)
         self._residuals = [one for one in self._residuals if (one.blocked.rule, *_key(one.blocked)) != key]
-        self._residuals.append(Block(blocked, blocked.begins + blocked.seconds, client_only and blocked.certain))
+        (entry,) = [one for one in self.core.residuals.entries() if (one.rule.name, *one.key) == key]
+        until = blocked.begins + blocked.seconds
+        self._residuals.append(Block(blocked, until, entry.seconds, client_only and blocked.certain))
 
     def _hit(self, packet: Packet, t: float) -> list[Block]:
         found = []
@@ -155,7 +158,7 @@ class KernelModel:
             matches = any(_key(block.blocked) == _packet_key(block.blocked, packet, one) for one in directions)
             if matches and block.blocked.begins <= t < block.until:
                 if block.blocked.refresh:
-                    block.until = max(block.until, t + block.blocked.seconds)
+                    block.until = max(block.until, t + block.seconds)
                 found.append(block)
         return sorted(found, key=lambda block: not block.blocked.certain)
 
