@@ -114,7 +114,9 @@ class CompiledRules:
         self.counts = any(isinstance(action, Freeze) for rule in self.rules for action in rule.actions)
         """Some rule counts all packets of a flow from its beginning."""
         self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
-        self.prober = CompiledRule(_PROBER, lists, repeating) if self.probes else None
+        self.prober: CompiledRule | None = None
+        if self.probes:  # convictions outlast a change of the rules, as long as any rule probes
+            self.prober = (old.prober if old is not None else None) or CompiledRule(_PROBER, lists, repeating)
         read = {name for rule in self.rules for name in rule.condition.properties}
         read |= {name for rule in self.rules if rule.intended for name in rule.intended.properties}
         self.wanted: Wanted = frozenset(read)
