@@ -280,3 +280,29 @@ actions = [{ kind = "probe" }]
         asked = {port: [one["probe"] for one in events.of("probe_sent", port=port)] for port in verdicts}
         assert asked == {NAIVE: ["replay", "random"], CAREFUL: ["replay"], LOUD: ["replay", "random"]}
         assert [await is_silent(network, port) for port in verdicts] == [True, False, False]
+
+
+@in_network
+async def test_the_prober_follows_the_rules(network: Network) -> None:
+    """Rules that come without probing, that change the prober's settings, that begin to probe by a time line."""
+    nothing = '[[rule]]\nname = "nothing"\nwhen = "socks.version == 4"\nactions = [{ kind = "log" }]\n'
+    async with (
+        answering(network, echo_lines, ECHO_PORT),
+        sidedoor_proxy(network, "--open", *(f"--listen=0.0.0.0:{port}" for port in (OPEN, PASSWORD, TLS))),
+        censoring(network, nothing) as censor,
+    ):
+        events = censor.events
+        await censor.reload(prober(block_seconds=60) + SOCKS)
+        await through(network, OPEN)
+        assert (await verdict(events, OPEN))["seconds"] == 60
+        await censor.reload(prober(probes=["tls"], forget_seconds=50) + SOCKS)
+        await through(network, PASSWORD)
+        assert (await verdict(events, PASSWORD))["seconds"] == 50
+        assert [one["probe"] for one in events.of("probe_sent", port=PASSWORD)] == ["tls"]
+        assert await is_silent(network, OPEN), "what was convicted stays so, for some rule probes"
+        await censor.reload(nothing)
+        assert not await is_silent(network, OPEN)
+        await censor.reload(prober() + SOCKS + "from_seconds = 0.2\n")
+        await events.first("stage_reached", seconds=0.2)
+        await through(network, TLS)
+        assert (await verdict(events, TLS))["event"] == "proxy_convicted"
