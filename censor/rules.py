@@ -18,6 +18,7 @@ from censor.actions import (
     Drop,
     ForgeDns,
     Probability,
+    Probe,
     Reject,
     Reset,
     Residual,
@@ -245,6 +246,11 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     @property
     def fail(self) -> Fail:
         return self.censor.fail
+
+    @property
+    def probe(self) -> bool:
+        """Whether any of them tells the prober of suspects."""
+        return any(isinstance(action, Probe) for rule in self.rules for action in rule.actions)
 
     def at(self, seconds: float) -> RuleSet:
         """The rules that hold `seconds` after these were put in force."""

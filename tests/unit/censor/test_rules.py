@@ -9,7 +9,7 @@ import pytest
 from censor.actions import AnyAction, Drop, ForgeDns, Reject, Reset
 from censor.rules import Action, RuleSet, normalize
 from censor.rules_file import load_rules, parse_rules
-from sidedoor.settings import SettingsError
+from sidedoor.settings import SettingsError, convert
 
 GOOD = """
 [censor]
@@ -232,3 +232,9 @@ def test_names_are_unique() -> None:
     one = '[[rule]]\nname = "x"\naction = "drop"\naddresses = ["192.0.2.1"]\n'
     with pytest.raises(SettingsError, match="two rules are called 'x'"):
         parse_rules(one + one)
+
+
+def test_whether_any_rule_probes_now_or_later() -> None:
+    log, probe = ({"name": name, "when": "socks", "actions": [{"kind": name}]} for name in ("log", "probe"))
+    assert not convert({"rule": [log]}, RuleSet, origin="rules").probe
+    assert convert({"rule": [log, probe | {"from_seconds": 9}]}, RuleSet, origin="rules").probe
