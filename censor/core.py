@@ -367,12 +367,14 @@ class Core:
         else:
             self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
-        for number in range(1, MESSAGES_MAX + 1):
+        number = 1
+        while True:
             if changed:
                 self._judge(flow, packet, data, t, decision)
             if side.message is None or not decision.accept or packet.protocol == UDP or number == MESSAGES_MAX:
                 break
             changed = inspection.again(rules, flow, side)
+            number += 1
         if packet.protocol == UDP:
             side.message = None
         self._conclude(flow, packet, data, t, decision)

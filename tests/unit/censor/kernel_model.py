@@ -37,6 +37,7 @@ class Block:
 
     blocked: Blocked
     until: float
+    seconds: float
     shape: Residual
 
 
@@ -146,9 +147,10 @@ class KernelModel:
     def _block(self, blocked: Blocked) -> None:
         key = blocked.rule, *_key(blocked)
         self._residuals = [one for one in self._residuals if (one.blocked.rule, *_key(one.blocked)) != key]
-        self._residuals.append(
-            Block(blocked, blocked.begins + blocked.seconds, shapes(self.core.compiled)[blocked.rule])
-        )
+        (entry,) = [one for one in self.core.residuals.entries() if (one.rule.name, *one.key) == key]
+        until = blocked.begins + blocked.seconds
+        shape = shapes(self.core.compiled)[blocked.rule]
+        self._residuals.append(Block(blocked, until, entry.seconds, shape))
 
     def _hit(self, packet: Packet, t: float) -> list[Block]:
         found = []
@@ -157,7 +159,7 @@ class KernelModel:
             matches = any(_key(block.blocked) == _packet_key(block.blocked, packet, one) for one in directions)
             if matches and block.blocked.begins <= t < block.until:
                 if block.shape.refresh_seconds is not None:
-                    block.until = max(block.until, t + block.blocked.seconds)
+                    block.until = max(block.until, t + block.seconds)
                 found.append(block)
         return sorted(found, key=lambda block: block.shape.action != "drop")
 

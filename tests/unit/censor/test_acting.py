@@ -529,12 +529,17 @@ class TestResidual:
         ]
         assert not judge.decide(Ends(client_port=40001).syn()).accept
 
+    def test_reset_is_refreshed_by_packets(self) -> None:
+        judge = self.blocked('then = "reset", refresh = "packet"')
+        passes = [judge.decide(Ends(client_port=40001).syn(), t=t).accept for t in (150.0, 205.0, 264.0, 325.0)]
+        assert passes == [False, False, False, True]
+
     def test_then_inject(self) -> None:
         judge = self.blocked('then = "inject"')
         ends = Ends(client_port=40001)
         for packet in (ends.syn(), ends.syn_ack(), ends.ack()):
             decision = judge.decide(packet, t=101.0)
-            assert (decision.accept, len(decision.after)) == (True, 2)
+            assert (decision.accept, decision.injected) == (True, 2)
 
     def test_then_rewrite(self) -> None:
         judge = self.blocked('then = "rewrite"')

@@ -10,9 +10,11 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
 from censor.compiled import CompiledRules
+from censor.conditions import ListHolder
 from censor.core import Core
 from censor.decision import PASS, Decision
-from censor.marks import GENERATION_MASK, HEARD
+from censor.lists.formats import parse as parse_list
+from censor.marks import GENERATION_MASK, HEARD, REPLY
 from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
 from tests.unit.censor.analyzers.test_tls import real_hello
@@ -26,7 +28,8 @@ from tests.unit.censor.rule_sets import (
     conversations,
     rule_sets,
 )
-from tests.unit.censor.traffic import CLIENT, HELLO, INNOCENT, ISN, SERVER, rules
+from tests.unit.censor.traffic import CLIENT, HELLO, INNOCENT, ISN, SERVER, Ends, acting, names, rules
+from tests.unit.censor.traffic import core as traffic_core
 
 SNI_RST = 'action = "sni_rst"\ndomains = ["messenger.example"]'
 SNI_DROP = 'action = "sni_drop"\ndomains = ["messenger.example"]'
@@ -418,3 +421,284 @@ def test_a_stream_is_bounded() -> None:
     judge.decide(client())
     decisions = [judge.decide(client(record.ljust(1000, b"x"), offset)) for offset in range(0, 20_000, 1000)]
     assert [marked(decision) for decision in decisions].index(True) == STREAM_LIMIT // 1000
+
+
+HTTP = "when = 'http.host == \"messenger.example\"'"
+GET = b"GET / HTTP/1.1\r\nHost: messenger.example\r\n\r\n"
+
+
+class TestPrecedence:
+    def test_the_first_rule_that_decides(self) -> None:
+        for order, action in (((SNI_DROP, SNI_RST), "sni_drop"), ((SNI_RST, SNI_DROP), "sni_rst")):
+            assert [hit.action for hit in core(*order).decide(client(HELLO)).hits] == [action]
+
+    def test_names_above_and_below(self) -> None:
+        tables = [f'action = "sni_drop"\ndomains = ["{name}"]' for name in ("www.messenger.example", "example")]
+        for hello, rule in ((HELLO, "rule0"), (INNOCENT, "rule1")):
+            assert [hit.rule for hit in core(*tables).decide(client(hello)).hits] == [rule]
+
+    def test_what_is_known_first_acts_first(self) -> None:
+        judge = traffic_core(acting('kind = "reset"', HTTP), acting('kind = "drop"', "when = 'server.port == 443'"))
+        assert names(judge.decide(Ends().syn())) == [("rule1", "drop")]
+
+    def test_a_rule_that_is_not_drawn_leaves_it_to_the_next(self) -> None:
+        never = acting('kind = "drop"', probability="0.0")
+        assert names(traffic_core(never, acting('kind = "reset"')).decide(Ends().data(HELLO))) == [("rule1", "reset")]
+
+
+class TestProbability:
+    def struck(self, seed: int, ports: list[int], key: str = "") -> set[int]:
+        table = acting('kind = "drop"', probability="0.3") + key
+        judge = traffic_core(table, head=f"[censor]\nseed = {seed}")
+        return {port for port in ports if not judge.decide(Ends(client_port=port).data(HELLO)).accept}
+
+    def test_share_of_flows(self) -> None:
+        assert 240 <= len(self.struck(1, list(range(40000, 41000)))) <= 360  # 300 with a deviation of 14.5
+
+    def test_the_same_flows_whatever_else_comes_and_in_whatever_order(self) -> None:
+        ports = list(range(40000, 40100))
+        assert self.struck(1, ports) == self.struck(1, ports[::-1]) != self.struck(2, ports)
+        assert self.struck(1, ports[:50]) == self.struck(1, ports) & set(ports[:50])
+
+    def test_of_servers(self) -> None:
+        found = self.struck(1, list(range(40000, 40050)), 'probability_of = "server"\n')
+        assert len(found) in (0, 50)
+
+
+class TestReload:
+    def test_an_effect_lasts_as_long_as_its_rule(self) -> None:
+        delay, other = acting('kind = "delay", seconds = 1'), acting('kind = "log"', HTTP)
+        judge, ends = traffic_core(delay), Ends()
+        judge.decide(ends.data(HELLO))
+        for tables, seconds in (((delay, other), 1.0), ((delay,), 1.0), ((other,), 0.0)):
+            judge.set_rules(rules(*tables))
+            assert judge.decide(ends.data(b"x")).delay_seconds == seconds
+
+    def test_a_flow_that_is_freed_is_judged_anew(self) -> None:
+        judge, ends = traffic_core(acting('kind = "delay", seconds = 1')), Ends()
+        judge.decide(ends.data(HELLO))
+        judge.set_rules(rules(acting('kind = "drop"')))
+        assert not judge.decide(ends.data(b"x")).accept
+
+    def test_no_packet_passes_by_an_effect_when_rules_come(self) -> None:
+        drop = acting('kind = "drop", direction = "to_client"', HTTP)
+        judge, ends = traffic_core(drop), Ends()
+        assert judge.decide(ends.data(GET)).accept
+        judge.set_rules(rules(drop, acting('kind = "log"')))
+        decision = judge.decide(ends.answer(b"x"))
+        assert (decision.accept, names(decision)) == (False, [("rule0", "drop")])
+        judge.set_rules(rules(drop, acting('kind = "log"', HTTP)))
+        assert not judge.decide(ends.answer(b"x")).accept
+
+    def test_what_was_acted_on_is_not_acted_on_again(self) -> None:
+        log, drop = acting('kind = "log"', HTTP), acting('kind = "reset"', HTTP)
+        judge, ends = traffic_core(log, drop), Ends()
+        assert len(judge.decide(ends.data(GET)).hits) == 2
+        judge.set_rules(rules(log, drop, acting('kind = "log"', HTTP)))
+        assert judge.decide(ends.data(b"G")).hits == ()
+        assert len(judge.decide(ends.data(GET[1:])).hits) == 2
+
+    def test_rules_are_asked_about_undecided_flows(self) -> None:
+        judge, ends = traffic_core(acting('kind = "log"')), Ends()
+        judge.decide(ends.data(HELLO[:9]))
+        judge.set_rules(rules(acting('kind = "drop"', "when = 'server.port == 443'")))
+        assert not judge.decide(ends.data(HELLO[9:])).accept
+
+    def test_lists_are_exchanged(self) -> None:
+        table = "when = 'tls.sni under @names'\nactions = [{ kind = 'drop' }]\nexisting_flows = 'kill'"
+        parsed = rules(table, head='[[list]]\nname = "names"\n')
+        holder = ListHolder(parse_list("a.example", "plain"))
+        lists = {"names": holder}
+        judge, ends = Core(), Ends()
+        judge.set_rules(parsed, lists)
+        assert judge.decide(ends.data(HELLO)).accept
+        holder.content = parse_list("messenger.example", "plain")
+        assert judge.set_rules(parsed, lists, frozenset({"names"}))
+        assert not judge.decide(ends.data(b"x")).accept
+        assert not judge.set_rules(parsed, lists, frozenset({"others"}))
+
+    def test_residual_blocks_end_with_their_rule(self) -> None:
+        table = acting('kind = "residual", seconds = 60', HTTP)
+        judge = traffic_core(table)
+        judge.decide(Ends().data(GET))
+        judge.set_rules(rules(table, acting('kind = "log"')))
+        assert not judge.decide(Ends(client_port=40001).syn()).accept
+        judge.set_rules(RuleSet())
+        assert judge.decide(Ends(client_port=40002).syn()).accept
+
+    @pytest.mark.parametrize(("action", "answers"), [("drop", 0), ("reject", 1)])
+    def test_blocks_of_addresses_are_for_the_flows_that_are_there(self, action: str, answers: int) -> None:
+        block = f'action = "{action}"\naddresses = ["{SERVER}"]'
+        for sent in (INNOCENT, HELLO, GET):
+            judge, ends = traffic_core(acting('kind = "delay", seconds = 1'), acting('kind = "log"', HTTP)), Ends()
+            before = judge.decide(ends.data(sent))
+            tables = acting('kind = "delay", seconds = 1'), acting('kind = "log"', HTTP)
+            judge.set_rules(rules(*tables, block))
+            for data in (ends.data(b"x"), ends.answer(b"x")):
+                decision = judge.decide(data)
+                assert (decision.accept, len(decision.after), names(decision)) == (False, answers, [("rule2", action)])
+            judge.set_rules(rules(*tables))
+            decision = judge.decide(ends.data(b"x"))
+            assert (decision.accept, decision.delay_seconds) == (True, before.delay_seconds)
+
+    def test_rules_that_do_not_compile_change_nothing(self) -> None:
+        judge = core(SNI_RST)
+        unknown = rules("when = 'tls.sni in @names'\nactions = [{ kind = 'drop' }]", head='[[list]]\nname = "names"\n')
+        with pytest.raises(ValueError, match="@names: no such list"):
+            judge.set_rules(unknown)
+        assert not judge.decide(client(HELLO)).accept
+
+    def test_a_block_of_addresses_that_stays(self) -> None:
+        block = f'action = "drop"\naddresses = ["{SERVER}"]'
+        judge, ends = traffic_core(), Ends()
+        judge.decide(ends.data(b"x"))
+        for tables in ((block,), (block, acting('kind = "log"'))):
+            judge.set_rules(rules(*tables))
+            assert names(judge.decide(ends.data(b"x"))) == [("rule0", "drop")]
+
+    def test_generation_and_rules(self) -> None:
+        judge = core(SNI_RST)
+        assert judge.rules is judge.compiled.source
+
+
+class TestKilling:
+    def judge(self, before: str, after: str) -> Decision:
+        made, ends = traffic_core(before), Ends()
+        made.decide(ends.data(HELLO))
+        made.set_rules(rules(before, after))
+        return made.decide(ends.data(b"x"))
+
+    KILL = acting('kind = "drop"', existing_flows='"kill"')
+
+    @pytest.mark.parametrize(("action", "label"), [("drop", "drop"), ("reset", "reset")])
+    def test_long_form(self, action: str, label: str) -> None:
+        decision = self.judge(acting('kind = "log"', HTTP), acting(f'kind = "{action}"', existing_flows='"kill"'))
+        assert (decision.accept, names(decision)) == (False, [("rule1", label)])
+
+    def test_a_flow_that_is_allowed_lives(self) -> None:
+        assert self.judge(acting('kind = "allow"', "when = 'server.port == 443 and tls'"), self.KILL).accept
+
+    def test_by_its_probability(self) -> None:
+        assert self.judge(
+            acting('kind = "log"', HTTP), acting('kind = "drop"', existing_flows='"kill"', probability="0.0")
+        ).accept
+
+    def test_what_a_rule_has_let_pass_it_does_not_kill_later(self) -> None:
+        reset = acting('kind = "reset"', existing_flows='"kill"')
+        judge, ends = traffic_core(reset), Ends()
+        assert judge.decide(ends.data(HELLO)).accept
+        judge.set_rules(rules(reset, acting('kind = "log"', HTTP)))
+        assert judge.decide(ends.data(b"x")).accept
+
+
+class TestFlows:
+    def test_idle_flows_are_forgotten(self) -> None:
+        judge, ends = traffic_core(acting('kind = "drop"'), head="[censor]\nflow_idle_seconds = 60"), Ends()
+        assert not judge.decide(ends.data(HELLO), t=0.0).accept
+        assert not judge.decide(ends.data(b"x"), t=60.0).accept
+        assert judge.decide(ends.data(b"x"), t=121.0).accept
+
+    def test_a_connmark_keeps_them(self) -> None:
+        judge, ends = traffic_core(acting('kind = "log"'), head="[censor]\nflow_idle_seconds = 60"), Ends()
+        assert judge.decide(ends.data(HELLO), 0, t=0.0).mark == judge.generation
+        judge.set_rules(rules(TestKilling.KILL, head="[censor]\nflow_idle_seconds = 60"))
+        assert not judge.decide(ends.data(b"x"), 1, t=1e6).accept
+
+    def test_port_reuse(self) -> None:
+        judge = traffic_core(acting('kind = "drop"'))
+        assert not judge.decide(Ends().data(HELLO)).accept
+        again = Ends(isn=77_000)
+        assert judge.decide(again.syn()).accept
+        assert judge.decide(again.data(INNOCENT)).accept
+
+    def test_a_syn_that_is_sent_again_is_none(self) -> None:
+        judge = traffic_core(acting('kind = "drop"'))
+        ends = Ends()
+        assert [judge.decide(one).accept for one in (ends.syn(), ends.data(HELLO), ends.syn())] == [True, False, False]
+
+    @pytest.mark.parametrize(("handshake", "passes"), [("false", False), ("true", True)])
+    def test_a_syn_from_the_other_side(self, handshake: str, passes: bool) -> None:
+        """TSPU, IMC 2022: it takes the sender of the last SYN for the client."""
+        head = f'[censor]\ninside = ["{CLIENT}"]\n[censor.tcp]\nhandshake = {handshake}'
+        table = acting('kind = "drop"', "when = 'tls.sni under \"messenger.example\" and client.inside'")
+        judge, ends = traffic_core(table, head=head), Ends()
+        other = Ends(client=SERVER, server=CLIENT, client_port=443, server_port=40000)
+        judge.decide(ends.syn())
+        judge.decide(other.syn())
+        assert judge.decide(ends.data(HELLO)).accept is passes
+
+    def test_client_inside(self) -> None:
+        table = acting('kind = "drop"', "when = 'tls.sni under \"messenger.example\" and client.inside'")
+        for inside, passes in (('["192.0.2.0/24"]', False), ('["198.51.100.0/24"]', True), ("[]", False)):
+            assert traffic_core(table, head=f"[censor]\ninside = {inside}").decide(Ends().data(HELLO)).accept is passes
+
+    def test_who_opened_what_was_not_seen_from_its_beginning(self) -> None:
+        judge = traffic_core(acting('kind = "drop"', "when = 'server.port == 443'"))
+        assert not judge.decide(Ends().answer(b"x")).accept
+        assert not judge.decide(Ends(client_port=40001).syn_ack()).accept
+        assert (
+            not traffic_core(acting('kind = "drop"', "when = 'server.port == 443'"))
+            .decide(Ends(client_port=99).answer(b"x"), REPLY)
+            .accept
+        )
+
+    def test_icmp(self) -> None:
+        judge = traffic_core(acting('kind = "drop"', "when = 'protocol == \"icmp\"'"))
+        assert not judge.decide(bytes(IP(src=CLIENT, dst=SERVER) / ICMP())).accept
+        assert not judge.decide(bytes(IP(src=SERVER, dst=CLIENT) / ICMP(type=0))).accept
+        assert judge.decide(Ends().syn()).accept
+
+    def test_quiet_clients_are_given_up_for_rules_that_wait(self) -> None:
+        judge, ends = traffic_core(acting('kind = "drop"', "when = 'not tls'")), Ends()
+        for one in ends.handshake():
+            assert judge.decide(one).accept
+        ends.answered = 20_000
+        assert not judge.decide(ends.ack()).accept
+
+    @pytest.mark.parametrize("reassembly", ["none", "arrival"])
+    def test_not_where_bare_acknowledgments_do_not_come(self, reassembly: str) -> None:
+        head = f'[censor.tcp]\nreassembly = "{reassembly}"'
+        judge, ends = traffic_core(acting('kind = "drop"'), head=head), Ends()
+        for one in ends.handshake():
+            judge.decide(one)
+        ends.answered = 20_000
+        judge.decide(ends.ack())
+        assert not judge.decide(ends.data(HELLO)).accept
+
+
+def test_everything_is_inspected() -> None:
+    judge = core(SNI_RST, head="[censor]\ninspect_everything = true")
+    assert [judge.decide(client(one)) for one in (INNOCENT, b"x")] == [PASS, PASS]
+
+
+def test_overload_lets_new_flows_pass() -> None:
+    judge = traffic_core(acting('kind = "drop"'), head="[censor.overload]\npackets_per_second = 3")
+    found = [judge.decide(Ends(client_port=40000 + number).data(HELLO), t=10.5).accept for number in range(5)]
+    assert found == [False] * 3 + [True] * 2
+    assert judge.decide(Ends(client_port=40004).data(b"x"), t=10.9).accept
+    assert not judge.decide(Ends().data(b"x"), t=10.9).accept  # was known before
+    assert not judge.decide(Ends(client_port=40009).data(HELLO), t=11.0).accept
+    assert judge.statistics.overloaded == 2
+
+
+def test_conviction() -> None:
+    judge = traffic_core(acting('kind = "probe"', HTTP))
+    blocked = judge.convict(bytes([203, 0, 113, 10]), 443, 5.0, 60.0)
+    assert blocked is not None
+    assert (blocked.kind, blocked.begins, blocked.seconds) == ("server", 5.0, 60.0)
+    assert not judge.decide(Ends().syn(), t=6.0).accept
+    assert judge.decide(Ends(server_port=80).syn(), t=6.0).accept
+    assert core(SNI_RST).convict(bytes(4), 443, 5.0, 60.0) is None
+
+
+def test_an_address_hit_beside_what_was_meant() -> None:
+    table = f'action = "drop"\naddresses = ["{SERVER}"]\nintended = "server.port == 80"'
+    judge = core(table)
+    (block,) = address_blocks(judge.compiled)
+    hit = judge.address_hit(block, client(b"x"))
+    assert hit is not None
+    assert hit.collateral
+    judge.set_rules(RuleSet())
+    hit = judge.address_hit(block, client(b"x"))
+    assert hit is not None
+    assert not hit.collateral

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from censor.actions import Drop
+from censor.analyzers import Outcome, entropy
+from censor.censor_table import TcpTable
 from censor.core import Core
-from censor.packets import ACK
+from censor.flows import Flow
+from censor.inspection import Inspection
+from censor.packets import ACK, parse
 from tests.unit.censor.analyzers.test_tls import real_hello
 from tests.unit.censor.traffic import HELLO, INNOCENT, TLS, Ends, acting, core, fates, names, over_tcp, query
 
@@ -241,6 +247,21 @@ class TestFirstPayload:
         for sizes, found in (((300,), True), ((150, 150), False), ((301,), False)):
             ends, sent = opened()
             assert caught(core(table), [*sent, *(ends.data(b"\xa5" * size) for size in sizes)]) is found
+
+    def test_what_an_analyzer_cannot_tell_is_absent(self) -> None:
+        blind = dataclasses.replace(entropy.ANALYZER, first_payload=lambda data, wanted: Outcome.OTHER)
+        packet = parse(Ends().datagram(b"x"))
+        assert packet is not None
+        flow, inspection = Flow(packet, 0.0, from_client=True), Inspection(TcpTable(), 0)
+        flow.client = inspection.side((), (blind,), None)
+        known = core(acting('kind = "log"', "when = 'entropy'")).compiled
+        assert inspection.datagram(known, flow, flow.client, b"x")
+        assert flow.properties == {"entropy": None}
+        assert flow.client.closed
+
+    def test_an_empty_datagram_tells_nothing(self) -> None:
+        judge = core(acting('kind = "drop"', "when = 'not exists entropy.length'"))
+        assert judge.decide(Ends().datagram(b"")).accept
 
     def test_of_a_datagram(self) -> None:
         assert caught(core(acting('kind = "drop"', "when = 'entropy.length == 9'")), [Ends().datagram(b"123456789")])

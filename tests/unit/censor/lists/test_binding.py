@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from censor.lists import binding
 from censor.lists.binding import Lists, load
+from censor.lists.block_list import BlockList
+from censor.lists.formats import read
 from censor.rules import List
 from sidedoor.settings import SettingsError
 
@@ -90,3 +93,25 @@ def test_what_was_read_elsewhere_is_staged(tmp_path: Path) -> None:
     lists.stage_contents(others.staged)
     lists.commit()
     assert lists.holders["x"].content is others.staged["x"]
+
+
+async def test_reading_aside_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.txt").write_text("file.example\n")
+    lists = (
+        List(name="x", file="list.txt", entries=("place.example",)),
+        List(name="y", file="list.txt"),
+        List(name="z"),
+    )
+
+    async def read_here(path: Path, format: str) -> BlockList:
+        return read(path, format)
+
+    monkeypatch.setattr(binding, "read_aside", read_here)
+    for large in (1 << 20, 1):
+        monkeypatch.setattr(binding, "_LARGE_BYTES", large)
+        aside, here = Lists(), Lists()
+        await aside.stage_aside(lists, tmp_path)
+        here.stage(lists, tmp_path)
+        assert aside.staged == here.staged
+    with pytest.raises(SettingsError, match=r"none\.txt: cannot be read"):
+        await Lists().stage_aside((List(name="x", file="none.txt"),), tmp_path)
