@@ -681,6 +681,14 @@ def test_overload_lets_new_flows_pass() -> None:
     assert judge.statistics.overloaded == 2
 
 
+def test_packets_of_known_flows_count_to_the_overload() -> None:
+    judge, known = traffic_core(acting('kind = "drop"'), head="[censor.overload]\npackets_per_second = 3"), Ends()
+    for t in (10.0, 10.3, 10.6):
+        assert judge.decide(known.data(INNOCENT), t=t).accept
+    assert judge.decide(Ends(client_port=40001).data(HELLO), t=10.9).accept
+    assert not judge.decide(Ends(client_port=40002).data(HELLO), t=11.0).accept
+
+
 def test_conviction() -> None:
     judge = traffic_core(acting('kind = "probe"', HTTP))
     blocked = judge.convict(bytes([203, 0, 113, 10]), 443, 5.0, 60.0)
