@@ -279,7 +279,7 @@ class Acting:
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
         reason = action.reason or match.rule.name
-        decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
+        decision.suspects += (Suspect(flow.server_address, flow.server_port, flow.first_payload, reason),)
 
 
 def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:

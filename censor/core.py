@@ -106,6 +106,7 @@ class Core:
         self._everything = table.inspect_everything
         self._both = table.tcp.inspect == "both"
         self._handshake = table.tcp.handshake
+        self._replayed_bytes = rules.prober.payload_limit_bytes if compiled.probes else 0
         self._bare_acks = table.tcp.reassembly in ("in_order", "full")
         self._server_first_bytes = table.tcp.limit_bytes
         self._overload_limit = table.overload.packets_per_second
@@ -359,6 +360,8 @@ class Core:
         side = flow.client if from_client else flow.server
         if from_client:
             flow.last_sequence = packet.sequence
+            if self._replayed_bytes and not flow.first_payload:
+                flow.first_payload = packet.payload[: self._replayed_bytes]
         if side is None or side.closed:
             return
         rules, inspection = self._compiled, self._inspection
@@ -409,6 +412,7 @@ class Core:
             flow.decided = True
             flow.live = []
             flow.client = flow.server = None
+            flow.first_payload = b""
 
     # Effects
 
@@ -484,6 +488,11 @@ class Core:
         return for_the_kernel(self.residuals.convict(rule, action, address, port, t, seconds))
 
     # Addresses
+
+    def knows(self, data: bytes) -> bool:
+        """Whether the packet belongs to a flow that is remembered."""
+        packet = packets.parse(data)
+        return packet is not None and self.flows.get(flow_key(packet)) is not None
 
     def residual_hit(self, rule: str, data: bytes) -> Hit | None:
         """The hit that tells of a packet which the kernel dropped by a residual block of the rule; None: unreadable."""

@@ -26,6 +26,7 @@ _READ_LIMIT = 64
 _FLUSH_AT = 8
 _COPY_BYTES = 256  # headers beyond what is looked at of a stream
 _COPY_MAX = 0xFFFF - 4
+_DROPPED_FRAGMENT = Decision(accept=False)
 _EXPIRY_SECONDS = 0.1  # after the time, to be sure that it has come
 
 
@@ -138,8 +139,8 @@ class Line:
         queue, decide = self._queue, self.core.decide
         queued = queue.read(_READ_LIMIT)
         hits: list[tuple[float, Hit]] = []
-        pending = 0
-        fragments = self._fragments
+        pending = passed = 0
+        fragments, count = self._fragments, self.core.statistics.count
         for packet in queued:
             if fragments is not None and (parsed := packets.parse(packet.payload)) and parsed.fragmented:
                 self._on_fragment(fragments, packet, parsed, hits)
@@ -147,7 +148,9 @@ class Line:
             decision = decide(packet.payload, packet.mark, packet.t)
             if decision is PASS:
                 queue.add_verdict(packet.id, Verdict.ACCEPT)
+                passed += 1
             else:
+                count(decision)
                 self._execute(packet, decision, hits)
             pending += 1
             if pending == _FLUSH_AT:
@@ -155,6 +158,7 @@ class Line:
                 pending = 0
         queue.flush()
         self.packets_queued += len(queued)
+        self.core.statistics.packets += passed
         for t, hit in hits:
             self._emit("censor_hit", t=t, **dataclasses.asdict(hit))
         if queue.missed > self._missed_reported:
@@ -229,6 +233,7 @@ class Line:
             if queued is None:
                 continue
             decision = self.core.decide(queued.payload, queued.mark, t)
+            self.core.statistics.count(decision)
             if released.replacement is not None and decision.accept:
                 self._injector.send(released.replacement)
                 decision = dataclasses.replace(decision, accept=False)
@@ -238,6 +243,7 @@ class Line:
         for token in tokens:
             queued = self._held.pop(token, None)
             if queued is not None:
+                self.core.statistics.count(_DROPPED_FRAGMENT)
                 self._queue.add_verdict(queued.id, Verdict.DROP)
         self._queue.flush()
 

@@ -576,6 +576,21 @@ class TestProbe:
         assert (suspect.first_payload, suspect.reason) == (GET, "entropy")
         assert decision.accept
 
+    def test_what_was_said_first_is_replayed_though_more_was_needed(self) -> None:
+        judge = core(acting('kind = "probe"', "when = 'socks.host under [\"blocked.example\"]'"))
+        ends = Ends(server_port=1080)
+        greeting, request = b"\5\1\0", b"\5\1\0\3\x0fblocked.example\x01\xbb"
+        fates(judge, ends.handshake())
+        assert judge.decide(ends.data(greeting)).suspects == ()
+        judge.decide(ends.answer(b"\5\0"))
+        (suspect,) = judge.decide(ends.data(request)).suspects
+        assert suspect.first_payload == greeting
+
+    def test_no_more_is_kept_than_is_replayed(self) -> None:
+        judge = core(acting('kind = "probe"', HTTP) + "\n[prober]\npayload_limit_bytes = 5\n")
+        (suspect,) = judge.decide(Ends().data(GET)).suspects
+        assert suspect.first_payload == GET[:5]
+
     def test_the_rules_name_is_reason_enough(self) -> None:
         assert triggered('kind = "probe"')[2].suspects[0].reason == "rule0"
 

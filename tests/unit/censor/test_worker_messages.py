@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from censor.decision import Blocked, Suspect
-from censor.rules_file import parse_rules
+from censor import profiles
+from censor.decision import Blocked, Hit, Suspect
+from censor.rules_file import parse_rules, profile_rules
 from censor.worker_messages import (
     Applied,
     BlockBegun,
@@ -16,6 +17,7 @@ from censor.worker_messages import (
     End,
     Event,
     Frames,
+    Logged,
     Order,
     Ready,
     Refused,
@@ -24,6 +26,8 @@ from censor.worker_messages import (
     Staged,
     Start,
     Suspected,
+    Tell,
+    Told,
     encode,
     order,
     report,
@@ -62,6 +66,7 @@ ORDERS: list[Order] = [
     Stage(RULES, {"blocked": None, "other": b""}),
     Commit(),
     CONVICT,
+    Tell([Logged("addresses", True, b"E"), Logged("name", False, b"")]),
     Count(),
     End(),
 ]
@@ -71,6 +76,7 @@ REPORTS: list[Report] = [
     Refused("binding NFQUEUE 100: refused"),
     Staged(),
     Applied(8),
+    Told([None, Hit("addresses", "drop", "tcp a > b", "messenger.example", "a", "b", 40, True)]),
     Counts({"packets": 1, "rules": {"name": {"matched": 2}}}),
     Event("censor_hit", {"t": 5.5, "rule": "name", "collateral": False}),
     BlockBegun(BLOCKED),
@@ -86,6 +92,12 @@ def whole(data: bytes) -> bytes:
 @pytest.mark.parametrize("message", ORDERS)
 def test_orders(message: Order) -> None:
     assert order(whole(encode(message))) == message
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_arrives_as_it_was(name: str) -> None:
+    stage = Stage(profile_rules(name), {})
+    assert order(whole(encode(stage))) == stage
 
 
 @pytest.mark.parametrize("message", REPORTS)

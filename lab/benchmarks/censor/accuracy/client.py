@@ -10,26 +10,12 @@ import msgspec
 
 from lab.benchmarks.censor.accuracy.flows import HIT_SECONDS, INNOCENT_SECONDS, Flow, Seen, run
 from lab.benchmarks.censor.accuracy.results import Counted
-from lab.benchmarks.censor.accuracy.truths import Case, Truth, truth
+from lab.benchmarks.censor.accuracy.truths import Case, numbered, truth
 from lab.benchmarks.processes import raise_descriptor_limit
-
-_FLOWS_PER_SECOND = 250.0
-
-
-def numbered(truth: Truth, flows: int, chance: random.Random) -> list[tuple[Case, Flow]]:
-    """At least so many flows, half of them innocent, of all cases of a half as many, in any order."""
-    made: list[tuple[Case, Flow]] = []
-    for innocent in (True, False):
-        half = [case for case in truth.cases if case.innocent is innocent]
-        for case in half:
-            for _ in range(-(-flows // (2 * len(half)))):
-                made.append((case, case.make(len(made), chance)))
-    chance.shuffle(made)
-    return made
 
 
 async def counted(profile: str, flows: int) -> list[Counted]:
-    """What became of the flows, case by case. The same flows every time."""
+    """What became of the flows, case by case. They have the same ends every time, and by these the censor draws."""
     chance = random.Random(profile)
     told = truth(profile)
     counts = {case.name: Counted(case.name) for case in told.cases}
@@ -42,7 +28,7 @@ async def counted(profile: str, flows: int) -> list[Counted]:
     started = loop.time()
     async with asyncio.TaskGroup() as group:
         for number, (case, flow) in enumerate(numbered(told, flows, chance)):
-            await asyncio.sleep(started + number / _FLOWS_PER_SECOND - loop.time())
+            await asyncio.sleep(started + number / told.flows_per_second - loop.time())
             group.create_task(one(case, flow), name=f"{case.name} {number}")
     return list(counts.values())
 

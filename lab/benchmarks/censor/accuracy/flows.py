@@ -17,10 +17,10 @@ ANSWER = b"answer\n"
 MORE = b"more\n"
 """Asks it for the BULK."""
 BULK = bytes(100_000)
-"""What a flow under 140 kbit/s cannot get within HIT_SECONDS."""
+"""What a flow cannot get within HIT_SECONDS that is policed to 140 kbit/s."""
 ADDRESSES = {"A": "203.0.113.80", "AAAA": "2001:db8:2::80", "TXT": '"real"'}
 """What the server's resolver answers to all names."""
-HIT_SECONDS = 4.0
+HIT_SECONDS = 2.5
 """Silence for so long is no delay of a machine with much to do: what was to be hit was hit."""
 INNOCENT_SECONDS = 20.0
 """An innocent flow is waited for so long, at every step."""

@@ -31,6 +31,7 @@ class Line(msgspec.Struct, frozen=True):
     profile: str
     counted: list[Counted] = []
     seconds: float = 0.0
+    packets_missed: int = 0
     failure: str | None = None
 
 
@@ -56,7 +57,7 @@ def measured(profile: str, flows: int, folder: Path) -> Line:
                 before = time.monotonic()
                 counted = _clients(profile, flows)
                 censor.check()
-                return Line(profile, counted, time.monotonic() - before)
+                return Line(profile, counted, time.monotonic() - before, censor.packets_missed)
     except BenchError as error:
         return Line(profile, failure=str(error))
 

@@ -85,11 +85,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Of one profile; `failure`: why there is nothing to judge."""
+    """Of one profile. packets_missed: that the censor never saw; `failure`: why there is nothing to judge."""
 
     profile: str
     cases: Sequence[Judged]
     seconds: float = 0.0
+    packets_missed: int = 0
     failure: str | None = None
 
     @property
@@ -124,6 +125,7 @@ class Accuracy:
             "false_negatives": self.false_negatives,
             "unlikely": [case.case.name for case in self.unlikely],
             "held": self.held,
+            "packets_missed": self.packets_missed,
             "seconds": round(self.seconds, 1),
             "failure": self.failure,
             "cases": [case.to_json() for case in self.cases],

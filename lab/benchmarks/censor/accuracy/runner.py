@@ -63,4 +63,4 @@ def accuracy(line: Line) -> Accuracy:
     if line.failure is not None:
         return Accuracy(line.profile, (), failure=line.failure)
     counted = {one.name: one for one in line.counted}
-    return Accuracy(line.profile, judged(truth(line.profile).cases, counted), line.seconds)
+    return Accuracy(line.profile, judged(truth(line.profile).cases, counted), line.seconds, line.packets_missed)

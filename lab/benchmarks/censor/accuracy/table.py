@@ -16,7 +16,7 @@ _WORDS = {True: "[green]OK[/]", False: "[red]WRONG[/]"}
 def tables(profiles: Sequence[Accuracy]) -> RenderableType:
     """A row for each profile, and one for each case by chance."""
     table = Table("profile", box=box.SIMPLE, title="Mistakes of the censor")
-    for heading in ("flows", "false positives", "false negatives", "seconds"):
+    for heading in ("flows", "false positives", "false negatives", "packets missed", "seconds"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for one in profiles:
@@ -27,8 +27,8 @@ def tables(profiles: Sequence[Accuracy]) -> RenderableType:
 
 def _row(one: Accuracy) -> list[str]:
     if one.failure is not None:
-        return [one.profile, "", "", "", ""]
-    counts = (one.flows, one.false_positives, one.false_negatives)
+        return [one.profile, "", "", "", "", ""]
+    counts = (one.flows, one.false_positives, one.false_negatives, one.packets_missed)
     return [one.profile, *(f"{count:,}" for count in counts), f"{one.seconds:.0f}"]
 
 

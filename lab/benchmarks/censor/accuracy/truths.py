@@ -52,12 +52,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Of one profile. settings: of `[censor]`, and lists: entries, laid over it; stages: that are waited for first."""
+    """Of one profile. settings: of `[censor]`, and lists: entries, laid over it; stages: that are waited for first.
+
+    flows_per_second: so many are opened; fewer where each of a flow's packets costs the censor time, as it is not to be
+    tried what happens when it cannot keep up.
+    """
 
     cases: Sequence[Case]
     settings: str = ""
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stages: int = 0
+    flows_per_second: float = 250.0
 
     def rules(self, profile: str) -> str:
         """The text of the rules file by which the censor is started."""
@@ -76,6 +81,18 @@ def truth(profile: str) -> Truth:
 def missing() -> list[str]:
     """The shipped profiles of which it is not known."""
     return [name for name in profiles.names() if name not in _TRUTHS]
+
+
+def numbered(truth: Truth, flows: int, chance: random.Random) -> list[tuple[Case, Flow]]:
+    """At least so many flows, half of them innocent, of all cases of a half as many, in any order."""
+    made: list[tuple[Case, Flow]] = []
+    for innocent in (True, False):
+        half = [case for case in truth.cases if case.innocent is innocent]
+        for case in half:
+            for _ in range(-(-flows // (2 * len(half)))):
+                made.append((case, case.make(len(made), chance)))
+    chance.shuffle(made)
+    return made
 
 
 def client(number: int) -> tuple[str, int]:
@@ -317,7 +334,8 @@ def _tspu_2021() -> Truth:
             *_innocents(),
             Case("a trailing dot", _tls("throttled.example.")),
             Case("bytes like nothing", _encrypted(443)),
-        ]
+        ],
+        flows_per_second=60.0,
     )
 
 
