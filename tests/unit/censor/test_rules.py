@@ -213,6 +213,14 @@ until_seconds = 300
     def test_rules_that_hold(self, seconds: float, number: int) -> None:
         assert len(parse_rules(self.RULES).at(seconds).rules) == number
 
+    @pytest.mark.parametrize("scale", [49, 3, 0.1])
+    def test_at_each_moment_something_changes(self, scale: float) -> None:
+        """Though 1 / 49 * 49 is less than 1."""
+        head = f"[censor]\ntime_scale = {scale}\n"
+        rule = '[[rule]]\nname = "x"\nwhen = "exists tls"\nactions = [{kind = "drop"}]\n'
+        rules = parse_rules(head + rule + "from_seconds = 1\nuntil_seconds = 86400\n")
+        assert [len(rules.at(moment).rules) for moment in (0.0, *rules.moments())] == [0, 1, 0]
+
     def test_moments(self) -> None:
         assert parse_rules(self.RULES).moments() == (10.0, 30.0)
         assert RuleSet().moments() == ()
