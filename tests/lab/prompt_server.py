@@ -1,8 +1,8 @@
 """A server that does nothing but answer at once, so that races against it are not won by its slowness.
 
 Over TCP it answers whatever comes with a TLS record, and over UDP every DNS question with ADDRESS. A program: its
-arguments are an address for UDP port 53 and `ADDRESS:PORT`s (`[ADDRESS]:PORT`s) for TCP; it prints a line once it listens, and ends with
-its standard input.
+arguments are an address for UDP port 53 and `ADDRESS:PORT` or `[ADDRESS]:PORT` for TCP, as many as are wanted; it
+prints a line once it listens, and ends with its standard input.
 """
 
 from __future__ import annotations
