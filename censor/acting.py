@@ -14,7 +14,6 @@ from censor.actions import (
     Drop,
     ForgeDns,
     Freeze,
-    Log,
     Lose,
     Mark,
     Police,
@@ -100,7 +99,7 @@ class Acting:
                 match.flow.properties["flow.mark"] = action.value
             case Allow():
                 match.flow.exempt = True
-            case Log():
+            case _:  # Log
                 self._report(match, action, decision)
 
     def _draw(self, flow: Flow, rule: CompiledRule, purpose: str) -> float:
@@ -183,7 +182,7 @@ class Acting:
                 return effects.Delaying(rule, label, begins, action, self._seed, collateral=collateral)
             case Lose():
                 return effects.Losing(rule, label, begins, action, self._seed, collateral=collateral)
-            case Freeze():
+            case _:  # Freeze
                 drawn = self._draw(match.flow, rule, "freeze")
                 return effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
 
@@ -280,7 +279,7 @@ class Acting:
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
         reason = action.reason or match.rule.name
-        decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
+        decision.suspects += (Suspect(flow.server_address, flow.server_port, flow.first_payload, reason),)
 
 
 def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import time
 from contextlib import AsyncExitStack, ExitStack
@@ -17,7 +16,7 @@ from censor.dead_hand import DeadHand
 from censor.decision import Blocked, Suspect
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
-from censor.lines import Callbacks, Lines, LineSettings, LocalLine
+from censor.lines import Callbacks, Lines, LineSettings, LocalLine, Logged
 from censor.lists.binding import Lists
 from censor.marks import GENERATION_MASK, INJECTED_MARK
 from censor.offload import address_blocks, plan
@@ -31,10 +30,11 @@ from sidedoor.events import Emit
 from sidedoor.settings import SettingsError
 
 _READ_LIMIT = 64
+_QUEUES = 1 << 16
 
 
 class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What does not change while the censor runs."""
+    """What does not change while the censor runs. Raises ValueError for queues that do not exist."""
 
     queue: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 100
     """NFQUEUE number, free in this network namespace."""
@@ -49,6 +49,12 @@ class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     receive_buffer_bytes: int = 32 << 20
     folder: str = "."
     """Where the relative names of list files begin."""
+
+    def __post_init__(self) -> None:
+        if self.queue + self.queues > _QUEUES:
+            raise ValueError(
+                f"{self.queues} queues from {self.queue} on: the last one there is has number {_QUEUES - 1}"
+            )
 
 
 class Censor:
@@ -272,13 +278,14 @@ class Censor:
     # What the kernel did by itself
 
     def _on_log(self) -> None:
+        logged = []
         for packet in self._log.read(_READ_LIMIT):
-            block = self._kernel.block_of(packet.prefix)
-            hit = self._lines.core.address_hit(block, packet.payload) if block else None
-            if block is None and (name := self._residuals.rule_of(packet.prefix)):
-                hit = self._lines.core.residual_hit(name, packet.payload)
-            if hit:
-                self._emit("censor_hit", t=packet.t, **dataclasses.asdict(hit))
+            if block := self._kernel.block_of(packet.prefix):
+                logged.append(Logged(block.rule.name, block, packet.payload, packet.t))
+            elif name := self._residuals.rule_of(packet.prefix):
+                logged.append(Logged(name, None, packet.payload, packet.t))
+        if logged:
+            self._lines.tell(logged)
         if self._log.missed > self._missed_reported:
             self._emit("packets_missed", count=self._log.missed - self._missed_reported)
             self._missed_reported = self._log.missed

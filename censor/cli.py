@@ -82,11 +82,15 @@ def run(
             return Selection(RuleSet(), Path())
         return selected(rules_path, profile, list_files, seed=seed)
 
+    try:
+        settings = CensorSettings(queue=queue, queues=queues)
+    except ValueError as error:
+        raise UsageError(f"--queues: {error}") from error
     with ExitStack() as stack:
         emit = EventWriter("censor", _open(events, stack))
         counts = _open(statistics, stack) if statistics else None
         try:
-            asyncio.run(_run(read, CensorSettings(queue=queue, queues=queues), emit, counts))
+            asyncio.run(_run(read, settings, emit, counts))
         except KernelError as error:
             raise click.ClickException(str(error)) from error
 

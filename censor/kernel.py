@@ -38,7 +38,7 @@ class Kernel:
         self.ipv6_missing = ""
         """Why names are censored on IPv4 only; empty: they are on IPv6, too. Known after `install`."""
         self.bpf_missing = ""
-        """Why bare acknowledgments are queued though the rules can do without; empty: they are not."""
+        """Why the bare acknowledgments of all undecided flows are queued; empty: they need not be."""
         self._tables: NfTables | None = None
         self._presence: NfTables | None = None
         self.head: HeadRules | None = None
@@ -60,8 +60,6 @@ class Kernel:
         try:
             kernel_programs.run(_restore(_IPV4), script)
         except KernelError as error:
-            if head.bare_acks:
-                raise
             self.bpf_missing = str(error)
             script = self._head_script(head) + kernel_rules.base_script()
             kernel_programs.run(_restore(_IPV4), script)
@@ -100,7 +98,7 @@ class Kernel:
         self.head = head
 
     def _head_script(self, head: HeadRules) -> str:
-        return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
+        return kernel_rules.head_script(replace(head, bpf=not self.bpf_missing))
 
     def _set_presence(self, head: HeadRules) -> None:
         """The table that the rules of a censor that fails closed ask for; it goes with a socket of its own."""

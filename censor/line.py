@@ -26,7 +26,7 @@ _READ_LIMIT = 64
 _FLUSH_AT = 8
 _COPY_BYTES = 256  # headers beyond what is looked at of a stream
 _COPY_MAX = 0xFFFF - 4
-_DROPPED = Decision(accept=False)
+_DROPPED_FRAGMENT = Decision(accept=False)
 _EXPIRY_SECONDS = 0.1  # after the time, to be sure that it has come
 
 
@@ -136,21 +136,21 @@ class Line:
 
     def on_readable(self) -> int:
         """Decide on the packets that wait; how many these were. Events come last: packets must not wait for them."""
-        queue, decide, statistics = self._queue, self.core.decide, self.core.statistics
+        queue, decide = self._queue, self.core.decide
         queued = queue.read(_READ_LIMIT)
         hits: list[tuple[float, Hit]] = []
-        pending = 0
-        fragments = self._fragments
+        pending = passed = 0
+        fragments, count = self._fragments, self.core.statistics.count
         for packet in queued:
             if fragments is not None and (parsed := packets.parse(packet.payload)) and parsed.fragmented:
                 self._on_fragment(fragments, packet, parsed, hits)
                 continue
             decision = decide(packet.payload, packet.mark, packet.t)
             if decision is PASS:
-                statistics.packets += 1
                 queue.add_verdict(packet.id, Verdict.ACCEPT)
+                passed += 1
             else:
-                statistics.count(decision)
+                count(decision)
                 self._execute(packet, decision, hits)
             pending += 1
             if pending == _FLUSH_AT:
@@ -158,6 +158,7 @@ class Line:
                 pending = 0
         queue.flush()
         self.packets_queued += len(queued)
+        self.core.statistics.packets += passed
         for t, hit in hits:
             self._emit("censor_hit", t=t, **dataclasses.asdict(hit))
         if queue.missed > self._missed_reported:
@@ -242,7 +243,7 @@ class Line:
         for token in tokens:
             queued = self._held.pop(token, None)
             if queued is not None:
-                self.core.statistics.count(_DROPPED)
+                self.core.statistics.count(_DROPPED_FRAGMENT)
                 self._queue.add_verdict(queued.id, Verdict.DROP)
         self._queue.flush()
 

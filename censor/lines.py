@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from censor.core import Core
-from censor.decision import Blocked, Suspect
+from censor.decision import Blocked, Hit, Suspect
 from censor.line import Line
 from censor.lists.binding import Lists
+from censor.offload import AddressBlock
 from censor.rules import RuleSet
 from sidedoor.events import Emit
 
@@ -23,6 +25,22 @@ class Switch:
     moved_on: bool
     before: float
     after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A packet that the kernel stopped for the rule at `t`, by a block of addresses; None: by a residual block."""
+
+    rule: str
+    block: AddressBlock | None
+    payload: bytes
+    t: float
+
+    def hit(self, core: Core) -> Hit | None:
+        """The hit that tells of it, by what the core knows of its flow; None: unreadable."""
+        if self.block is None:
+            return core.residual_hit(self.rule, self.payload)
+        return core.address_hit(self.block, self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +62,17 @@ class Callbacks:
     blocked: Callable[[Blocked], None]
     suspect: Callable[[Suspect], None]
 
+    def hit(self, hit: Hit | None, t: float) -> None:
+        """Emit a hit, if there is one."""
+        if hit is not None:
+            self.emit("censor_hit", t=t, **dataclasses.asdict(hit))
+
 
 class Lines(Protocol):
     """The order of calls: open, start, any of the others, stop, drain, close. After a failure: close."""
 
     core: Core
-    """Has the rules in force, their generation, and what it takes to tell of packets that the kernel logged."""
+    """Has the rules in force and their generation."""
 
     @property
     def packets_queued(self) -> int:
@@ -76,6 +99,9 @@ class Lines(Protocol):
     def convict(self, address: bytes, port: int, t: float, seconds: float) -> Blocked | None:
         """Core.convict."""
 
+    def tell(self, logged: Sequence[Logged]) -> None:
+        """Emit the hits that these packets are."""
+
     async def statistics(self) -> dict[str, Any]:
         """Counts so far, for JSON."""
 
@@ -85,6 +111,7 @@ class LocalLine:
 
     def __init__(self, settings: LineSettings, callbacks: Callbacks) -> None:
         (self._queue,) = settings.queues
+        self._callbacks = callbacks
         self._receive_buffer_bytes = settings.receive_buffer_bytes
         self.core = Core(
             generation=settings.generation, flow_limit=settings.flow_limit, residual_limit=settings.residual_limit
@@ -117,6 +144,10 @@ class LocalLine:
 
     def convict(self, address: bytes, port: int, t: float, seconds: float) -> Blocked | None:
         return self.core.convict(address, port, t, seconds)
+
+    def tell(self, logged: Sequence[Logged]) -> None:
+        for one in logged:
+            self._callbacks.hit(one.hit(self.core), one.t)
 
     async def statistics(self) -> dict[str, Any]:
         return self._line.statistics

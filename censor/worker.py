@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from censor.core import Core
-from censor.decision import Blocked, Suspect
+from censor.decision import Blocked, Hit, Suspect
 from censor.line import Line
 from censor.lists.binding import Lists
 from censor.lists.block_list import BlockList
+from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
 from censor.worker_channel import Channel
 from censor.worker_messages import (
@@ -34,6 +35,7 @@ from censor.worker_messages import (
     Counts,
     End,
     Event,
+    Logged,
     Ready,
     Refused,
     Report,
@@ -41,6 +43,8 @@ from censor.worker_messages import (
     Staged,
     Start,
     Suspected,
+    Tell,
+    Told,
     encode,
     order,
 )
@@ -60,6 +64,7 @@ class Worker:
         self._lists = Lists()
         self._contents: Mapping[str, BlockList] = {}
         self._staged: tuple[RuleSet, Mapping[str, BlockList]] = RuleSet(), {}
+        self._blocks: Mapping[str, AddressBlock] = {}
         self._line: Line | None = None
 
     async def run(self) -> int:
@@ -96,6 +101,8 @@ class Worker:
                 gc.freeze()
             case Convict(address, port, t, seconds):
                 line.core.convict(address, port, t, seconds)
+            case Tell(logged):
+                self._say(Told([self._hit(line.core, one) for one in logged]))
             case Count():
                 self._say(Counts(line.statistics))
             case End():
@@ -138,6 +145,15 @@ class Worker:
         line.set_rules(rules, self._lists.holders, self._lists.commit())
         self._staged = rules, self._lists.staged
         self._contents = self._lists.staged
+        self._blocks = {block.rule.name: block for block in address_blocks(line.core.compiled)}
+
+    def _hit(self, core: Core, logged: Logged) -> Hit | None:
+        if not core.knows(logged.payload):
+            return None
+        if not logged.by_address:
+            return core.residual_hit(logged.rule, logged.payload)
+        block = self._blocks.get(logged.rule)
+        return None if block is None else core.address_hit(block, logged.payload)
 
     # What the line says
 

@@ -83,6 +83,8 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         """Send, or keep for later what cannot be sent now."""
+        if self.ended:
+            return
         self._waiting += data
         self.write()
         while self._limit is not None and len(self._waiting) > self._limit and not self.ended:

@@ -1,7 +1,7 @@
 """Sans-IO: what a censor and its workers say to each other: msgpack behind its length in four bytes.
 
-A worker answers `Start`, `Stage`, `Commit` and `Count` in their order, each with one message; the rest it says unasked.
-`Convict` and `End` have no answer.
+A worker answers `Start`, `Stage`, `Commit`, `Tell` and `Count` in their order, each with one message; the rest it says
+unasked. `Convict` and `End` have no answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from censor.decision import Blocked, Suspect
+from censor.decision import Blocked, Hit, Suspect
 from censor.rules import RuleSet
 
 _length = struct.Struct("!I")
@@ -50,6 +50,20 @@ class Commit(msgspec.Struct, frozen=True, tag=True):
     """Judge by what was staged. Answered by Applied."""
 
 
+class Logged(msgspec.Struct, frozen=True):
+    """A packet that the kernel stopped for a rule, by a block of addresses or a residual block."""
+
+    rule: str
+    by_address: bool
+    payload: bytes
+
+
+class Tell(msgspec.Struct, frozen=True, tag=True):
+    """What these packets were. Answered by Told."""
+
+    logged: list[Logged]
+
+
 class Count(msgspec.Struct, frozen=True, tag=True):
     """Answered by Counts."""
 
@@ -78,6 +92,12 @@ class Applied(msgspec.Struct, frozen=True, tag=True):
     generation: int
 
 
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """For each of the packets; None: it knows nothing of the flow."""
+
+    hits: list[Hit | None]
+
+
 class Counts(msgspec.Struct, frozen=True, tag=True):
     """Line.statistics."""
 
@@ -103,9 +123,9 @@ class Suspected(msgspec.Struct, frozen=True, tag=True):
     suspect: Suspect
 
 
-Order = Start | Stage | Commit | Convict | Count | End
+Order = Start | Stage | Commit | Convict | Tell | Count | End
 """From the censor to a worker."""
-Report = Ready | Refused | Staged | Applied | Counts | Event | BlockBegun | Suspected
+Report = Ready | Refused | Staged | Applied | Told | Counts | Event | BlockBegun | Suspected
 """From a worker to the censor."""
 
 _encoder = msgspec.msgpack.Encoder()

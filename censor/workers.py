@@ -1,8 +1,8 @@
 """Several queues, each read by a process of its own (worker.py), as one of what a censor's lines may be (lines.py).
 
 The kernel has all packets between two addresses in one queue, so that flows and residual blocks are one worker's. This
-process has the rules as well, but no flows: it tells of packets that the kernel logged, and what a new worker begins
-with. A worker that dies is replaced, without what it knew of its flows.
+process has the rules as well, but no flows: a new worker begins with them. A worker that dies is replaced; what it knew
+of its flows is lost.
 """
 
 from __future__ import annotations
@@ -11,25 +11,20 @@ import asyncio
 import math
 import pickle
 import select
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from censor.core import Core
 from censor.decision import Blocked
-from censor.lines import Callbacks, LineSettings, Switch
+from censor.lines import Callbacks, LineSettings, Logged, Switch
 from censor.lists.binding import Lists
 from censor.lists.block_list import BlockList
 from censor.packet_io.netlink import KernelError
 from censor.rules import RuleSet
 from censor.statistics import summed
-from censor.worker_channel import Channel
 from censor.worker_messages import (
     Applied,
     BlockBegun,
@@ -46,9 +41,12 @@ from censor.worker_messages import (
     Stage,
     Start,
     Suspected,
+    Tell,
+    Told,
     encode,
-    report,
 )
+from censor.worker_messages import Logged as LoggedMessage
+from censor.worker_process import Answer, WorkerProcess
 from sidedoor.settings import UsageError
 
 AGAIN_SECONDS = 10.0
@@ -57,75 +55,11 @@ _ANSWER_SECONDS = 30.0  # reading 300,000 names takes 0.3 s
 _END_SECONDS = 5.0
 
 
-class _Died(Exception):
-    """The worker is gone, and will not answer."""
-
-
-class WorkerProcess:
-    """One worker as the censor has it. `on_report` gets what it says unasked."""
-
-    def __init__(self, on_report: Callable[[Report], None]) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                (sys.executable, "-m", "censor.worker", str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # the censor's is for its events
-                start_new_session=True,  # what a terminal sends is for the censor
-            )
-        self._on_report = on_report
-        self._answers: deque[asyncio.Future[Report]] = deque()
-        self.gone = asyncio.Event()
-        self.channel = Channel(ours, self._on_body, self._on_end)
-        self.channel.attach()
-
-    def send(self, order: bytes) -> None:
-        """Tell it something that has no answer."""
-        if not self.channel.ended:
-            self.channel.send(order)
-
-    def ask(self, order: bytes) -> asyncio.Future[Report]:
-        """Its answer; the exception _Died: there is none."""
-        answer: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
-        if self.channel.ended:
-            answer.set_exception(_Died())
-        else:
-            self._answers.append(answer)
-            self.channel.send(order)
-        return answer
-
-    def end(self) -> None:
-        """Have it ended; blocks until it is."""
-        self.channel.close()
-        try:
-            self.process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def _on_body(self, body: bytes) -> None:
-        said = report(body)
-        if isinstance(said, Event | BlockBegun | Suspected):
-            try:
-                self._on_report(said)
-            except Exception as error:  # as for any callback; the answers that follow must not be lost
-                asyncio.get_running_loop().call_exception_handler({"message": "report of a worker", "exception": error})
-        else:
-            answer = self._answers.popleft()
-            if not answer.done():
-                answer.set_result(said)
-
-    def _on_end(self) -> None:
-        self.gone.set()
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_exception(_Died())
-        self._answers.clear()
-
-
 class Workers:
-    """Lines in processes of their own. Events: `worker_died`, `worker_replaced`; a death soon after another ends it (KernelError)."""
+    """Lines in processes of their own. Events: `worker_died`, `worker_replaced`.
+
+    A death soon after another ends it (KernelError out of a task).
+    """
 
     def __init__(self, settings: LineSettings, callbacks: Callbacks) -> None:
         self._settings = settings
@@ -138,6 +72,7 @@ class Workers:
         self._contents: Mapping[str, BlockList] = {}
         self._changing = asyncio.Lock()  # none is replaced while rules change, so that all get the same ones
         self._keepers: list[asyncio.Task[None]] = []
+        self._ending = False
 
     # Beginning and end
 
@@ -149,10 +84,12 @@ class Workers:
             self._check_begun(place, answer)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
         for place, queue in enumerate(self._settings.queues):
             self._keepers.append(tasks.create_task(self._keep(place), name=f"worker of NFQUEUE {queue}"))
 
     def stop(self) -> None:
+        self._ending = True
         for keeper in self._keepers:
             keeper.cancel()
         for worker in self._workers:
@@ -203,14 +140,14 @@ class Workers:
             )
         )
 
-    def _check_begun(self, place: int, answer: asyncio.Future[Report]) -> None:
+    def _check_begun(self, place: int, answer: Answer) -> None:
         """Raises UsageError (refused) or KernelError (no answer)."""
         what = f"the worker of NFQUEUE {self._settings.queues[place]}"
         if not answer.done():
             raise KernelError(f"{what} has not begun within {_ANSWER_SECONDS:.0f} s")
-        if answer.exception() is not None:
-            raise KernelError(f"{what} ended when it was to begin")
         said = answer.result()
+        if said is None:
+            raise KernelError(f"{what} ended when it was to begin")
         if isinstance(said, Refused):
             raise UsageError(said.reason)
         assert isinstance(said, Ready), said
@@ -228,6 +165,7 @@ class Workers:
             self._callbacks.emit("worker_died", worker=place + 1, status=status)
             now = time.monotonic()
             if now - died < AGAIN_SECONDS:
+                self._ending = True
                 queue = self._settings.queues[place]
                 raise KernelError(
                     f"worker {place + 1} (NFQUEUE {queue}) died twice within {AGAIN_SECONDS:.0f} s, the last time with"
@@ -238,7 +176,7 @@ class Workers:
                 worker = self._workers[place] = self._launch()
                 answer = worker.ask(self._start(place))
                 await asyncio.wait([answer], timeout=_ANSWER_SECONDS)
-            if not answer.done() or answer.exception() is None:  # else it has died, and that is the second time
+            if not answer.done() or answer.result() is not None:  # else it has died, and that is the second time
                 self._check_begun(place, answer)
                 self._callbacks.emit("worker_replaced", worker=place + 1)
 
@@ -288,7 +226,7 @@ class Workers:
                 worker.process.kill()
         if late:
             await asyncio.wait(late)
-        return [answer.result() for answer in answers if answer.exception() is None]
+        return [said for answer in answers if (said := answer.result()) is not None]
 
     # What comes of it
 
@@ -297,6 +235,27 @@ class Workers:
         for worker in self._workers:
             worker.send(order)
         return self.core.convict(address, port, t, seconds)
+
+    def tell(self, logged: Sequence[Logged]) -> None:
+        if self._ending:
+            self._tell_of(logged, [])
+        else:
+            self._tasks.create_task(self._tell(logged), name="packets that the kernel logged")
+
+    async def _tell(self, logged: Sequence[Logged]) -> None:
+        order = Tell([LoggedMessage(one.rule, one.block is not None, one.payload) for one in logged])
+        answers: Sequence[Report] = []
+        try:
+            answers = await self._ask(order)
+        finally:  # being cancelled is no reason to be silent about them
+            self._tell_of(logged, answers)
+
+    def _tell_of(self, logged: Sequence[Logged], answers: Sequence[Report]) -> None:
+        """As the worker tells that has the flow; where none has it, by the packet alone."""
+        told = [said.hits for said in answers if isinstance(said, Told)]
+        for position, one in enumerate(logged):
+            known = (hits[position] for hits in told if hits[position] is not None)
+            self._callbacks.hit(next(known, None) or one.hit(self.core), one.t)
 
     async def statistics(self) -> dict[str, Any]:
         """The sums of those that live; a server that was convicted counts as a residual block of each."""

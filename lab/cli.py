@@ -243,7 +243,7 @@ def apply(name: str, file: Path) -> None:
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: is not UTF-8 text (byte {error.start})") from error
     with _refusals():
-        names = Lab.find(name).apply(text, origin=str(file))
+        names = Lab.find(name).apply(text, origin=str(file), folder=file.parent)
     click.echo(f"enforced: {', '.join(names) or 'nothing'}")
 
 

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from censor.rules_file import parse_rules
 from lab.control import CommandFailed, RoleConnection
 from lab.deployment import CLIENT, Deployment
+from lab.enforcement import enforce
 from lab.measurement.summary import Clock, Outcome
 from lab.scenario import Block, Fault, Scenario, rules_text
 from lab.supervisor import RoleFailed, Supervisor
@@ -225,7 +227,8 @@ class Run:
             await censor.call("enforce", rule=block.name, command=block.command)
             return
         text = rules_text(self._folder, block.rules, block.name)
-        reply = await censor.call("check", rules=text, origin=block.rules)
-        self.emit("episode_started", block=block.name, rules=reply["rules"])
+        rules = [rule.name for rule in parse_rules(text, origin=block.rules).rules]
+        self.emit("episode_started", block=block.name, rules=rules)
         self._progress(self.now(), f"{block.name}: blocked")
-        await censor.call("apply", rules=text, origin=block.rules)
+        folder = (self._folder / block.rules).parent
+        await enforce(censor, self._deployment, text, origin=block.rules, folder=folder)

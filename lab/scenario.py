@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from censor.lists import binding
 from censor.rules_file import parse_rules
 from client.policies.sidedoor_settings import SidedoorSettings
 from sidedoor.settings import UsageError, read
@@ -139,7 +140,7 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
     for block in scenario.blocks:
         _check_block(file, block, foreign=scenario.foreign_censor is not None)
         if block.rules is not None:
-            rules_text(folder, block.rules, block.name)
+            _check_lists(folder / block.rules, rules_text(folder, block.rules, block.name))
     names = [block.name for block in scenario.blocks]
     if len(set(names)) < len(names):
         raise UsageError(f"{file}: key `block.name`: two blocks have one name; found {names}")
@@ -160,6 +161,12 @@ def _check_block(file: Path, block: Block, *, foreign: bool) -> None:
             wrong = "is missing" if key in expected else "is not used"
             names = " and ".join(f"`{name}`" for name in expected)
             raise UsageError(f"{file}: key `block.{key}` (block {block.name!r}) {wrong}: {of_whom} a block has {names}")
+
+
+def _check_lists(file: Path, text: str) -> None:
+    """Raises UsageError: a list that the rules in `file` name cannot be read."""
+    for one in parse_rules(text, origin=str(file)).lists:
+        binding.load(one, file.parent)
 
 
 def rules_text(folder: Path, rules: str, block: str) -> str:

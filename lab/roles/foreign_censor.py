@@ -71,14 +71,13 @@ async def _standing(settings: ForeignCensorSettings) -> AsyncIterator[asyncio.Fu
             raise ProgramFailed(ended.result())
         yield ended
     finally:
+        # The program is told, and what it has started goes when it has ended: it may need them to clean up.
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await asyncio.shield(ended)
-        except TimeoutError:
+            process.terminate()
+        await asyncio.wait([ended], timeout=_STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            await ended
+        await ended
 
 
 async def _start(command: Sequence[str], folder: str) -> asyncio.subprocess.Process:

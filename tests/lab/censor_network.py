@@ -221,7 +221,7 @@ class Network:
             self._stack.callback(server.close)
         resolver = self.socket("server", 4, socket.SOCK_DGRAM)
         resolver.bind((SERVER[4], 53))
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Resolver(self.dns_queries), sock=resolver)
+        transport, _ = await loop.create_datagram_endpoint(lambda: Resolver(self.dns_queries), sock=resolver)
         self._stack.callback(transport.close)
         return self
 
@@ -253,7 +253,7 @@ async def _echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.close()
 
 
-class _Resolver(asyncio.DatagramProtocol):
+class Resolver(asyncio.DatagramProtocol):
     """Answers every A and AAAA question with the server's addresses."""
 
     def __init__(self, queries: list[str]) -> None:
@@ -263,6 +263,10 @@ class _Resolver(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: Any) -> None:
+        self._transport.sendto(self.answer(data), address)
+
+    def answer(self, data: bytes) -> bytes:
+        """To one query."""
         query = dns.message.from_wire(data)
         question = query.question[0]
         self._queries.append(question.name.to_text(omit_final_dot=True))
@@ -271,7 +275,7 @@ class _Resolver(asyncio.DatagramProtocol):
         for type_, version in (("A", 4), ("AAAA", 6)):
             if question.rdtype == dns.rdatatype.from_text(type_):
                 answer.answer.append(dns.rrset.from_text(question.name, 60, "IN", type_, SERVER[version]))
-        self._transport.sendto(answer.to_wire(), address)
+        return answer.to_wire()
 
 
 def make_certificate(folder: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from censor.rules_file import parse_rules
 from sidedoor.settings import UsageError
-from tests.lab.censor_network import Network, echo, in_network, rules
-from tests.lab.test_censor_life import RULES, Running, kernel_state, running
+from tests.lab.censor_network import SERVER, Network, echo, in_network, rules
+from tests.lab.test_censor_life import RULES, kernel_state, running
 
 TWO = ("--queues", "2")
 CLIENTS = [f"192.0.2.{number}" for number in range(100, 120)]
@@ -21,6 +22,19 @@ KILL = SNI_RST + '\nexisting_flows = "kill"'
 RESIDUAL = """name = "name"
 when = 'tls.sni under "messenger.example"'
 actions = [{ kind = "drop" }, { kind = "residual", key = "2-tuple", seconds = 60 }]"""
+
+ADDRESSES = f"""[[rule]]
+name = "addresses"
+when = 'server.address in ["{SERVER[4]}"]'
+intended = 'tls.sni under "messenger.example"'
+actions = [{{ kind = "drop" }}]"""
+PROBE = """[prober]
+probes = ["socks5-no-auth"]
+delay = [0, 0]
+[[rule]]
+name = "proxies"
+when = "socks.version == 5"
+actions = [{ kind = "probe" }]"""
 
 
 async def add_clients(network: Network) -> None:
@@ -43,9 +57,8 @@ def queued() -> dict[int, int]:
     return {int(line.split()[0]): int(line.split()[7]) for line in lines}
 
 
-def workers(censor: Running) -> list[int]:
-    """Their process ids, the first queue's first."""
-    pid = censor.process.pid
+def workers(pid: int) -> list[int]:
+    """The process ids of a censor's workers, the oldest first."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children if b"censor.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
@@ -81,7 +94,9 @@ async def test_200_flows_of_20_clients_are_shared_out_and_judged_the_same(networ
         counts = await censor.statistics()
         assert counts["flows"] == 200
         assert counts["packets_queued"] == censor.packets_queued == sum(queued().values())
-        assert counts["rules"]["name"]["matched"] == 100
+        assert counts["packets"] == counts["packets_queued"]
+        assert counts["dropped"] >= counts["rules"]["name"]["matched"] == 100
+        assert counts["injected"] == counts["rules"]["name"]["injected"] >= 200
     hits = network.events.of("censor_hit", rule="name", action="sni_rst", name="messenger.example")
     assert len({hit["flow"] for hit in hits}) == 100
     assert {hit["flow"].split()[1].split(":")[0] for hit in hits} == set(CLIENTS)
@@ -131,6 +146,66 @@ async def test_a_residual_block_of_a_worker_is_the_kernels(network: Network) -> 
 
 
 @in_network
+async def test_a_convicted_proxy_is_known_to_all_workers_and_their_successors(network: Network) -> None:
+    await add_clients(network)
+    listener = network.socket("server", 4)
+    listener.bind((SERVER[4], 1080))
+    async with await asyncio.start_server(_greet, sock=listener), network.censor(queues=2) as censor:
+        await censor.apply(parse_rules(PROBE))
+        assert await greeted(network, CLIENTS[0]) == b"\x05\x00"
+        await network.events.first("proxy_convicted", address=SERVER[4], port=1080)
+        for client in CLIENTS[:4]:
+            with pytest.raises(TimeoutError):
+                await greeted(network, client)
+        assert (await censor.statistics())["residual_blocks"] == 2
+        for number in (1, 2):
+            os.kill(workers(os.getpid())[0], signal.SIGKILL)  # the older of them: the other one of the two
+            await network.events.first("worker_died", worker=number)
+            await network.events.first("worker_replaced", worker=number)
+        assert (await censor.statistics())["residual_blocks"] == 2
+
+
+async def greeted(network: Network, client: str) -> bytes:
+    """What the server answers to a SOCKS5 greeting."""
+    loop = asyncio.get_running_loop()
+    with network.socket("client", 4) as connection:
+        connection.bind((client, 0))
+        async with asyncio.timeout(0.5):
+            await loop.sock_connect(connection, (SERVER[4], 1080))
+            await loop.sock_sendall(connection, b"\x05\x01\x00")
+            return await loop.sock_recv(connection, 2)
+
+
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(3)
+    writer.write(b"\x05\x00")
+    await writer.drain()
+    writer.close()
+
+
+@in_network
+async def test_what_the_kernel_drops_is_told_with_what_a_worker_knows_of_it(network: Network) -> None:
+    await add_clients(network)
+    async with network.censor(queues=2) as censor:
+        flows = {
+            (client, name): await network.connect(name, source=client)
+            for client in CLIENTS[:6]
+            for name in ("messenger.example", "innocent.example")
+        }
+        await censor.apply(parse_rules(ADDRESSES))
+        for (client, name), flow in flows.items():
+            flow[1].write(b"hello\n")
+            hit = await network.events.first("censor_hit", source_address=client, name=name)
+            assert (hit["rule"], hit["collateral"]) == ("addresses", name == "innocent.example")
+        with pytest.raises(TimeoutError):
+            await network.connect("messenger.example", source=CLIENTS[6], timeout=0.5)
+        hit = await network.events.first("censor_hit", source_address=CLIENTS[6])  # nobody knows what for
+        assert (hit["name"], hit["collateral"]) == ("", True)
+    for _, writer in flows.values():
+        writer.transport.abort()
+
+
+@in_network
 async def test_lists_reach_the_workers(network: Network) -> None:
     await add_clients(network)
     blocked = network.folder / "blocked.txt"
@@ -154,7 +229,7 @@ async def test_lists_reach_the_workers(network: Network) -> None:
 async def test_reload_and_orderly_end(network: Network) -> None:
     await add_clients(network)
     async with running(network, domain="other.example", options=TWO) as censor:
-        pids = workers(censor)
+        pids = workers(censor.process.pid)
         assert len(pids) == 2
         for client in CLIENTS:
             await passes(network, client, "messenger.example")
@@ -177,7 +252,7 @@ async def test_a_dead_worker_is_replaced_and_a_second_death_ends_the_censor(netw
     await add_clients(network)
     for fail in ("open", "closed"):
         async with running(network, fail=fail, options=TWO) as censor:
-            first, second = workers(censor)
+            first, second = workers(censor.process.pid)
             os.kill(first, signal.SIGKILL)
             died = await censor.event("worker_died")
             assert (died["worker"], died["status"]) == (1, -signal.SIGKILL)
@@ -185,8 +260,8 @@ async def test_a_dead_worker_is_replaced_and_a_second_death_ends_the_censor(netw
             for client in CLIENTS:
                 await reset(network, client)
                 await passes(network, client)
-            assert second in workers(censor)
-            (again,) = set(workers(censor)) - {second}
+            assert second in workers(censor.process.pid)
+            (again,) = set(workers(censor.process.pid)) - {second}
             os.kill(again, signal.SIGKILL)
             async with asyncio.timeout(10):
                 assert await censor.process.wait() == 1
@@ -201,7 +276,7 @@ async def test_a_dead_worker_is_replaced_and_a_second_death_ends_the_censor(netw
 async def test_killed_censor_that_fails_open(network: Network) -> None:
     await add_clients(network)
     async with running(network, fail="open", options=TWO) as censor:
-        pids = workers(censor)
+        pids = workers(censor.process.pid)
         await reset(network, CLIENTS[0])
         await censor.end(signal.SIGKILL)
         await ended(pids)
@@ -213,7 +288,7 @@ async def test_killed_censor_that_fails_open(network: Network) -> None:
 async def test_killed_censor_that_fails_closed(network: Network) -> None:
     await add_clients(network)
     async with running(network, fail="closed", options=TWO) as censor:
-        pids = workers(censor)
+        pids = workers(censor.process.pid)
         flow = await network.connect("innocent.example", source=CLIENTS[0])
         assert await echo(flow) == b"hello\n"
         await censor.end(signal.SIGKILL)

@@ -19,9 +19,14 @@ NOT_IN_UNIT_TESTS = frozenset(
 
 # Drivers: modules that do I/O and decide little, each with the test that covers it on real sockets or packets.
 COVERED_ELSEWHERE: dict[str, str] = {
+    "censor/lines.py": "tests/lab/test_censor_workers.py",
     "censor/prober/cli.py": "tests/integration/censor/test_prober_cli.py",
     "censor/prober/connection.py": "tests/integration/censor/test_prober.py",
     "censor/prober/prober.py": "tests/integration/censor/test_prober.py",
+    "censor/worker.py": "tests/lab/test_censor_workers.py",
+    "censor/worker_channel.py": "tests/integration/censor/test_worker_channel.py",
+    "censor/worker_process.py": "tests/lab/test_censor_workers.py",
+    "censor/workers.py": "tests/lab/test_censor_workers.py",
     "client/cli.py": "tests/integration/client/test_cli.py",
     "client/origin.py": "tests/integration/client/test_origin.py",
     "client/receiver.py": "tests/integration/client/test_sender.py",
@@ -34,6 +39,10 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "client/routes/tcp.py": "tests/integration/client/test_routes.py",
     "client/sender.py": "tests/integration/client/test_sender.py",
     "client/standard_input.py": "tests/integration/client/test_cli.py",
+    "lab/benchmarks/censor/accuracy/client.py": "tests/lab/test_censor_accuracy.py",
+    "lab/benchmarks/censor/accuracy/flows.py": "tests/lab/test_censor_accuracy.py",
+    "lab/benchmarks/censor/accuracy/inside.py": "tests/lab/test_censor_accuracy.py",
+    "lab/benchmarks/censor/accuracy/server.py": "tests/lab/test_censor_accuracy.py",
     "lab/benchmarks/conformance/cases/auth.py": "tests/bench/test_conformance.py",
     "lab/benchmarks/conformance/cases/bind.py": "tests/bench/test_conformance.py",
     "lab/benchmarks/conformance/cases/clients.py": "tests/bench/test_conformance.py",

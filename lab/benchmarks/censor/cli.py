@@ -7,20 +7,23 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 
 from lab.benchmarks.censor import runner
+from lab.benchmarks.censor.accuracy import runner as accuracy_runner
+from lab.benchmarks.censor.accuracy.table import tables as accuracy_tables
+from lab.benchmarks.censor.accuracy.truths import FLOWS_MAX
 from lab.benchmarks.censor.goals import outcomes
-from lab.benchmarks.censor.results import LISTS, Results
+from lab.benchmarks.censor.results import LISTS, SCHEMA_VERSION, Results
 from lab.benchmarks.censor.table import markdown, tables
 from lab.benchmarks.output import check_folders, write_files
 from lab.benchmarks.processes import BenchError
 from sidedoor.settings import UsageError
 
-_ROUNDS, _SECONDS = 5, 1.0
+_ROUNDS, _SECONDS, _FLOWS = 5, 1.0, 1000
 
 
 @click.command()
@@ -37,16 +40,33 @@ _ROUNDS, _SECONDS = 5, 1.0
     type=click.FloatRange(0.05, 60),
     help="How long one measurement takes.",
 )
+@click.option("--accuracy", is_flag=True, help="Count mistakes instead: flows that profiles miss, or hit by mistake.")
+@click.option(
+    "--flows",
+    default=_FLOWS,
+    show_default=True,
+    type=click.IntRange(1, FLOWS_MAX),
+    help="With --accuracy: through each profile.",
+)
 @click.option("--list", "list_", is_flag=True, help="Say what would be measured, and measure nothing.")
 def censor(
-    json_path: str | None, markdown_path: str | None, only: tuple[str, ...], rounds: int, seconds: float, list_: bool
+    json_path: str | None,
+    markdown_path: str | None,
+    only: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    accuracy: bool,
+    flows: int,
+    list_: bool,
 ) -> None:
     """What the censor on the path costs the traffic that it lets pass, beside plain routing.
 
     Client, router and server are network namespaces of its own; no root is needed. What is measured and how:
-    docs/performance.md. Exit code 1: a measurement failed.
+    docs/performance.md. Exit code 1: a measurement failed, or with --accuracy: a profile did not do what it says.
     """
     check_folders({"--json": json_path, "--markdown": markdown_path})
+    if accuracy:
+        _count_mistakes(json_path, only, flows)
     plan = runner.plan(rounds=rounds, seconds=seconds, only=only)
     if list_:
         print("profiles:     " + ", ".join(subject.name for subject in plan.subjects))
@@ -78,6 +98,26 @@ def censor(
     ]
     write_files(wanted)
     sys.exit(int(bool(results.failures)))
+
+
+def _count_mistakes(json_path: str | None, only: tuple[str, ...], flows: int) -> NoReturn:
+    names = accuracy_runner.chosen(only)
+    accuracy_runner.check_machine()
+    messages = Console(stderr=True, highlight=False)
+    with messages.status("starting") as status:
+        try:
+            found = accuracy_runner.run(names, flows, status.update)
+        except BenchError as error:
+            messages.print(f"sidedoor bench: {error}")
+            sys.exit(1)
+    Console(width=None if sys.stdout.isatty() else 100).print(accuracy_tables(found))
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "benchmark": "censor",
+        "accuracy": {one.profile: one.to_json() for one in found},
+    }
+    write_files([("--json", json_path, lambda: json.dumps(data, indent=1) + "\n")])
+    sys.exit(int(not all(one.held for one in found)))
 
 
 def to_json(results: Results) -> dict[str, Any]:

@@ -72,6 +72,15 @@ class Instance:
             time.sleep(_LOOK_SECONDS)
         raise BenchError(f"the rules were not read again within {START_SECONDS:.0f} s: {last_line(log.read_bytes())}")
 
+    def reach_stage(self, number: int) -> None:
+        """Wait until its time line has got so far. Raises BenchError."""
+        deadline = time.monotonic() + START_SECONDS
+        while (self._folder / _EVENTS).read_bytes().count(b'"stage_reached"') < number:
+            self.check()
+            if time.monotonic() > deadline:
+                raise BenchError(f"it did not reach stage {number} within {START_SECONDS:.0f} s")
+            time.sleep(_LOOK_SECONDS)
+
     def check(self) -> None:
         """Raises BenchError if it has ended."""
         if self._process.poll() is not None:

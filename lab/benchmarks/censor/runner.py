@@ -31,6 +31,7 @@ from lab.runtimes.linux import die_with_parent
 from lab.runtimes.netns import check_tools, search_path, unshare_command
 from sidedoor.settings import UsageError
 
+_INSIDE = "lab.benchmarks.censor.inside"
 _PROGRAMS = ("ip", "nsenter", "taskset")
 _SUBJECT_SECONDS = 1.2
 """What a subject takes beside its measurements: hosts that are made, a censor that starts and ends."""
@@ -163,11 +164,11 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _samples(order: Order, progress: Callable[[str], object]) -> Iterator[Sample]:
-    with _process() as process:
+    with process_inside(_INSIDE) as process:
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(order))
         process.stdin.close()
-        for line in _lines(process, order.seconds + START_SECONDS + _SILENCE_SECONDS):
+        for line in lines(process, order.seconds + START_SECONDS + _SILENCE_SECONDS):
             said = msgspec.json.decode(line, type=_Line)
             if said.doing:
                 progress(said.doing)
@@ -176,9 +177,9 @@ def _samples(order: Order, progress: Callable[[str], object]) -> Iterator[Sample
 
 
 @contextlib.contextmanager
-def _process() -> Iterator[subprocess.Popen[bytes]]:
-    """`inside`, in namespaces of its own. However this process ends, the kernel ends that one and all in it."""
-    command = [*unshare_command(), sys.executable, "-m", "lab.benchmarks.censor.inside"]
+def process_inside(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A module in namespaces of its own. However this process ends, the kernel ends that one and all in it."""
+    command = [*unshare_command(), sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -193,7 +194,7 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _lines(process: subprocess.Popen[bytes], silence_seconds: float) -> Iterator[bytes]:
+def lines(process: subprocess.Popen[bytes], silence_seconds: float) -> Iterator[bytes]:
     """What it says, until it ends well. Raises BenchError where it does not, or says nothing for so long."""
     assert process.stdout is not None
     rest = b""
@@ -203,8 +204,8 @@ def _lines(process: subprocess.Popen[bytes], silence_seconds: float) -> Iterator
             if status := process.wait():
                 raise BenchError(f"the process in the namespaces ended with status {status}")
             return
-        *lines, rest = (rest + data).split(b"\n")
-        yield from lines
+        *whole, rest = (rest + data).split(b"\n")
+        yield from whole
     raise BenchError(f"the process in the namespaces said nothing for {silence_seconds:.0f} s")
 
 

@@ -50,6 +50,20 @@ async def test_it_stands_and_is_told_to_end(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+async def test_what_it_has_started_goes_with_it(tmp_path: Path) -> None:
+    for name in ("held", "never"):
+        os.mkfifo(tmp_path / name)
+    control = NotedControl()
+    held = asyncio.create_task(asyncio.to_thread((tmp_path / "held").read_bytes))  # ends with whoever writes to it
+    script = "(echo on > /dev/fd/3; read line < never) 3> held & wait"
+    standing = asyncio.ensure_future(role(tmp_path, ["sh", "-c", script], control, ready_seconds=0.5))
+    await control.ready.wait()
+    standing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await standing
+    assert await held == b"on\n"
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -12,7 +12,7 @@ from censor.decision import Blocked, Decision
 from censor.effects import refusal
 from censor.flows import FlowKey, flow_key
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, REPLY, WATCH
+from censor.marks import GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.offload import AddressBlock, Ports, address_blocks, plan
 from censor.packets import ACK, FIN, RST, SYN, TCP, UDP, Packet, parse
 from censor.rules import RuleSet
@@ -35,6 +35,7 @@ class Block:
 
     blocked: Blocked
     until: float
+    seconds: float
     client_only: bool
 
 
@@ -104,8 +105,7 @@ class KernelModel:
         if not asks and not connection.connmark & WATCH and not self._planned(packet, connection.connmark, reply=reply):
             return Fate(True)
         self.asked += 1
-        mark = connection.connmark & GENERATION_MASK | (WATCH if connection.connmark & WATCH else 0)
-        decision = self.core.decide(data, mark | (REPLY if reply else 0), t)
+        decision = self.core.decide(data, connection.connmark | (REPLY if reply else 0), t)
         for blocked in decision.blocked:
             self._block(blocked)
         if decision.watch:
@@ -116,19 +116,22 @@ class KernelModel:
 
     def _planned(self, packet: Packet, connmark: int, *, reply: bool) -> bool:
         wanted = self._plan
+        older = connmark & GENERATION_MASK != 0
+        bare = not packet.payload_length and packet.flags & (FIN | SYN | RST | ACK) == ACK
+        if packet.protocol == TCP and connmark == HEARD | self.core.generation:
+            return bool(packet.flags & SYN) or not (reply or bare)
         if packet.protocol not in (TCP, UDP):
-            return wanted.other and (not reply or wanted.server or connmark != 0)
+            return wanted.other and (not reply or wanted.server or older)
         ports = wanted.tcp if packet.protocol == TCP else wanted.udp
         if not _within(packet.source_port if reply else packet.destination_port, ports):
             return False
         if reply:
-            return wanted.server or connmark != 0
+            return wanted.server or older
         if packet.protocol == UDP or wanted.syn:
             return True
         if packet.flags & (SYN | ACK | RST | FIN) == SYN:
             return False
-        bare = not packet.payload_length and packet.flags & (FIN | SYN | RST | ACK) == ACK
-        return wanted.bare_acks or not bare or connmark != 0
+        return wanted.bare_acks or not bare or older
 
     # Sets
 
@@ -144,7 +147,9 @@ class KernelModel:
         rule = next(rule for rule in self.core.compiled.rules if rule.name == blocked.rule)
         client_only = any(getattr(action, "direction", "") == "to_server" for action in rule.actions)
         self._residuals = [one for one in self._residuals if (one.blocked.rule, *_key(one.blocked)) != key]
-        self._residuals.append(Block(blocked, blocked.begins + blocked.seconds, client_only and blocked.certain))
+        (entry,) = [one for one in self.core.residuals.entries() if (one.rule.name, *one.key) == key]
+        until = blocked.begins + blocked.seconds
+        self._residuals.append(Block(blocked, until, entry.seconds, client_only and blocked.certain))
 
     def _hit(self, packet: Packet, t: float) -> list[Block]:
         found = []
@@ -153,7 +158,7 @@ class KernelModel:
             matches = any(_key(block.blocked) == _packet_key(block.blocked, packet, one) for one in directions)
             if matches and block.blocked.begins <= t < block.until:
                 if block.blocked.refresh:
-                    block.until = max(block.until, t + block.blocked.seconds)
+                    block.until = max(block.until, t + block.seconds)
                 found.append(block)
         return sorted(found, key=lambda block: not block.blocked.certain)
 

@@ -527,12 +527,17 @@ class TestResidual:
         ]
         assert not judge.decide(Ends(client_port=40001).syn()).accept
 
+    def test_reset_is_refreshed_by_packets(self) -> None:
+        judge = self.blocked('then = "reset", refresh = "packet"')
+        passes = [judge.decide(Ends(client_port=40001).syn(), t=t).accept for t in (150.0, 205.0, 264.0, 325.0)]
+        assert passes == [False, False, False, True]
+
     def test_then_inject(self) -> None:
         judge = self.blocked('then = "inject"')
         ends = Ends(client_port=40001)
         for packet in (ends.syn(), ends.syn_ack(), ends.ack()):
             decision = judge.decide(packet, t=101.0)
-            assert (decision.accept, len(decision.after)) == (True, 2)
+            assert (decision.accept, decision.injected) == (True, 2)
 
     def test_then_rewrite(self) -> None:
         judge = self.blocked('then = "rewrite"')
@@ -568,6 +573,21 @@ class TestProbe:
         assert (suspect.address, suspect.port) == (bytes([203, 0, 113, 10]), 80)
         assert (suspect.first_payload, suspect.reason) == (GET, "entropy")
         assert decision.accept
+
+    def test_what_was_said_first_is_replayed_though_more_was_needed(self) -> None:
+        judge = core(acting('kind = "probe"', "when = 'socks.host under [\"blocked.example\"]'"))
+        ends = Ends(server_port=1080)
+        greeting, request = b"\5\1\0", b"\5\1\0\3\x0fblocked.example\x01\xbb"
+        fates(judge, ends.handshake())
+        assert judge.decide(ends.data(greeting)).suspects == ()
+        judge.decide(ends.answer(b"\5\0"))
+        (suspect,) = judge.decide(ends.data(request)).suspects
+        assert suspect.first_payload == greeting
+
+    def test_no_more_is_kept_than_is_replayed(self) -> None:
+        judge = core(acting('kind = "probe"', HTTP) + "\n[prober]\npayload_limit_bytes = 5\n")
+        (suspect,) = judge.decide(Ends().data(GET)).suspects
+        assert suspect.first_payload == GET[:5]
 
     def test_the_rules_name_is_reason_enough(self) -> None:
         assert triggered('kind = "probe"')[2].suspects[0].reason == "rule0"

@@ -162,6 +162,10 @@ def test_kill_may_be_said_of_addresses() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (
+            'when = "tls"\nactions = [{ kind = "residual", seconds = 1 }, { kind = "residual", seconds = 2 }]',
+            "one rule leaves one `residual` block behind",
+        ),
         ("", "a rule needs `when` and `actions`, or `action` and one of"),
         ('when = "tls"', "a rule with `when` needs `actions`"),
         ('when = "tls"\nactions = [{ kind = "log" }]\naction = "drop"', "`action` belongs to a rule's short form"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from censor import profiles, rules_file
+from censor import profiles
 from censor.rules import RuleSet
 from censor.rules_file import load_rules, parse_rules, profile_rules
 from sidedoor.settings import SettingsError
@@ -38,7 +38,7 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> str:
     def text(name: str) -> str:
         return BELOW if name == "below" else shipped(name)
 
-    monkeypatch.setattr(rules_file.profiles, "text", text)
+    monkeypatch.setattr(profiles, "text", text)
     return "below"
 
 

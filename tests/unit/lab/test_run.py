@@ -117,7 +117,6 @@ async def test_the_steps_of_an_episode(tmp_path: Path) -> None:
     record = await stage.play()
     assert (record.number, record.seed, record.outcome, record.problem) == (2, 7, "completed", None)
     assert stage.supervisor.done == [
-        "censor check",
         "censor apply",
         "censor clear",
         "client finish",

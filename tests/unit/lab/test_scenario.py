@@ -81,6 +81,21 @@ def test_a_foreign_censor(tmp_path: Path) -> None:
     assert nothing.foreign_censor == ForeignCensor(command=None)
 
 
+LISTED = (
+    '[[list]]\nname = "bans"\nfile = "bans.txt"\n'
+    '[[rule]]\nname = "names"\nwhen = "tls.sni under @bans"\nactions = [{ kind = "drop" }]\n'
+)
+
+
+def test_lists_lie_beside_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    folder = folder_with(tmp_path, HEAD + BLOCK.replace("all.toml", "rules/all.toml"))
+    (folder / "rules/all.toml").write_text(LISTED)
+    assert refusal(folder) == f"{folder}/rules/bans.txt: cannot be read: No such file or directory"
+    (folder / "rules/bans.txt").write_text("blocked.example\n")
+    assert load(folder, roles=ROLE_NAMES).blocks[0].rules == "rules/all.toml"
+
+
 def test_no_such_scenario_names_those_that_are_there() -> None:
     with pytest.raises(UsageError, match=r"no scenario 'nosuch'.*control.*quickstart"):
         find("nosuch")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from censor.lists import binding
 from censor.lists.binding import Lists, load
+from censor.lists.block_list import BlockList
+from censor.lists.formats import read
 from censor.rules import List
 from sidedoor.settings import SettingsError
 
@@ -71,3 +74,44 @@ def test_after_a_mistake_nothing_has_changed(tmp_path: Path, one: List, says: st
         lists.stage((one,), tmp_path)
     assert lists.commit() == frozenset()
     assert names(lists, "x") == {"a.example"}
+
+
+def test_what_is_the_same_is_held_once(tmp_path: Path) -> None:
+    lists = Lists()
+    lists.stage((List(name="x", entries=("a.example",)),), tmp_path)
+    lists.commit()
+    held = lists.staged["x"]
+    lists.stage((List(name="x", entries=("a.example",)),), tmp_path)
+    assert lists.staged["x"] is not held
+    assert lists.commit() == frozenset()
+    assert lists.staged["x"] is held is lists.holders["x"].content
+
+
+def test_what_was_read_elsewhere_is_staged(tmp_path: Path) -> None:
+    lists, others = Lists(), Lists()
+    others.stage((List(name="x", entries=("a.example",)),), tmp_path)
+    lists.stage_contents(others.staged)
+    lists.commit()
+    assert lists.holders["x"].content is others.staged["x"]
+
+
+async def test_reading_aside_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.txt").write_text("file.example\n")
+    lists = (
+        List(name="x", file="list.txt", entries=("place.example",)),
+        List(name="y", file="list.txt"),
+        List(name="z"),
+    )
+
+    async def read_here(path: Path, format: str) -> BlockList:
+        return read(path, format)
+
+    monkeypatch.setattr(binding, "read_aside", read_here)
+    for large in (1 << 20, 1):
+        monkeypatch.setattr(binding, "_LARGE_BYTES", large)
+        aside, here = Lists(), Lists()
+        await aside.stage_aside(lists, tmp_path)
+        here.stage(lists, tmp_path)
+        assert aside.staged == here.staged
+    with pytest.raises(SettingsError, match=r"none\.txt: cannot be read"):
+        await Lists().stage_aside((List(name="x", file="none.txt"),), tmp_path)

@@ -31,7 +31,7 @@ TRIGGERS_UNTIL_CERTAIN = 7
 
 def forged(decision: Decision, receiver: str) -> list[Packet]:
     """The injected segments to an end, in order."""
-    parsed = [packet for data in decision.after if (packet := parse(data)) is not None]
+    parsed = [packet for data in decision.before + decision.after if (packet := parse(data)) is not None]
     return [packet for packet in parsed if address(packet.destination) == receiver]
 
 
@@ -72,11 +72,11 @@ class TestHttp:
     def test_the_second_request_of_a_connection_is_read_too(self) -> None:
         connection = http()
         assert passed(connection.send(b"GET / HTTP/1.1\r\nHost: innocent.example\r\n\r\n"))
-        assert len(connection.send(REQUEST).after) == 6
+        assert connection.send(REQUEST).injected == 6
 
     def test_a_request_of_a_client_outside_is_answered_too(self) -> None:
         connection = Connection(core_of(PROFILE), client=SERVER, server=CLIENT, server_port=80).open()
-        assert len(connection.send(REQUEST).after) == 6
+        assert connection.send(REQUEST).injected == 6
 
     def test_segments_in_any_order_do_not_evade(self) -> None:
         connection = http()
@@ -84,7 +84,7 @@ class TestHttp:
         connection.client_sequence = start + 20
         assert passed(connection.send(REQUEST[20:]))
         connection.client_sequence = start
-        assert connection.send(REQUEST[:20]).after
+        assert connection.send(REQUEST[:20]).injected
 
 
 class TestResidual:
@@ -97,14 +97,14 @@ class TestResidual:
 
     def test_it_lasts_90_seconds(self) -> None:
         before = self.certain()
-        assert len(before.again(t=89.9).send(flags=SYN).after) == 2
+        assert before.again(t=89.9).send(flags=SYN).injected == 2
         assert passed(before.again(t=90.1).send(flags=SYN))
 
     def test_a_trigger_starts_the_90_seconds_anew(self) -> None:
         before = self.certain()
         before.t = 60.0
         before.send(REQUEST)
-        assert before.again(t=149.9).send(flags=SYN).after
+        assert before.again(t=149.9).send(flags=SYN).injected
         assert passed(before.again(t=150.1).send(flags=SYN))
 
     def test_hit_packets_pass_and_both_ends_get_rsts(self) -> None:
@@ -114,7 +114,7 @@ class TestResidual:
 
     def test_it_is_a_3_tuple(self) -> None:
         core = self.certain().core
-        assert Connection(core, 50000, server_port=80).send(flags=SYN).after
+        assert Connection(core, 50000, server_port=80).send(flags=SYN).injected
         assert passed(Connection(core, 50000, server_port=81).send(flags=SYN))
         assert passed(Connection(core, 50000, server_port=80, client="192.0.2.11").send(flags=SYN))
         assert passed(Connection(core, 50000, server_port=80, server="203.0.113.11").send(flags=SYN))
@@ -164,7 +164,7 @@ class TestTls:
 
     def test_over_ipv6_too(self) -> None:
         connection = Connection(core_of(PROFILE), client="2001:db8:1::10", server="2001:db8:2::10").open()
-        assert len(connection.send(HELLO).after) == 6
+        assert connection.send(HELLO).injected == 6
 
     def test_as_of_2006_records_were_not_put_together_either(self) -> None:
         connection = Connection(
@@ -183,7 +183,7 @@ class TestTls:
         connection = Connection(core_of(PROFILE)).open()
         decisions = [connection.send(HELLO[i : i + 1]) for i in range(len(HELLO))]
         assert all(passed(decision) for decision in decisions[:-1])
-        assert len(decisions[-1].after) == 6
+        assert decisions[-1].injected == 6
 
     def test_segments_in_reverse_order_do_not_evade(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
@@ -193,7 +193,7 @@ class TestTls:
             connection.client_sequence = start + offset
             decisions.append(connection.send(HELLO[offset : offset + 100]))
         assert all(passed(decision) for decision in decisions[:-1])
-        assert decisions[-1].after
+        assert decisions[-1].injected
 
     def test_innocents_are_offloaded_at_once(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
@@ -274,7 +274,7 @@ class TestAddresses:
             assert decision.accept
             made = forged(decision, CLIENT)
             assert [(one.sequence, one.flags) for one in made] == [(sequence, RST | ACK)] * 3
-            assert len(decision.after) == 3
+            assert decision.injected == 3
             assert {one.acknowledgment for one in made} == {connection.client_sequence}
 
     def test_a_bare_ack_is_not_answered(self) -> None:
@@ -285,11 +285,11 @@ class TestAddresses:
     def test_2025_was_port_443_only(self, server_port: int) -> None:
         core = core_of(PROFILE, entries("reset-443-addresses", "0.0.0.0/0", "::/0"))
         assert passed(Connection(core, server_port=server_port).send(flags=SYN))
-        assert len(Connection(core).send(flags=SYN).after) == 3
+        assert Connection(core).send(flags=SYN).injected == 3
 
     def test_2023_was_any_port(self) -> None:
         core = core_of(PROFILE, entries("reset-addresses", SERVER))
-        assert len(Connection(core, server_port=8443).send(flags=SYN).after) == 3
+        assert Connection(core, server_port=8443).send(flags=SYN).injected == 3
         assert passed(Connection(core, server="203.0.113.11").send(flags=SYN))
 
     @pytest.mark.parametrize("list_", ["reset-addresses", "reset-443-addresses"])

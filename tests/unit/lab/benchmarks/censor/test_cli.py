@@ -9,11 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from lab.benchmarks.censor import runner
+from lab.benchmarks.censor.accuracy import runner as accuracy_runner
+from lab.benchmarks.censor.accuracy.results import Accuracy
 from lab.benchmarks.censor.results import Results
 from lab.benchmarks.censor.runner import Plan
 from lab.benchmarks.cli import bench
 from lab.benchmarks.processes import BenchError
 from sidedoor.settings import UsageError
+from tests.unit.lab.benchmarks.censor.accuracy.test_results import RESET, judge
 from tests.unit.lab.benchmarks.censor.test_results import results
 
 
@@ -68,5 +71,35 @@ def test_nothing_could_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(runner, "run", broken)
     done = CliRunner().invoke(bench, ["censor"])
+    assert done.exit_code == 1
+    assert "ended with status 1" in done.stderr
+
+
+@pytest.mark.parametrize(("passed", "code"), [(0, 0), (1, 1)])
+def test_mistakes_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passed: int, code: int) -> None:
+    asked: list[tuple[list[str], int]] = []
+
+    def run(names: list[str], flows: int, progress: object) -> list[Accuracy]:
+        asked.append((names, flows))
+        return [Accuracy("gfw-dns", [judge(RESET, reset=5, passed=passed)])]
+
+    monkeypatch.setattr(accuracy_runner, "check_machine", lambda: None)
+    monkeypatch.setattr(accuracy_runner, "run", run)
+    data = tmp_path / "x.json"
+    options = ["--accuracy", "--only", "gfw-dns", "--flows", "10", "--json", str(data)]
+    done = CliRunner().invoke(bench, ["censor", *options])
+    assert done.exit_code == code, done.output
+    assert asked == [(["gfw-dns"], 10)]
+    assert ("OK" in done.stdout, "WRONG" in done.stdout) == (not passed, bool(passed))
+    assert json.loads(data.read_text())["accuracy"]["gfw-dns"]["false_negatives"] == passed
+
+
+def test_no_mistakes_could_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(names: list[str], flows: int, progress: object) -> list[Accuracy]:
+        raise BenchError("the process in the namespaces ended with status 1")
+
+    monkeypatch.setattr(accuracy_runner, "check_machine", lambda: None)
+    monkeypatch.setattr(accuracy_runner, "run", broken)
+    done = CliRunner().invoke(bench, ["censor", "--accuracy"])
     assert done.exit_code == 1
     assert "ended with status 1" in done.stderr

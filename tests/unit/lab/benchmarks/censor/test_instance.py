@@ -111,3 +111,13 @@ def test_a_censor_that_is_ready(script: list[list[str]], tmp_path: Path) -> None
     start = script[1]
     assert start[:5] == [sys.executable, "-m", "sidedoor", "censor", "run"]
     assert start[5:7] == ["--rules", str(rules)]
+
+
+def test_a_stage_is_waited_for(script: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = '{"event":"censor_ready"}\\n{"event":"stage_reached"}\\n{"event":"stage_reached"}\\n'
+    script[0] = [f"""printf '{events}' > "$1"; mkfifo "$1.pipe"; read x <> "$1.pipe" """]
+    with instance.started(Subject("x"), tmp_path) as censor:
+        censor.reach_stage(2)
+        monkeypatch.setattr(instance, "START_SECONDS", 0.0)
+        with pytest.raises(BenchError, match="did not reach stage 3"):
+            censor.reach_stage(3)

@@ -148,8 +148,8 @@ def test_a_process_that_is_silent_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_
     # A pipe that has no writer but its reader never ends.
     silent = f"echo $$; mkfifo {tmp_path}/pipe; read x <> {tmp_path}/pipe"
     monkeypatch.setattr(runner, "unshare_command", lambda: ["sh", "-c", silent, "sh"])
-    with runner._process() as process:
-        said = runner._lines(process, 0.2)
+    with runner.process_inside("nothing") as process:
+        said = runner.lines(process, 0.2)
         assert int(next(said)) == process.pid
         with pytest.raises(BenchError, match="said nothing"):
             next(said)
