@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from lab.benchmarks.censor.flood import Sent
+from lab.benchmarks.censor.flood import DESTINATION, Sent
 from tests.lab.censor_network import Network, in_network
 from tests.lab.censor_process import censoring
 from tests.lab.test_censor_races import hello_sent
@@ -17,7 +17,7 @@ from tests.unit.censor.analyzers.test_tls import real_hello
 
 FLOWS, REMEMBERED = 200_000, 65_536
 BYTES_PER_FLOW = 4096
-DESTINATION, SERVER = "203.0.113.200", "203.0.113.11"
+SERVER = "203.0.113.11"
 EVERY_SECONDS = 0.05
 _CONNTRACK = Path("/proc/sys/net/netfilter")
 RULES = """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,9 +19,18 @@ from pathlib import Path
 import dns.message
 import msgspec
 
+from lab.benchmarks.censor.network import CLIENT, SERVER, call, on
 from lab.benchmarks.censor.traffic import client_hello
+from lab.benchmarks.processes import BenchError, last_line
 
+FLOWS = 200_000
+EXPECTED_PER_SECOND = 10_000
 WAITING_MOST = 256
+DESTINATION = "203.0.113.200"
+"""Routed to the server, which does not forward: nobody answers."""
+_ROUTES = ((f"{DESTINATION}/32", SERVER), ("198.18.0.0/15", CLIENT))
+_PROGRAM = [sys.executable, "-m", "lab.benchmarks.censor.flood"]
+_LIMIT_SECONDS = 240.0
 _LOOK_EVERY = 32
 _LOOK_SECONDS = 0.0005
 _FIRST = 0xC6120000  # 198.18.0.0
@@ -37,6 +47,32 @@ class Sent(msgspec.Struct, frozen=True):
     flows: int
     seconds: float
     waited_seconds: float
+
+
+def flows(seconds: float) -> int:
+    """FLOWS, or fewer where a measurement is to take less than a second."""
+    return max(1, round(FLOWS * min(1.0, seconds)))
+
+
+def estimate(seconds: float) -> float:
+    """How long it takes, about."""
+    return 2.0 + flows(seconds) / EXPECTED_PER_SECOND
+
+
+def measure(queue: Path, number: int) -> Sent:
+    """Send so many from the benchmark's client. Raises BenchError."""
+    for network, gateway in _ROUTES:
+        call(["ip", "-n", "router", "route", "replace", network, "via", gateway])
+    command = on("client", [*_PROGRAM, str(number), str(queue), DESTINATION])
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{number} flows were not taken within {_LIMIT_SECONDS:.0f} s") from None
+    if done.returncode:
+        raise BenchError(f"flood: {last_line(done.stderr)}")
+    return msgspec.json.decode(done.stdout, type=Sent)
 
 
 class Template:
