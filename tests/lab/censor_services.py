@@ -131,4 +131,5 @@ async def quic_echo(network: Network, name: str, version: int = 4, *, seconds: f
                 writer.write_eof()
                 return await reader.read()
         finally:
-            transport.abort()
+            protocol.close()  # or its timer goes off behind the transport's end
+            transport.close()
