@@ -1,13 +1,26 @@
-"""The simulated censor: an on-path box. Packets in; verdicts, forged packets and events out.
+"""The simulated censor: a box in the path or beside it. Packets in; verdicts, forged packets and events out.
 
-- `censor.rules`: what it acts on and how, read from TOML.
-- `censor.core` (sans-IO): the decision on each packet; `censor.flows` and `censor.reassembly` are its memory.
-- `censor.analyzers` (sans-IO): properties out of payloads: the name in a DNS query, in a TLS ClientHello.
-- `censor.packets` (sans-IO): headers in, forged segments and datagrams out; `censor.injection` sends them.
-- `censor.packet_io`: where packets come from: NFQUEUE (held for a verdict), NFLOG (copies of dropped ones).
-- `censor.kernel`, `censor.kernel_rules`: the part of the work that the kernel does itself; `censor.dead_hand` ends it
-  when the censor dies and is to fail open.
-- `censor.censor`: wires all of these; `censor.cli`: the command line.
+What it acts on and how:
+- `rules`, `actions`, `censor_table`: the types of a rules file; `rules_file` reads it; `profiles` are shipped ones.
+- `conditions` (sans-IO): the language of `when`; `properties`: what it asks about; `lists`: block lists.
+- `compiled` (sans-IO): rules made ready for judging; `explanation`: in words.
 
-docs/censor.md has the rules' reference and draws how it sits in the kernel.
+Judging (sans-IO), the same for packets from the kernel and from a file:
+- `core`: the decision on each packet; `decision`: what is to be done; `flows`, `residual`: its memory.
+- `inspection`: a flow's bytes, put together by `streams`, read by `analyzers` into properties; `fragments`.
+- `acting`, `effects`, `policing`, `draws`: what a rule that matches does; `statistics`: what it came to.
+- `packets`: headers in, forged segments and datagrams out; `block_page`.
+- `replay`: all of this on a capture.
+
+On a host:
+- `censor`: wires everything; `line`: one packet queue with its core; `lines`, `workers`, `worker*`: several of them in
+  processes of their own.
+- `packet_io`: NFQUEUE (held for a verdict), NFLOG (copies of what the kernel dropped), nft sets, captures; `injection`.
+- `offload` (sans-IO): what of the rules the kernel does by itself; `kernel` puts it there by the scripts of
+  `kernel_rules`, `address_rules`, `residual_rules`, run by `kernel_programs`; `residual_blocks` keeps its sets in step;
+  `marks`: the bits of a packet's mark; `dead_hand`: ends it when the censor dies and is to fail open.
+- `prober`: asks suspected proxies what they are.
+- `cli`, `commands`: the command line.
+
+docs/censor.md draws how it sits in the kernel and says what to read next.
 """

@@ -14,7 +14,6 @@ from censor.actions import (
     Drop,
     ForgeDns,
     Freeze,
-    Log,
     Lose,
     Mark,
     Police,
@@ -100,7 +99,7 @@ class Acting:
                 match.flow.properties["flow.mark"] = action.value
             case Allow():
                 match.flow.exempt = True
-            case Log():
+            case _:  # Log
                 self._report(match, action, decision)
 
     def _draw(self, flow: Flow, rule: CompiledRule, purpose: str) -> float:
@@ -128,9 +127,9 @@ class Acting:
         match.flow.effects.append(effect)
         match.flow.blocked = True
         if trigger and decision.accept:
-            before = len(decision.after)
+            before = decision.injected
             effect.apply(match.flow, match.packet, match.data, match.t, decision)
-            self._statistics.rule(match.rule.name).injected += len(decision.after) - before
+            self._statistics.rule(match.rule.name).injected += decision.injected - before
 
     def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
         drawn = self._draw(match.flow, match.rule, "drop")
@@ -183,7 +182,7 @@ class Acting:
                 return effects.Delaying(rule, label, begins, action, self._seed, collateral=collateral)
             case Lose():
                 return effects.Losing(rule, label, begins, action, self._seed, collateral=collateral)
-            case Freeze():
+            case _:  # Freeze
                 drawn = self._draw(match.flow, rule, "freeze")
                 return effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
 
@@ -192,7 +191,7 @@ class Acting:
         if delay > 0:
             decision.later += tuple((delay, one) for one in made)
         else:
-            decision.after += made
+            decision.inject(made, match.packet)
 
     # Answers
 
@@ -280,7 +279,7 @@ class Acting:
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
         reason = action.reason or match.rule.name
-        decision.suspects += (Suspect(flow.server_address, flow.server_port, match.packet.payload, reason),)
+        decision.suspects += (Suspect(flow.server_address, flow.server_port, flow.first_payload, reason),)
 
 
 def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from censor.block_page import block_page
+
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 # Without limits here: msgspec 0.22 crashes in garbage collections on a union of a limited number and a tuple.
 SecondsSpan = float | tuple[float | tuple[float, float], ...]
@@ -131,6 +133,9 @@ class BlockPage(Action, frozen=True, kw_only=True, tag="block_page"):
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 403
     body: str = "<html><head><title>Blocked</title></head><body>Access to this resource is restricted.</body></html>"
     location: str | None = None
+
+    def __post_init__(self) -> None:
+        block_page(self.status, b"", self.location)  # its ValueError says what is wrong
 
 
 class Police(Action, frozen=True, kw_only=True, tag="police"):

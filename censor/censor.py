@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import time
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from censor import kernel as kernel_module
-from censor.core import Core
 from censor.dead_hand import DeadHand
 from censor.decision import Blocked, Suspect
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
-from censor.line import Line
+from censor.lines import Callbacks, Lines, LineSettings, LocalLine, Logged
 from censor.lists.binding import Lists
 from censor.marks import GENERATION_MASK, INJECTED_MARK
 from censor.offload import address_blocks, plan
@@ -27,17 +25,21 @@ from censor.prober.prober import Prober
 from censor.prober.schedule import Verdict
 from censor.residual_blocks import ResidualBlocks
 from censor.rules import RuleSet
+from censor.workers import Workers
 from sidedoor.events import Emit
 from sidedoor.settings import SettingsError
 
 _READ_LIMIT = 64
+_QUEUES = 1 << 16
 
 
 class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What does not change while the censor runs."""
+    """What does not change while the censor runs. Raises ValueError for queues that do not exist."""
 
-    queue: int = 100
+    queue: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 100
     """NFQUEUE number, free in this network namespace."""
+    queues: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """So many, from `queue` on. Of more than one, each is read by a process of its own."""
     log_group: int = 100
     """NFLOG group, the same."""
     flow_limit: int = 65536
@@ -47,6 +49,12 @@ class CensorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     receive_buffer_bytes: int = 32 << 20
     folder: str = "."
     """Where the relative names of list files begin."""
+
+    def __post_init__(self) -> None:
+        if self.queue + self.queues > _QUEUES:
+            raise ValueError(
+                f"{self.queues} queues from {self.queue} on: the last one there is has number {_QUEUES - 1}"
+            )
 
 
 class Censor:
@@ -59,10 +67,16 @@ class Censor:
     def __init__(self, settings: CensorSettings, emit: Emit) -> None:
         self._settings = settings
         self._emit = emit
+        self._queues = tuple(range(settings.queue, settings.queue + settings.queues))
         # Not always the same, so that a predecessor's connmarks are most probably not taken for ours.
         generation = time.monotonic_ns() // 1_000_000 % GENERATION_MASK + 1
-        self._core = Core(generation=generation, flow_limit=settings.flow_limit, residual_limit=settings.residual_limit)
-        self._line = Line(self._core, emit, on_blocked=self._on_blocked, on_suspect=self._on_suspect)
+        line_settings = LineSettings(
+            self._queues, generation, settings.flow_limit, settings.residual_limit, settings.receive_buffer_bytes
+        )
+        callbacks = Callbacks(emit, self._on_blocked, self._on_suspect)
+        make: type[LocalLine | Workers] = LocalLine if settings.queues == 1 else Workers
+        self._lines: Lines = make(line_settings, callbacks)
+        self._tasks = asyncio.TaskGroup()
         self._lists = Lists()
         self._kernel = Kernel(settings.log_group)
         self._residuals = ResidualBlocks(self._kernel)
@@ -82,33 +96,25 @@ class Censor:
 
     @property
     def packets_queued(self) -> int:
-        """Packets that came through Python."""
-        return self._line.packets_queued
+        """Packets that came through Python; with several queues: when `statistics` was asked last."""
+        return self._lines.packets_queued
 
-    @property
-    def statistics(self) -> dict[str, Any]:
+    async def statistics(self) -> dict[str, Any]:
         """Counts so far, for JSON: packets, per rule what matched, was dropped, was injected, was collateral."""
-        core = self._core
-        return core.statistics.as_dict() | {
-            "packets_queued": self._line.packets_queued,
-            "packets_missed": self._line.missed,
-            "flows": len(core.flows),
-            "flows_evicted": core.flows.evicted,
-            "residual_blocks": len(core.residuals),
-        }
+        return await self._lines.statistics()
 
     @property
     def rules(self) -> RuleSet:
         """The rules in force."""
-        return self._core.rules
+        return self._lines.core.rules
 
     async def __aenter__(self) -> Censor:
         kernel_module.check_tools()
         settings = self._settings
         with ExitStack() as stack:
             stack.callback(self._kernel.close)
-            self._line.open(settings.queue, settings.receive_buffer_bytes)
-            stack.callback(self._line.close)
+            stack.callback(self._lines.close)
+            await self._lines.open()
             self._log = stack.enter_context(NfLog(settings.log_group))
             with ExitStack() as rules:
                 rules.callback(kernel_module.cleanup)
@@ -116,25 +122,35 @@ class Censor:
                 self._set_dead_hand(self.rules)
                 rules.pop_all()
             self._resources = stack.pop_all()
-        self._line.start()
+        await self._tasks.__aenter__()
+        self._lines.start(self._tasks)
         asyncio.get_running_loop().add_reader(self._log.fileno(), self._on_log)
         self._emit("censor_ready")
         return self
 
-    async def __aexit__(self, *_exception: object) -> None:
+    async def __aexit__(self, *exception: Any) -> None:
+        try:
+            await self._end()
+        finally:
+            try:
+                await self._tasks.__aexit__(*exception)
+            except BaseExceptionGroup as group:  # of one: a line's failure, or what has ended the context
+                if group.exceptions[0] is not exception[1]:
+                    raise group.exceptions[0] from None
+
+    async def _end(self) -> None:
         try:
             await self._stop_time_line()
             await self._prober_stack.aclose()
         finally:
-            self._line.stop()
+            self._lines.stop()
             asyncio.get_running_loop().remove_reader(self._log.fileno())
             with self._resources:
                 # Blocking, so that no cancellation gets between. Packets that wait are answered before the table goes,
                 # for the kernel drops those that are left then.
                 try:
                     kernel_module.remove_chains()
-                    while self._line.on_readable():
-                        pass
+                    self._lines.drain()
                     kernel_module.remove_table()
                     self._dead_hand.disarm()
                 finally:
@@ -179,17 +195,16 @@ class Censor:
     async def _apply(self, rules: RuleSet) -> None:
         """Lists were staged. The order: what the kernel needs before it is asked, then the switch, then its share."""
         old = self.rules
-        times = [time.monotonic()]
         try:
-            moved_on = self._line.set_rules(rules, self._lists.holders, self._lists.commit())
+            switch = await self._lines.set_rules(rules, self._lists)
         except ValueError as error:
             raise SettingsError(str(error)) from error
-        times.append(time.monotonic())
-        compiled = self._core.compiled
+        times = [switch.before, switch.after]
+        compiled = self._lines.core.compiled
         times += await self._kernel.set_addresses(address_blocks(compiled))
         await self._residuals.set_rules(compiled)
         head = self._head(rules)
-        if moved_on or head != self._kernel.head:
+        if switch.moved_on or head != self._kernel.head:
             self._set_dead_hand(rules)
             await self._kernel.set_head(head)
         times.append(time.monotonic())
@@ -215,11 +230,11 @@ class Censor:
         self._emit(event, t=after, rule=rule, before=before, after=after)
 
     def _head(self, rules: RuleSet) -> HeadRules:
-        asked = plan(self._core.compiled)
+        asked = plan(self._lines.core.compiled)
         table = rules.censor
         return HeadRules(
-            queues=(self._settings.queue,),
-            generation=self._core.generation,
+            queues=self._queues,
+            generation=self._lines.core.generation,
             fail=table.fail,
             strict=table.strict,
             tcp_ports=asked.tcp_ports,
@@ -241,7 +256,7 @@ class Censor:
     # The prober
 
     async def _set_prober(self, rules: RuleSet) -> None:
-        if self._core.compiled.probes and self._prober is None:
+        if self._lines.core.compiled.probes and self._prober is None:
             prober = Prober(
                 rules.prober, self._emit, on_verdict=self._on_verdict, seed=rules.censor.seed, mark=INJECTED_MARK
             )
@@ -253,7 +268,7 @@ class Censor:
 
     def _on_verdict(self, verdict: Verdict) -> None:
         if verdict.convicted:
-            blocked = self._core.convict(*verdict.server, time.monotonic(), verdict.seconds)
+            blocked = self._lines.convict(*verdict.server, time.monotonic(), verdict.seconds)
             if blocked is not None:
                 self._on_blocked(blocked)
 
@@ -263,13 +278,14 @@ class Censor:
     # What the kernel did by itself
 
     def _on_log(self) -> None:
+        logged = []
         for packet in self._log.read(_READ_LIMIT):
-            block = self._kernel.block_of(packet.prefix)
-            hit = self._core.address_hit(block, packet.payload) if block else None
-            if block is None and (name := self._residuals.rule_of(packet.prefix)):
-                hit = self._core.residual_hit(name, packet.payload)
-            if hit:
-                self._emit("censor_hit", t=packet.t, **dataclasses.asdict(hit))
+            if block := self._kernel.block_of(packet.prefix):
+                logged.append(Logged(block.rule.name, block, packet.payload, packet.t))
+            elif name := self._residuals.rule_of(packet.prefix):
+                logged.append(Logged(name, None, packet.payload, packet.t))
+        if logged:
+            self._lines.tell(logged)
         if self._log.missed > self._missed_reported:
             self._emit("packets_missed", count=self._log.missed - self._missed_reported)
             self._missed_reported = self._log.missed

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
+import msgspec
 import structlog
 
 from censor import kernel
@@ -47,6 +48,14 @@ for command in (check, explain, probe, profiles, properties, replay):
 @click.option("--list", "list_files", metavar="NAME=FILE", multiple=True, help="The file of a list that rules name.")
 @click.option("--seed", type=int, help="For every draw.  [default: the rules']")
 @click.option("--queue", metavar="N", default=100, show_default=True, type=click.IntRange(0, 65535), help="NFQUEUE.")
+@click.option(
+    "--queues",
+    metavar="N",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="So many, from --queue on, each read by a process of its own.",
+)
 @click.option("--events", metavar="FILE", default="-", show_default=True, help="Events as JSON lines; - is stdout.")
 @click.option("--statistics", metavar="FILE", help="Counts as one JSON object, written at the end.")
 def run(
@@ -55,6 +64,7 @@ def run(
     list_files: tuple[str, ...],
     seed: int | None,
     queue: int,
+    queues: int,
     events: str,
     statistics: str | None,
 ) -> None:
@@ -72,23 +82,29 @@ def run(
             return Selection(RuleSet(), Path())
         return selected(rules_path, profile, list_files, seed=seed)
 
+    try:
+        settings = CensorSettings(queue=queue, queues=queues)
+    except ValueError as error:
+        raise UsageError(f"--queues: {error}") from error
     with ExitStack() as stack:
         emit = EventWriter("censor", _open(events, stack))
         counts = _open(statistics, stack) if statistics else None
         try:
-            asyncio.run(_run(read, queue, emit, counts))
+            asyncio.run(_run(read, settings, emit, counts))
         except KernelError as error:
             raise click.ClickException(str(error)) from error
 
 
-async def _run(read: Callable[[], Selection], queue: int, emit: EventWriter, counts: BinaryIO | None) -> None:
+async def _run(
+    read: Callable[[], Selection], settings: CensorSettings, emit: EventWriter, counts: BinaryIO | None
+) -> None:
     # A collection looks through all flows there are, which takes up to 0.1 s, while packets wait; flows need none.
     gc.disable()
     signals: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     rules, folder = read()
-    async with Censor(CensorSettings(queue=queue, folder=str(folder)), emit) as running:
+    async with Censor(msgspec.structs.replace(settings, folder=str(folder)), emit) as running:
         if running.ipv6_missing:
             _log.warning("IPv4 only: names in IPv6 traffic are not censored", reason=running.ipv6_missing)
         await running.apply(rules)
@@ -99,7 +115,7 @@ async def _run(read: Callable[[], Selection], queue: int, emit: EventWriter, cou
             except (UsageError, KernelError) as error:
                 _log.error("rules not changed", reason=str(error))
         if counts is not None:
-            counts.write(json.dumps(running.statistics).encode() + b"\n")
+            counts.write(json.dumps(await running.statistics()).encode() + b"\n")
 
 
 def _open(events: str, stack: ExitStack) -> BinaryIO:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Log, Mark, Probe, Reject, Residual
+from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Freeze, Log, Mark, Probe, Reject, Residual
 from censor.analyzers import Analyzer, Wanted
 from censor.analyzers.all import ANALYZERS, PROPERTIES
 from censor.conditions import Condition, ListHolder, compile_condition
@@ -111,6 +111,8 @@ class CompiledRules:
         self.marks = any(isinstance(action, Mark) for rule in self.rules for action in rule.actions)
         self.allows = any(isinstance(action, Allow) for rule in self.rules for action in rule.actions)
         self.probes = any(isinstance(action, Probe) for rule in self.rules for action in rule.actions)
+        self.counts = any(isinstance(action, Freeze) for rule in self.rules for action in rule.actions)
+        """Some rule counts all packets of a flow from its beginning."""
         self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
         self.prober = CompiledRule(_PROBER, lists, repeating) if self.probes else None
         read = {name for rule in self.rules for name in rule.condition.properties}

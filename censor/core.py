@@ -5,10 +5,11 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 (censor/effects.py), what it does to later flows a residual block (censor/residual.py).
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
-stops asking. When rules that kill existing flows change, the generation moves on, so that the next packet of every
-older flow, from either end, comes here once more. A flow with effects is never marked so; it is *watched*: all its
-packets come here. Without a kernel (`mark` is None: packets out of a file) every packet comes here, with the same
-result.
+stops asking. One that is undecided, but was *heard* (its client has spoken, and only what the client says next tells
+more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the
+generation moves on, so that the next packet of every older flow, from either end, comes here once more. A flow with
+effects is never marked so; it is *watched*: all its packets come here. Without a kernel (`mark` is None: packets out of
+a file) every packet comes here, with the same result.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from censor.decision import PASS, Blocked, Decision, Hit, hit
 from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
-from censor.inspection import Inspection
+from censor.inspection import MESSAGES_MAX, Inspection
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, REPLY, WATCH
+from censor.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
@@ -62,6 +63,11 @@ class Core:
     @property
     def compiled(self) -> CompiledRules:
         return self._compiled
+
+    @property
+    def _heard(self) -> int:
+        """The connmark of flows that were heard."""
+        return HEARD | self.generation
 
     def set_rules(
         self,
@@ -100,6 +106,7 @@ class Core:
         self._everything = table.inspect_everything
         self._both = table.tcp.inspect == "both"
         self._handshake = table.tcp.handshake
+        self._replayed_bytes = rules.prober.payload_limit_bytes if compiled.probes else 0
         self._bare_acks = table.tcp.reassembly in ("in_order", "full")
         self._server_first_bytes = table.tcp.limit_bytes
         self._overload_limit = table.overload.packets_per_second
@@ -121,7 +128,7 @@ class Core:
         flow = self.flows.get(key)
         overloaded = self._overload_limit > 0 and self._overloaded(t)
         if flow is None or self._is_another(flow, packet, mark, t):
-            if mark is not None and mark & GENERATION_MASK and flow is None:
+            if mark is not None and mark & GENERATION_MASK and not mark & HEARD and flow is None:
                 return self._for_good(mark)  # decided by a predecessor, or forgotten
             flow = self._open(packet, mark, t)
             self.flows.put(key, flow)
@@ -202,9 +209,22 @@ class Core:
         if mark is not None:
             if flow.effects or flow.residual:
                 decision.watch = True
-            elif flow.decided and decision.accept and not self._everything:
-                decision.mark = self.generation
+            elif decision.accept and not self._everything:
+                if flow.decided:
+                    decision.mark = self.generation
+                elif mark & SAVED_MASK != self._heard and self._is_heard(flow):
+                    decision.mark = self._heard
         return decision
+
+    def _is_heard(self, flow: Flow) -> bool:
+        """Whether nothing but what the client says next can tell more."""
+        server = flow.server
+        return (
+            flow.protocol == TCP
+            and flow.client_bytes > 0
+            and (server is None or server.closed)
+            and not self._compiled.counts
+        )
 
     # Rules
 
@@ -330,8 +350,8 @@ class Core:
             readers = self._compiled.readers(flow.live, flow.server_port)
             reading = readers.stream if flow.protocol == TCP else readers.datagram
             flow.client = self._inspection.side(reading, readers.first if first else (), flow.client)
-            if self._both and flow.protocol == TCP:
-                flow.server = self._inspection.side(reading, (), flow.server)
+            both = self._both and flow.protocol == TCP
+            flow.server = self._inspection.side(reading, (), flow.server) if both else None
 
     # Bytes
 
@@ -340,6 +360,8 @@ class Core:
         side = flow.client if from_client else flow.server
         if from_client:
             flow.last_sequence = packet.sequence
+            if self._replayed_bytes and not flow.first_payload:
+                flow.first_payload = packet.payload[: self._replayed_bytes]
         if side is None or side.closed:
             return
         rules, inspection = self._compiled, self._inspection
@@ -348,12 +370,14 @@ class Core:
         else:
             self._note_server_first(flow, packet, data, t, decision)
             changed = inspection.segment(rules, flow, side, packet)
-        for _message in range(64):  # one segment may carry so many
+        number = 1
+        while True:
             if changed:
                 self._judge(flow, packet, data, t, decision)
-            if side.message is None or not decision.accept or packet.protocol == UDP:
+            if side.message is None or not decision.accept or packet.protocol == UDP or number == MESSAGES_MAX:
                 break
             changed = inspection.again(rules, flow, side)
+            number += 1
         if packet.protocol == UDP:
             side.message = None
         self._conclude(flow, packet, data, t, decision)
@@ -388,17 +412,18 @@ class Core:
             flow.decided = True
             flow.live = []
             flow.client = flow.server = None
+            flow.first_payload = b""
 
     # Effects
 
     def _apply(self, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
         lasting = []
         for effect in flow.effects:
-            before = len(decision.after)
+            before = decision.injected
             if not decision.accept or effect.apply(flow, packet, data, t, decision):
                 lasting.append(effect)
-            if len(decision.after) > before:
-                self.statistics.rule(effect.rule.name).injected += len(decision.after) - before
+            if decision.injected > before:
+                self.statistics.rule(effect.rule.name).injected += decision.injected - before
         flow.effects = lasting
 
     def _draws_residual(self, entry: Entry, flow: Flow) -> bool:
@@ -441,7 +466,7 @@ class Core:
             made = resets(Reset(), packet, from_client=from_client, dropped=not passes)
             made = made if made or passes else refusal(packet, data)
             self.statistics.rule(rule.name).injected += len(made)
-            decision.after += made
+            decision.inject(made, packet)
         decision.hits += (hit(rule.name, "residual", packet, flow.name, from_client=from_client),)
         return not passes
 
@@ -463,6 +488,11 @@ class Core:
         return for_the_kernel(self.residuals.convict(rule, action, address, port, t, seconds))
 
     # Addresses
+
+    def knows(self, data: bytes) -> bool:
+        """Whether the packet belongs to a flow that is remembered."""
+        packet = packets.parse(data)
+        return packet is not None and self.flows.get(flow_key(packet)) is not None
 
     def residual_hit(self, rule: str, data: bytes) -> Hit | None:
         """The hit that tells of a packet which the kernel dropped by a residual block of the rule; None: unreadable."""

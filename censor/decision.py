@@ -73,6 +73,27 @@ class Decision:
     suspects: tuple[Suspect, ...] = ()
     blocked: tuple[Blocked, ...] = field(default=())
 
+    @property
+    def injected(self) -> int:
+        """Packets that go out at once."""
+        return len(self.before) + len(self.after)
+
+    def inject(self, made: tuple[bytes, ...], packet: Packet) -> None:
+        """Have `made` sent because of `packet`, on whose passing was decided.
+
+        What goes to the sender of a packet that passes leaves before it: no answer to it can be first then, however
+        near its receiver is. What goes to the receiver leaves behind it, to be in sequence.
+        """
+        if not self.accept:
+            self.after += made
+            return
+        for one in made:
+            destination = one[16:20] if one[0] >> 4 == 4 else one[24:40]  # RFC 791, 8200
+            if destination == packet.source:
+                self.before += (one,)
+            else:
+                self.after += (one,)
+
 
 PASS = Decision()
 """Nothing is to be done. Never changed."""

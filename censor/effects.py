@@ -109,7 +109,7 @@ class Repeating(Effect):
             return True
         from_client = flow.is_from_client(packet)
         self._report(flow, packet, decision, from_client=from_client)
-        decision.after += resets(self.answer, packet, from_client=from_client, dropped=False)
+        decision.inject(resets(self.answer, packet, from_client=from_client, dropped=False), packet)
         return True
 
 

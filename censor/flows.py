@@ -44,6 +44,7 @@ class Flow:
         "exempt",
         "fired",
         "first_acknowledgment",
+        "first_payload",
         "last_sequence",
         "last_t",
         "live",
@@ -83,6 +84,8 @@ class Flow:
         self.last_sequence: int | None = None
         """Of the client's last segment that was seen while the flow was undecided."""
         self.first_acknowledgment: int | None = None
+        self.first_payload = b""
+        """What the client said first, while the flow is undecided and some rule probes."""
         self.decided = False
         self.blocked = False
         self.exempt = False

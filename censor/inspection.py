@@ -16,7 +16,8 @@ from censor.packets import SYN, Packet
 from censor.streams import Reassembly, Stream, StreamSettings
 
 _JOINED_BYTES = 64  # of the segments of a window; what reads them looks at how they begin
-_MESSAGES_MAX = 64  # on one segment; a pipeline of more is read with the next segment
+MESSAGES_MAX = 64
+"""On one segment; a pipeline of more is read with the next segment."""
 
 
 class Side:
@@ -60,7 +61,10 @@ class Inspection:
         """The reading of an end; what `old` has put together of its bytes stays."""
         side = Side(running, first, self._segments)
         if old is not None and old.running:
-            side.stream, side.segments_left, side.loose = old.stream, old.segments_left, old.loose and len(running) == 1
+            side.stream, side.message, side.joined = old.stream, old.message, old.joined
+            side.loose = old.loose and len(running) == 1
+            if self._segments is not None and old.segments_left is not None:
+                side.segments_left = min(old.segments_left, self._segments)
         return side
 
     def segment(self, rules: CompiledRules, flow: Flow, side: Side, packet: Packet) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 from censor import address_rules, kernel_programs, kernel_rules, residual_rules
@@ -38,7 +38,7 @@ class Kernel:
         self.ipv6_missing = ""
         """Why names are censored on IPv4 only; empty: they are on IPv6, too. Known after `install`."""
         self.bpf_missing = ""
-        """Why bare acknowledgments are queued though the rules can do without; empty: they are not."""
+        """Why the bare acknowledgments of all undecided flows are queued; empty: they need not be."""
         self._tables: NfTables | None = None
         self._presence: NfTables | None = None
         self.head: HeadRules | None = None
@@ -60,8 +60,6 @@ class Kernel:
         try:
             kernel_programs.run(_restore(_IPV4), script)
         except KernelError as error:
-            if head.bare_acks:
-                raise
             self.bpf_missing = str(error)
             script = self._head_script(head) + kernel_rules.base_script()
             kernel_programs.run(_restore(_IPV4), script)
@@ -100,7 +98,7 @@ class Kernel:
         self.head = head
 
     def _head_script(self, head: HeadRules) -> str:
-        return kernel_rules.head_script(replace(head, bare_acks=head.bare_acks or bool(self.bpf_missing)))
+        return kernel_rules.head_script(replace(head, bpf=not self.bpf_missing))
 
     def _set_presence(self, head: HeadRules) -> None:
         """The table that the rules of a censor that fails closed ask for; it goes with a socket of its own."""
@@ -121,15 +119,19 @@ class Kernel:
         serials = {block.shape: serial for serial, block in self._current.items()}
         current: dict[int, AddressBlock] = {}
         added: dict[int, AddressBlock] = {}
-        changed: dict[int, AddressBlock] = {}
+        changes: list[Transaction] = []
         for block in blocks:
             serial = serials.get(block.shape)
-            if serial is None or not self._can_change(serial, block):
+            if serial is not None and block.networks != self._current[serial].networks:
+                change = self._difference(serial, block)
+                if change.size_bytes < self.tables.limit_bytes:
+                    changes.append(change)
+                else:
+                    serial = None
+            if serial is None:
                 self._serial += 1
                 serial = self._serial
                 added[serial] = block
-            elif block.networks != self._current[serial].networks:
-                changed[serial] = block
             current[serial] = block
         removed = [serial for serial in self._current if serial not in current]
         if added:
@@ -137,7 +139,7 @@ class Kernel:
         try:
             for serial, block in added.items():
                 self._fill(serial, block)
-            times = self._switch(list(current), changed)
+            times = self._switch(list(current), changes)
         except KernelError:
             self._remove(list(added))
             raise
@@ -145,14 +147,10 @@ class Kernel:
         self._remove(removed)
         return times
 
-    def _can_change(self, serial: int, block: AddressBlock) -> bool:
-        """Whether the difference fits into one transaction."""
-        return self._difference(serial, block).size_bytes < self.tables.limit_bytes
-
-    def _difference(self, serial: int, block: AddressBlock, change: Transaction | None = None) -> Transaction:
-        """The requests that turn a set's addresses into the block's, added to a transaction."""
+    def _difference(self, serial: int, block: AddressBlock) -> Transaction:
+        """The requests that turn a set's addresses into the block's."""
         old = self._current[serial].networks
-        change = change or self.tables.transaction(f"changing the addresses of the rule {block.rule.name!r}")
+        change = self.tables.transaction(f"changing the addresses of the rule {block.rule.name!r}")
         for version in _VERSIONS:
             name = address_rules.address_set(serial, version)
             more, fewer = block.networks.diff(old, version)
@@ -160,13 +158,13 @@ class Kernel:
             change.add_intervals(kernel_rules.TABLE, name, more, version=version)
         return change
 
-    def _switch(self, serials: list[int], changed: Mapping[int, AddressBlock]) -> tuple[float, float]:
+    def _switch(self, serials: list[int], changes: Sequence[Transaction]) -> tuple[float, float]:
         """The step from which on the blocks hold."""
-        steps = []
+        steps = [*changes]
         if serials != list(self._current):
-            steps.append(self.tables.transaction("switching the blocks of addresses"))
-            steps[0].switch_chain(kernel_rules.TABLE, "forward", *map(address_rules.match_chain, serials))
-        steps += [self._difference(serial, block) for serial, block in changed.items()]
+            switch = self.tables.transaction("switching the blocks of addresses")
+            switch.switch_chain(kernel_rules.TABLE, "forward", *map(address_rules.match_chain, serials))
+            steps.insert(0, switch)
         before = time.monotonic()
         for step in steps:
             step.commit()

@@ -17,6 +17,7 @@ from censor.marks import (
     ALIVE,
     ASK,
     GENERATION_MASK,
+    HEARD,
     INJECTED_MARK,
     INJECTED_MASK,
     REPLY,
@@ -46,13 +47,17 @@ PortRange = int | tuple[int, int]
 class HeadRules:
     """What is queued. A flow is *undecided* until it carries the connmark `generation`.
 
+    With the bit HEARD beside it, it is undecided, and its client's segments with payload are queued, SYNs and what ends
+    it; nothing else.
+
     queues: of more than one, consecutive, each gets the packets of some address pairs, in both directions.
     fail: "closed" holds up new flows, and what would be queued, from the moment that the ALIVE table's owner has died
         (censor/packet_io/nftables.py: Transaction.add_presence). `strict`: everything else, too.
     tcp_ports, udp_ports: the server ports whose undecided flows are queued; None: all.
     syn: TCP flows from their SYN on. Without it, what the client sends behind the SYN.
     bare_acks: without them (and without `syn`), acknowledgments without payload of flows that never were decided pass
-        unqueued, the one that ends the handshake among them. Needs the kernel's match `bpf`.
+        unqueued, the one that ends the handshake among them.
+    bpf: the kernel has this match; without it, all acknowledgments of undecided flows are queued.
     server: what the server sends in undecided flows, too. Without it, only of flows of an older generation.
     invalid: packets that conntrack takes for invalid.
     fragments: IP fragments one by one; else conntrack puts them together first.
@@ -67,6 +72,7 @@ class HeadRules:
     udp_ports: tuple[PortRange, ...] | None = ()
     syn: bool = False
     bare_acks: bool = True
+    bpf: bool = True
     server: bool = False
     invalid: bool = False
     fragments: bool = False
@@ -74,37 +80,46 @@ class HeadRules:
 
 
 _FORWARD = f"-A {CHAIN_PREFIX}FORWARD"
-_UNDECIDED = f"-m mark --mark 0/{GENERATION_MASK:#x}"
-_OLDER = f"-m mark ! --mark 0/{GENERATION_MASK:#x}"
+_HEARD = f"-A {CHAIN_PREFIX}HEARD"
+_UNSEEN = f"-m connmark --mark 0/{GENERATION_MASK:#x}"
+_OLDER = f"-m connmark ! --mark 0/{GENERATION_MASK:#x}"
 _SAVE = f"-j CONNMARK --save-mark --nfmask {SAVED_MASK:#x} --ctmask {SAVED_MASK:#x}"
 
 
 def head_script(rules: HeadRules) -> str:
     """The iptables-restore text of the mangle chains; the same for IPv4 and IPv6, replaces its predecessor at once."""
-    generation = f"{GENERATION_MASK:#x}"
+    saved = f"{SAVED_MASK:#x}"
     lines = [
         "*mangle",
-        f":{CHAIN_PREFIX}FORWARD - [0:0]",
-        f":{CHAIN_PREFIX}QUEUE - [0:0]",
+        *(f":{CHAIN_PREFIX}{chain} - [0:0]" for chain in ("FORWARD", "HEARD", "QUEUE")),
         f"-A {CHAIN_PREFIX}QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark {REPLY:#x}",
+        # The queued packet's mark tells what its flow had so far. Others have none, so that they save none.
+        f"-A {CHAIN_PREFIX}QUEUE -j CONNMARK --restore-mark --nfmask {saved} --ctmask {saved}",
         f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",
+        *_heard(rules),
         *(_when_dead(rules) if rules.strict else []),
         # First of all, for it is the way of nearly all packets.
-        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{SAVED_MASK:#x} -j RETURN",
+        f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{saved} -j RETURN",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} {_SAVE}",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} -j DROP",
         *([] if rules.strict else _when_dead(rules)),
-        # The queued packet's mark tells what its flow had so far: 0 is undecided.
-        f"{_FORWARD} -j CONNMARK --restore-mark --nfmask {generation} --ctmask {generation}",
-        f"{_FORWARD} -m connmark --mark {WATCH:#x}/{WATCH:#x} -j MARK --or-mark {WATCH:#x}",
-        *_to_queue(f"-m mark ! --mark 0/{WATCH | ASK:#x}"),
+        *_to_queue(f"-m connmark --mark {WATCH:#x}/{WATCH:#x}"),
+        *_to_queue(_bit(ASK)),
         *(_to_queue("-m conntrack --ctstate INVALID") if rules.invalid else []),
+        f"{_FORWARD} -p tcp -m connmark --mark {HEARD | rules.generation:#x}/{saved} -g {CHAIN_PREFIX}HEARD",
         *_tcp(rules),
         *_flows(rules, "udp", rules.udp_ports, ""),
         *(_others(rules) if rules.other_protocols else []),
         "COMMIT",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _heard(rules: HeadRules) -> list[str]:
+    """What of the segments of flows that were looked at, but are undecided, passes unqueued."""
+    lines = [f"{_HEARD} -p tcp ! --tcp-flags SYN SYN -m conntrack --ctdir REPLY -j RETURN"]
+    lines += [f"{_HEARD} -p tcp {_BARE_ACK} -j RETURN"] if rules.bpf else []
+    return [*lines, f"{_HEARD} -j {CHAIN_PREFIX}QUEUE"]
 
 
 def _when_dead(rules: HeadRules) -> list[str]:
@@ -131,8 +146,8 @@ def _to_queue(match: str) -> list[str]:
 
 def _tcp(rules: HeadRules) -> list[str]:
     lines = []
-    if not rules.syn and not rules.bare_acks and rules.tcp_ports != ():
-        lines = [f"{_FORWARD} -p tcp {_UNDECIDED} {_BARE_ACK} -j RETURN"]
+    if rules.bpf and not rules.syn and not rules.bare_acks and rules.tcp_ports != ():
+        lines = [f"{_FORWARD} -p tcp {_UNSEEN} {_BARE_ACK} -j RETURN"]
     return lines + _flows(rules, "tcp", rules.tcp_ports, "" if rules.syn else " ! --syn")
 
 
@@ -221,6 +236,7 @@ def table_script() -> str:
     """
     return f"""{table_removal_script()}table inet {TABLE} {{
 chain fragments {{ type filter hook prerouting priority {_FRAGMENTS_PRIORITY}; policy accept; }}
+chain forged_fragments {{ type filter hook output priority {_FRAGMENTS_PRIORITY}; policy accept; }}
 chain residual {{ type filter hook forward priority {_RESIDUAL_PRIORITY}; policy accept; }}
 chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }}
 }}
@@ -229,11 +245,14 @@ chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }
 
 def fragments_script(rules: HeadRules) -> str:
     """The nft text that has IP fragments queued one by one, or lets conntrack put them together first."""
-    lines = [f"flush chain inet {TABLE} fragments"]
+    lines = [f"flush chain inet {TABLE} fragments", f"flush chain inet {TABLE} forged_fragments"]
     if rules.fragments:
         # What is not tracked is not put together (nf_defrag_ipv4); it is queued by its mark, as it has no connmark.
         act = f"meta mark set meta mark | {ASK:#x} notrack"
         lines += [f"add rule inet {TABLE} fragments {match} {act}" for match in _FRAGMENT]
+        # For what leaves in the place of one that was held, iptables' raw table (-300) comes too late.
+        forged = f"meta mark & {INJECTED_MASK:#x} == {INJECTED_MARK:#x}"
+        lines.append(f"add rule inet {TABLE} forged_fragments {forged} notrack")
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from censor import packets
 from censor.conditions import ListHolder
@@ -25,6 +26,7 @@ _READ_LIMIT = 64
 _FLUSH_AT = 8
 _COPY_BYTES = 256  # headers beyond what is looked at of a stream
 _COPY_MAX = 0xFFFF - 4
+_DROPPED_FRAGMENT = Decision(accept=False)
 _EXPIRY_SECONDS = 0.1  # after the time, to be sure that it has come
 
 
@@ -74,6 +76,11 @@ class Line:
         """Handle none any more by itself; `on_readable` still does."""
         asyncio.get_running_loop().remove_reader(self._queue.fileno())
 
+    def drain(self) -> None:
+        """Decide on all packets that wait."""
+        while self.on_readable():
+            pass
+
     def close(self) -> None:
         """Unbind. Packets that are held are dropped by the kernel."""
         for handle in self._later.values():
@@ -89,6 +96,18 @@ class Line:
     def missed(self) -> int:
         """Packets that the kernel could not hand over."""
         return self._queue.missed
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Counts so far, for JSON: packets, per rule what matched, was dropped, was injected, was collateral."""
+        core = self.core
+        return core.statistics.as_dict() | {
+            "packets_queued": self.packets_queued,
+            "packets_missed": self.missed,
+            "flows": len(core.flows),
+            "flows_evicted": core.flows.evicted,
+            "residual_blocks": len(core.residuals),
+        }
 
     def set_rules(self, rules: RuleSet, lists: Mapping[str, ListHolder], changed: frozenset[str]) -> bool:
         """Judge by these from now on. True: the generation moved on. Raises ValueError (Core.set_rules)."""
@@ -120,8 +139,8 @@ class Line:
         queue, decide = self._queue, self.core.decide
         queued = queue.read(_READ_LIMIT)
         hits: list[tuple[float, Hit]] = []
-        pending = 0
-        fragments = self._fragments
+        pending = passed = 0
+        fragments, count = self._fragments, self.core.statistics.count
         for packet in queued:
             if fragments is not None and (parsed := packets.parse(packet.payload)) and parsed.fragmented:
                 self._on_fragment(fragments, packet, parsed, hits)
@@ -129,7 +148,9 @@ class Line:
             decision = decide(packet.payload, packet.mark, packet.t)
             if decision is PASS:
                 queue.add_verdict(packet.id, Verdict.ACCEPT)
+                passed += 1
             else:
+                count(decision)
                 self._execute(packet, decision, hits)
             pending += 1
             if pending == _FLUSH_AT:
@@ -137,6 +158,7 @@ class Line:
                 pending = 0
         queue.flush()
         self.packets_queued += len(queued)
+        self.core.statistics.packets += passed
         for t, hit in hits:
             self._emit("censor_hit", t=t, **dataclasses.asdict(hit))
         if queue.missed > self._missed_reported:
@@ -211,6 +233,7 @@ class Line:
             if queued is None:
                 continue
             decision = self.core.decide(queued.payload, queued.mark, t)
+            self.core.statistics.count(decision)
             if released.replacement is not None and decision.accept:
                 self._injector.send(released.replacement)
                 decision = dataclasses.replace(decision, accept=False)
@@ -220,6 +243,7 @@ class Line:
         for token in tokens:
             queued = self._held.pop(token, None)
             if queued is not None:
+                self.core.statistics.count(_DROPPED_FRAGMENT)
                 self._queue.add_verdict(queued.id, Verdict.DROP)
         self._queue.flush()
 

@@ -2,7 +2,8 @@
 
 | bits  | packet mark                                          | connmark                       |
 |-------|------------------------------------------------------|--------------------------------|
-| 0-23  | as the connmark was, or as the verdict says          | generation                     |
+| 0-22  | as the connmark was, or as the verdict says          | generation                     |
+| 23    | as the connmark was, or as the verdict says          | only new payload is queued     |
 | 24    | as the connmark was, or as the verdict says          | every packet is to be queued   |
 | 25    | goes against the direction that the flow began in    |                                |
 | 26    | save the mark, then drop                             |                                |
@@ -11,13 +12,16 @@
 | 29-31 | forged by the censor                                 |                                |
 """
 
-GENERATION_MASK = 0x00FFFFFF
-"""The generation in which a flow was decided; 0: it was not."""
+GENERATION_MASK = 0x007FFFFF
+"""The generation in which a flow was decided or, with HEARD, looked at last; 0: never."""
+
+HEARD = 0x00800000
+"""Beside a generation: the flow is not decided, but of its TCP segments only the client's with payload tell more."""
 
 WATCH = 0x01000000
 """All packets of the flow are queued, in both directions and whatever its generation is."""
 
-SAVED_MASK = GENERATION_MASK | WATCH
+SAVED_MASK = GENERATION_MASK | HEARD | WATCH
 """What a verdict's mark leaves on the flow."""
 
 REPLY = 0x02000000

@@ -267,10 +267,10 @@ def _ports(node: Node) -> Ports | None:
     if isinstance(node, Member) and not node.negated and isinstance(node.values, tuple):
         named: list[Ports] = []
         for one in node.values:
-            if isinstance(one, Range):
-                named.append(((int(one.first), int(one.last)),))
-            elif isinstance(one, int):
-                named.append(((one, one),))
+            first, last = (one.first, one.last) if isinstance(one, Range) else (one, one)
+            assert isinstance(first, int)  # as ports are
+            assert isinstance(last, int)
+            named.append(((first, last),))
         return _union(named)
     return None
 

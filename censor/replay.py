@@ -101,6 +101,8 @@ class Replay:
         self.suspects = 0
         """Servers that a prober would have been sent to (once for each flow that told of them)."""
         self.delayed = 0
+        self.fragments_dropped = 0
+        """By `[censor.fragments]`, not by a rule."""
         self._rules = rules
         self._lists = lists
         self._elapsed = elapsed_seconds
@@ -199,6 +201,7 @@ class Replay:
     def _dropped(self, token: int) -> Judged:
         captured = self._held.pop(token)
         self.core.statistics.count(_DROPPED_FRAGMENT)
+        self.fragments_dropped += 1
         flow, name = self._flow(captured.packet)
         return Judged(captured.number, captured.t, _DROPPED_FRAGMENT, flow, name, None, (), fragment=True)
 
@@ -210,6 +213,7 @@ class Replay:
         return {
             "packets": statistics.packets,
             "dropped": statistics.dropped,
+            "fragments_dropped": self.fragments_dropped,
             "delayed": self.delayed,
             "injected": statistics.injected,
             "residual_blocks": self.residual_blocks,

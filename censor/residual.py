@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from censor.actions import Residual
@@ -60,12 +59,12 @@ class Entry:
 
 
 class Residuals:
-    """The blocked keys, at most `limit`; the oldest goes first (`evicted`)."""
+    """The blocked keys, at most `limit`; the oldest goes first (`evicted`). Each may be blocked by several rules."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.evicted = 0
-        self._entries: OrderedDict[ResidualKey, Entry] = OrderedDict()
+        self._entries: OrderedDict[ResidualKey, list[Entry]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -87,17 +86,15 @@ class Residuals:
         drawn: in [0, 1); what it makes of a span of probabilities is the key's own.
         """
         key = residual_key(action.key, flow)
-        entry = self._entries.get(key)
-        if entry is not None and not entry.rule.lifted and entry.until > t:
-            if entry.rule is rule:
+        for entry in self._entries.get(key, ()):
+            if entry.rule is rule and entry.until > t:
                 return self._again(entry, t + seconds)
-            if entry.until >= t + delay_seconds + seconds:
-                return None
         probability = between(action.probability, drawn)
         return self._put(Entry(rule, action, key, t + delay_seconds, seconds, probability, in_kernel=in_kernel))
 
     def _put(self, entry: Entry) -> Entry:
-        self._entries[entry.key] = entry
+        others = [other for other in self._entries.get(entry.key, ()) if other.rule is not entry.rule]
+        self._entries[entry.key] = [*others, entry]
         self._entries.move_to_end(entry.key)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
@@ -122,27 +119,31 @@ class Residuals:
 
     def find(self, flow: Flow, t: float) -> list[Entry]:
         """The entries that concern this flow at `t`."""
-        entries = self._entries
         found: list[Entry] = []
         for kind in ("3-tuple", "4-tuple", "2-tuple", "server"):
-            entry = entries.get(residual_key(kind, flow))
-            if entry is None:
+            key = residual_key(kind, flow)
+            entries = self._entries.get(key)
+            if entries is None:
                 continue
-            if entry.until <= t or entry.rule.lifted:
-                del entries[entry.key]
-            elif entry.begins <= t:
-                found.append(entry)
+            lasting = [entry for entry in entries if entry.until > t and not entry.rule.lifted]
+            if not lasting:
+                del self._entries[key]
+            elif len(lasting) < len(entries):
+                self._entries[key] = lasting
+            found += [entry for entry in lasting if entry.begins <= t]
         return found
 
     def lifted(self) -> list[Entry]:
         """Forget the entries of rules that were lifted; which they were."""
-        gone = [entry for entry in self._entries.values() if entry.rule.lifted]
-        for entry in gone:
-            del self._entries[entry.key]
+        gone = [entry for entry in self.entries() if entry.rule.lifted]
+        for key in {entry.key for entry in gone}:
+            self._entries[key] = [entry for entry in self._entries[key] if not entry.rule.lifted]
+            if not self._entries[key]:
+                del self._entries[key]
         return gone
 
-    def entries(self) -> Iterable[Entry]:
-        return self._entries.values()
+    def entries(self) -> list[Entry]:
+        return [entry for entries in self._entries.values() for entry in entries]
 
 
 def residual_key(kind: str, flow: Flow) -> ResidualKey:

@@ -20,6 +20,7 @@ from censor.actions import (
     Probability,
     Reject,
     Reset,
+    Residual,
     SecondsSpan,
     check_spans,
 )
@@ -103,6 +104,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                 raise ValueError(f"`{key}` belongs to a rule's short form; it does not go with `when`")
         if not self.actions:
             raise ValueError("a rule with `when` needs `actions`")
+        if sum(isinstance(action, Residual) for action in self.actions) > 1:
+            raise ValueError("`actions`: one rule leaves one `residual` block behind; another needs a rule of its own")
 
     def _check_short(self) -> None:
         if self.action is None:
@@ -176,7 +179,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                 return (Reset(drop=True, repeat=True),)
             case Action.REJECT:
                 return (Reject(),)
-            case Action.SNI_DROP | Action.DROP:
+            case _:  # SNI_DROP and DROP
                 return (Drop(),)
 
     @property

@@ -62,7 +62,7 @@ def _over_profile(data: Mapping[str, Any], name: str, origin: str) -> dict[str, 
         **below,
         **data,
         "censor": _merged(below.get("censor", {}), data["censor"]),
-        "list": list(lists.values()),
+        "list": list(lists.values()) if isinstance(given, list) else given,
         "rule": [*rules, *below.get("rule", [])] if isinstance(rules, list) else rules,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,3 +61,15 @@ class Statistics:
                 for name, counts in self.rules.items()
             },
         }
+
+
+def summed(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sum of several processes' counts: numbers, and mappings of such, by key."""
+    total: dict[str, Any] = {}
+    for one in counts:
+        for key, value in one.items():
+            if isinstance(value, Mapping):
+                total[key] = summed((total.get(key, {}), value))
+            else:
+                total[key] = total.get(key, 0) + value
+    return total

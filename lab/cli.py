@@ -138,10 +138,12 @@ def report_(folder: Path, svg: Path | None, as_json: bool) -> None:
 @_runtime
 @_name
 @_delay
+@click.option("--without-censor", is_flag=True, help="Its host only forwards: for another program in its place.")
 @_json
-def up(runtime: str, name: str, delay_seconds: float, as_json: bool) -> None:
+def up(runtime: str, name: str, delay_seconds: float, without_censor: bool, as_json: bool) -> None:
     """Bring an interactive lab up and leave it running in the background."""
-    started = instance.start(name, runtime, msgspec.to_builtins(SessionPlan(delay_seconds=delay_seconds)))
+    plan = SessionPlan(delay_seconds=delay_seconds, censor=not without_censor)
+    started = instance.start(name, runtime, msgspec.to_builtins(plan))
     _show(started, as_json=as_json)
 
 
@@ -241,7 +243,7 @@ def apply(name: str, file: Path) -> None:
     except UnicodeDecodeError as error:
         raise UsageError(f"{file}: is not UTF-8 text (byte {error.start})") from error
     with _refusals():
-        names = Lab.find(name).apply(text, origin=str(file))
+        names = Lab.find(name).apply(text, origin=str(file), folder=file.parent)
     click.echo(f"enforced: {', '.join(names) or 'nothing'}")
 
 

@@ -6,6 +6,7 @@ addresses, names and files, and turned into plain data for the control line.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 
 from client.certificates import make_authority, make_leaf
 from lab.runtimes import Runtime
-from lab.scenario import Scenario
+from lab.scenario import ForeignCensor, Scenario
 from lab.supervisor import RoleSpec
 from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
 from proxy.settings import ProxySettings, User
@@ -36,7 +37,7 @@ class Deployment:
     def __init__(self, runtime: Runtime, state: Path, output: Path) -> None:
         self.topology: Topology = runtime.topology
         self._runtime = runtime
-        self._state = state
+        self.state = state
         self._output = output
 
     def make_certificates(self) -> None:
@@ -45,22 +46,23 @@ class Deployment:
         self.ca_file.write_bytes(authority.pem)
         for server, names in (("origin", (ORIGIN_NAME, NEIGHBOUR_NAME)), ("web", WEB_NAMES)):
             leaf = make_leaf(authority, names)
-            (self._state / f"{server}.pem").write_bytes(leaf.certificate_pem)
-            (self._state / f"{server}.key").write_bytes(leaf.key_pem)
+            (self.state / f"{server}.pem").write_bytes(leaf.certificate_pem)
+            (self.state / f"{server}.key").write_bytes(leaf.key_pem)
 
     @property
     def ca_file(self) -> Path:
         """The lab's CA certificate, as a path of the lab process."""
-        return self._state / "ca.pem"
+        return self.state / "ca.pem"
 
-    def _path(self, path: Path) -> str:
+    def path_in_host(self, path: Path) -> str:
+        """What the hosts call the lab process's `path`, below `state` or `output`."""
         return str(self._runtime.path_in_host(path))
 
-    def foundation(self) -> list[RoleSpec]:
-        """What stands before anybody talks: names, the wan's delay, origin, web, proxies, the censor."""
+    def foundation(self, censor: RoleSpec | None = None) -> list[RoleSpec]:
+        """What stands before anybody talks: names, origin, web, proxies, the censor (or who stands in its place)."""
         names = {name: list(addresses) for name, addresses in self.topology.names.items()}
         dns = RoleSpec("dns", "dns", "dns", {"names": names, "listen": self._addresses("dns")})
-        return [dns, self._origin(), self._web(), *(self._proxy(name) for name in PROXIES), self._censor()]
+        return [dns, self._origin(), self._web(), *(self._proxy(name) for name in PROXIES), censor or self._censor()]
 
     def _addresses(self, host: str) -> list[str]:
         return list(self.topology.host(host).addresses())
@@ -68,16 +70,16 @@ class Deployment:
     def _origin(self) -> RoleSpec:
         settings = {
             "listen": [_endpoint(address, ORIGIN_PORT) for address in self._addresses("messenger")],
-            "certificate": self._path(self._state / "origin.pem"),
-            "key": self._path(self._state / "origin.key"),
+            "certificate": self.path_in_host(self.state / "origin.pem"),
+            "key": self.path_in_host(self.state / "origin.key"),
         }
         return RoleSpec("origin", "origin", "messenger", settings)
 
     def _web(self) -> RoleSpec:
         settings = {
             "listen": self._addresses("web"),
-            "certificate": self._path(self._state / "web.pem"),
-            "key": self._path(self._state / "web.key"),
+            "certificate": self.path_in_host(self.state / "web.pem"),
+            "key": self.path_in_host(self.state / "web.key"),
         }
         return RoleSpec("web", "web", "web", settings)
 
@@ -90,6 +92,21 @@ class Deployment:
     def _censor(self) -> RoleSpec:
         return RoleSpec("censor", "censor", "censor", {})
 
+    def foreign_censor(self, foreign: ForeignCensor, folder: Path) -> RoleSpec:
+        """Another program in the censor's place. The files in `folder`, the scenario's, are copied to its host."""
+        copied = self.state / "censor"
+        shutil.rmtree(copied, ignore_errors=True)
+        copied.mkdir()
+        for file in folder.iterdir():
+            if file.is_file():
+                shutil.copy(file, copied)
+        settings = {
+            "folder": self.path_in_host(copied),
+            "command": foreign.command,
+            "ready_seconds": foreign.ready_seconds,
+        }
+        return RoleSpec("censor", "foreign_censor", "censor", settings)
+
     def link(self, scenario: Scenario) -> RoleSpec:
         """The wan's delay."""
         return RoleSpec("link", "link", "wan", {"delay_seconds": scenario.link.delay_seconds})
@@ -99,7 +116,7 @@ class Deployment:
         specs = []
         for host in (CLIENT, "censor"):
             settings = {
-                "folder": self._path(self._output / "capture"),
+                "folder": self.path_in_host(self._output / "capture"),
                 "host": f"run{number}-{host}",
                 "interfaces": await self._runtime.devices(host),
             }
@@ -108,7 +125,7 @@ class Deployment:
 
     def ends(self, scenario: Scenario, number: int) -> list[RoleSpec]:
         """The receiver, the sender and the bystander of run `number`."""
-        ca_file = self._path(self.ca_file)
+        ca_file = self.path_in_host(self.ca_file)
         origin = {"host": ORIGIN_NAME, "port": ORIGIN_PORT}
         # On namespaces /etc/hosts is this machine's, which has no say in the lab: its DNS is asked for every name.
         resolver = {"hosts_file": None}
@@ -123,7 +140,7 @@ class Deployment:
                 "resolver": resolver,
                 "routes": self._routes(),
                 "policy": msgspec.to_builtins(scenario.policy),
-                "keylog_file": self._path(self._output / "capture" / f"run{number}-tls.keylog"),
+                "keylog_file": self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog"),
             },
         }
         bystander = {"sites": [WEB_NAMES[0], NEIGHBOUR_NAME, WEB_NAMES[1]], "ca_file": ca_file}

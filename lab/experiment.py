@@ -20,6 +20,7 @@ from lab.capture import dropped_packets
 from lab.deployment import CLIENT, PROXIES, Deployment
 from lab.display import Display
 from lab.measurement import leaks, packets
+from lab.measurement.from_captures import hit_times
 from lab.measurement.summary import Run as RunSummary
 from lab.measurement.summary import Summary, encode, measure_run, summarize
 from lab.plan import ExperimentPlan
@@ -119,6 +120,8 @@ class _Experiment:
                 print("sidedoor: interrupted before the first run began: no results", file=sys.stderr)
             return INTERRUPTED if interrupted else DID_NOT_HOLD
         self._display.note("measuring")
+        if self._scenario.foreign_censor is not None:
+            self._records = [_with_hits(record, self._out, self._runtime.topology) for record in self._records]
         runs = [measured(record, self._out, self._runtime.topology) for record in self._records]
         summary = summarize(runs, scenario=self._scenario.name, runtime=self._runtime.name, seed=self._plan.seed)
         (self._out / "summary.json").write_bytes(encode(summary))
@@ -170,6 +173,25 @@ def _event_line(stream: BinaryIO, number: int) -> Callable[[dict[str, Any]], Non
         stream.write(encoder.encode(event | {"run": number}) + b"\n")
 
     return write
+
+
+def _with_hits(record: RunRecord, out: Path, topology: Topology) -> RunRecord:
+    """The record of a run whose censor told nothing, with the hits that the captures show."""
+    client = topology.host(CLIENT).addresses()
+    capture = out / "capture"
+    home, uplink = (capture / f"run{record.number}-censor-{side}.pcap" for side in ("home", "uplink"))
+    if not (home.exists() and uplink.exists()):
+        return record
+    times = hit_times(
+        home=home,
+        uplink=uplink,
+        client_addresses=client,
+        messenger_addresses=topology.names[ORIGIN_NAME],
+        messenger_names=[ORIGIN_NAME],
+        start=record.clock.realtime,
+    )
+    hits = [{"t": t, "source": "captures", "event": "censor_hit", "source_address": client[0]} for t in times]
+    return msgspec.structs.replace(record, events=sorted(record.events + hits, key=lambda event: float(event["t"])))
 
 
 def measured(record: RunRecord, out: Path, topology: Topology) -> RunSummary:

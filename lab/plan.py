@@ -24,3 +24,5 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     delay_seconds: float
     """Of the wan, one way."""
+    censor: bool = True
+    """Whether Sidedoor's censor stands there; else its host only forwards, for another program in its place."""

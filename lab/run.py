@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from lab.control import CommandFailed
+from censor.rules_file import parse_rules
+from lab.control import CommandFailed, RoleConnection
 from lab.deployment import CLIENT, Deployment
+from lab.enforcement import enforce
 from lab.measurement.summary import Clock, Outcome
 from lab.scenario import Block, Fault, Scenario, rules_text
 from lab.supervisor import RoleFailed, Supervisor
@@ -144,7 +146,9 @@ class Run:
     async def _start(self, supervisor: Supervisor) -> None:
         self._progress(self.now(), "starting the roles")
         prefix = f"run{self._number}-"
-        foundation = [*self._deployment.foundation(), self._deployment.link(self._scenario)]
+        foreign = self._scenario.foreign_censor
+        censor = None if foreign is None else self._deployment.foreign_censor(foreign, self._folder)
+        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario)]
         await supervisor.start(*foundation, log_prefix=prefix)
         await supervisor.start(*await self._deployment.observers(self._number), log_prefix=prefix)
         await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)
@@ -197,19 +201,34 @@ class Run:
         censor, watch = supervisor.role("censor"), self._watch
         self._progress(self.now(), f"{block.name}: direct, healthy")
         await asyncio.sleep(block.healthy_seconds + self._random.uniform(0.0, block.jitter_seconds))
-        text = rules_text(self._folder, block)
         started = self.now()
-        reply = await censor.call("check", rules=text, origin=block.rules)
-        self.emit("episode_started", block=block.name, rules=reply["rules"])
-        self._progress(self.now(), f"{block.name}: blocked")
-        await censor.call("apply", rules=text, origin=block.rules)
-        recovered = await watch.until(lambda: watch.recovered(started, self.now()), block.recover_within_seconds)
+        await self._begin(censor, block)
+        foreign = self._scenario.foreign_censor is not None
+        is_over = watch.elsewhere if foreign else watch.recovered
+        recovered = await watch.until(lambda: is_over(started, self.now()), block.recover_within_seconds)
         self._progress(self.now(), f"{block.name}: {'recovered' if recovered else 'not recovered'}")
         await asyncio.sleep(max(0.0, started + block.block_seconds - self.now()))
         unblocked = self.now()
-        await censor.call("clear")
+        if block.undo is None:
+            await censor.call("clear")
+        else:
+            await censor.call("lift", rule=block.name, command=block.undo)
         self.emit("unblocked", block=block.name)
         self._progress(self.now(), f"{block.name}: unblocked")
         failed_back = await watch.until(lambda: watch.direct(unblocked, self.now()), block.fail_back_within_seconds)
         self._progress(self.now(), f"{block.name}: {'direct again' if failed_back else 'not back on the direct path'}")
         self.emit("episode_ended", block=block.name, recovered=recovered, failed_back=failed_back)
+
+    async def _begin(self, censor: RoleConnection, block: Block) -> None:
+        """Have the censor enforce the block's rules, or run its command."""
+        if block.rules is None:
+            self.emit("episode_started", block=block.name, rules=[block.name])
+            self._progress(self.now(), f"{block.name}: blocked")
+            await censor.call("enforce", rule=block.name, command=block.command)
+            return
+        text = rules_text(self._folder, block.rules, block.name)
+        rules = [rule.name for rule in parse_rules(text, origin=block.rules).rules]
+        self.emit("episode_started", block=block.name, rules=rules)
+        self._progress(self.now(), f"{block.name}: blocked")
+        folder = (self._folder / block.rules).parent
+        await enforce(censor, self._deployment, text, origin=block.rules, folder=folder)

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from censor.lists import binding
 from censor.rules_file import parse_rules
 from client.policies.sidedoor_settings import SidedoorSettings
 from sidedoor.settings import UsageError, read
@@ -22,6 +23,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 PositiveCount = Annotated[int, msgspec.Meta(ge=1)]
+Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+"""A program and its arguments; it runs where the files beside the scenario are."""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,12 +40,25 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     message_bytes: PositiveCount = 200
 
 
+class ForeignCensor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another program than Sidedoor's censor on the censor's host, or none: what blocks do there is all there is."""
+
+    command: Command | None = None
+    """Runs as long as the run does; if it ends before, the run is over."""
+    ready_seconds: Annotated[float, msgspec.Meta(ge=0, le=15)] = 0.5
+    """It is given this time before anything else happens."""
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One episode: direct and healthy -> block -> recovered -> unblock -> failed back."""
 
     name: str
-    rules: str
+    rules: str | None = None
     """The file with the censor's rules, beside the scenario."""
+    command: Command | None = None
+    """With a foreign censor, in place of `rules`: what is run on its host to begin the block ..."""
+    undo: Command | None = None
+    """... and to lift it. Both are to end by themselves, with status 0."""
     healthy_seconds: Seconds = 3.0
     """Before the block; a random part of `jitter_seconds` is added, against the client's timers."""
     jitter_seconds: Seconds = 0.5
@@ -84,6 +100,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_seconds: Seconds = 0.0
     """How long a scenario without blocks sends."""
     link: Link = Link()
+    foreign_censor: ForeignCensor | None = msgspec.field(name="censor", default=None)
     traffic: Traffic = Traffic()
     policy: SidedoorSettings = SidedoorSettings()
     """Settings of the sender's policy (`client.policies`)."""
@@ -121,7 +138,9 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
     file = folder / "scenario.toml"
     scenario = read_scenario(folder)
     for block in scenario.blocks:
-        rules_text(folder, block)
+        _check_block(file, block, foreign=scenario.foreign_censor is not None)
+        if block.rules is not None:
+            _check_lists(folder / block.rules, rules_text(folder, block.rules, block.name))
     names = [block.name for block in scenario.blocks]
     if len(set(names)) < len(names):
         raise UsageError(f"{file}: key `block.name`: two blocks have one name; found {names}")
@@ -133,13 +152,30 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
     return scenario
 
 
-def rules_text(folder: Path, block: Block) -> str:
-    """The text of a block's rule file, known to be valid. Raises UsageError that names file and key."""
-    path = folder / block.rules
+def _check_block(file: Path, block: Block, *, foreign: bool) -> None:
+    """Raises UsageError: the block is not one for such a censor."""
+    expected = ("command", "undo") if foreign else ("rules",)
+    of_whom = "with a table [censor]" if foreign else "without a table [censor]"
+    for key in ("rules", "command", "undo"):
+        if (getattr(block, key) is not None) != (key in expected):
+            wrong = "is missing" if key in expected else "is not used"
+            names = " and ".join(f"`{name}`" for name in expected)
+            raise UsageError(f"{file}: key `block.{key}` (block {block.name!r}) {wrong}: {of_whom} a block has {names}")
+
+
+def _check_lists(file: Path, text: str) -> None:
+    """Raises UsageError: a list that the rules in `file` name cannot be read."""
+    for one in parse_rules(text, origin=str(file)).lists:
+        binding.load(one, file.parent)
+
+
+def rules_text(folder: Path, rules: str, block: str) -> str:
+    """The text of the rule file of a block, known to be valid. Raises UsageError that names file and block."""
+    path = folder / rules
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror} (rules of block {block.name!r})") from error
+        raise UsageError(f"{path}: cannot be read: {error.strerror} (rules of block {block!r})") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     parse_rules(text, origin=str(path))

@@ -18,6 +18,7 @@ import msgspec
 
 from lab.control import LINE_LIMIT_BYTES, CommandFailed
 from lab.deployment import ORIGIN_PORT, PROXIES, PROXY_PORT, Deployment
+from lab.enforcement import enforce
 from lab.plan import SessionPlan
 from lab.runtimes import Runtime
 from lab.scenario import Scenario
@@ -66,6 +67,8 @@ class _Session:
                     lambda role, status: self._died(role, status, events),
                 ) as self._supervisor:
                     foundation = [*self._deployment.foundation(), self._deployment.link(self._scenario())]
+                    if not self._plan.censor:
+                        foundation = [spec for spec in foundation if spec.role != "censor"]
                     await self._supervisor.start(*foundation)
                     await self._serve()
         except RoleFailed as failure:
@@ -125,12 +128,11 @@ class _Session:
             "ca_file": str(self._deployment.ca_file),
         }
 
-    async def _censor_apply(self, rules: str, origin: str) -> Answer:
+    async def _censor_apply(self, rules: str, origin: str, folder: str) -> Answer:
         censor = self._supervisor.role("censor")
-        names = (await censor.call("check", rules=rules, origin=origin))["rules"]
-        await censor.call("apply", rules=rules, origin=origin)
-        self._rules = names
-        return {"rules": names}
+        names = await enforce(censor, self._deployment, rules, origin=origin, folder=Path(folder))
+        self._rules = list(names)
+        return {"rules": self._rules}
 
     async def _censor_clear(self) -> Answer:
         await self._supervisor.role("censor").call("clear")

@@ -45,6 +45,12 @@ class Watch:
             return False
         return self._sustained([t for t, id_, _ in self._acks if t >= t0 and self._queued.get(id_, -1.0) >= t0], now)
 
+    def elsewhere(self, since: float, now: float) -> bool:
+        """The same where nobody tells of hits: whether messages born after `since` are acked off the direct path."""
+        return self._sustained(
+            [t for t, id_, route in self._acks if route != "direct" and self._queued.get(id_, -1.0) >= since], now
+        )
+
     def direct(self, since: float, now: float) -> bool:
         """Whether messages born after `since` are acked on the direct path, and have been for the hold time."""
         return self._sustained(

@@ -114,9 +114,13 @@ class Lab:
         """`{"runtime": ..., "hosts": {name: [addresses]}, "roles": [...], "rules": [...], "ca_file": path}`."""
         return self.call("status")
 
-    def apply(self, rules: str, *, origin: str = "rules") -> list[str]:
-        """Enforce these censor rules (TOML text) in place of those that hold now; returns their names."""
-        names = self.call("censor_apply", rules=rules, origin=origin)["rules"]
+    def apply(self, rules: str, *, origin: str = "rules", folder: str | Path = ".") -> list[str]:
+        """Enforce these censor rules (TOML text) in place of those that hold now; returns their names.
+
+        origin: what errors call them. folder: where relative names of their list files begin.
+        """
+        folder = os.path.abspath(folder)
+        names = self.call("censor_apply", rules=rules, origin=origin, folder=folder)["rules"]
         assert isinstance(names, list)
         return names
 

@@ -201,6 +201,7 @@ def _print(sums: dict[str, Any], console: Console) -> None:
 
 
 _NOTES = {
+    "fragments_dropped": "of the dropped were fragments, which no rule judged",
     "residual_blocks": "residual blocks begun",
     "suspects": "flows to servers that would be probed",
     "overloaded_flows": "flows passed unseen (overload)",

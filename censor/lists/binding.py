@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,17 +32,23 @@ class Lists:
 
     def __init__(self) -> None:
         self.holders: dict[str, ListHolder] = {}
-        self._staged: dict[str, BlockList] = {}
+        self._staged: Mapping[str, BlockList] = {}
 
     def stage(self, lists: tuple[List, ...], folder: Path) -> None:
         """Read the lists. Raises SettingsError, and nothing has changed."""
-        self._stage({one.name: load(one, folder) for one in lists})
+        self.stage_contents({one.name: load(one, folder) for one in lists})
 
     async def stage_aside(self, lists: tuple[List, ...], folder: Path) -> None:
         """The same, with large files read by a process of their own, so that packets do not wait meanwhile."""
-        self._stage({one.name: await load_aside(one, folder) for one in lists})
+        self.stage_contents({one.name: await load_aside(one, folder) for one in lists})
 
-    def _stage(self, staged: dict[str, BlockList]) -> None:
+    @property
+    def staged(self) -> Mapping[str, BlockList]:
+        """What the next `commit` exchanges the contents for."""
+        return self._staged
+
+    def stage_contents(self, staged: Mapping[str, BlockList]) -> None:
+        """Lists that were read already."""
         self._staged = staged
         for name, content in staged.items():
             self.holders.setdefault(name, ListHolder(content))
@@ -56,7 +63,14 @@ class Lists:
             if holder.content is not content and holder.content != content:
                 changed.add(name)
                 holder.content = content
+        # Where nothing has changed, one copy of two is enough.
+        self._staged = {name: self._same(name, content) for name, content in self._staged.items()}
         return frozenset(changed)
+
+    def _same(self, name: str, content: BlockList) -> BlockList:
+        """What is held, which equals `content`."""
+        held = self.holders[name].content
+        return held if isinstance(held, BlockList) else content
 
 
 def load(one: List, folder: Path) -> BlockList:

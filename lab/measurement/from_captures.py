@@ -80,6 +80,24 @@ def read_episodes(
     return episodes(touched, sent, acked)
 
 
+def hit_times(
+    *,
+    home: str | Path,
+    uplink: str | Path,
+    client_addresses: Iterable[str],
+    messenger_addresses: Iterable[str],
+    messenger_names: Iterable[str],
+    start: float,
+) -> list[float]:
+    """When the censor acted on the measured flows, seconds since run start, for a censor that tells nothing itself.
+
+    Arguments and errors as of `read_episodes`.
+    """
+    clients = frozenset(client_addresses)
+    concerned = concerns(clients, frozenset(messenger_addresses), messenger_names)
+    return acted_on(list(read(home, start=start)), list(read(uplink, start=start)), clients, concerned)
+
+
 def concerns(
     client_addresses: frozenset[str], messenger_addresses: frozenset[str], messenger_names: Iterable[str]
 ) -> Callable[[Packet], bool]:

@@ -11,6 +11,7 @@ KINDS = {
     "capture": "lab.roles.capture:run",
     "censor": "lab.roles.censor:run",
     "dns": "lab.roles.dns:run",
+    "foreign_censor": "lab.roles.foreign_censor:run",
     "link": "lab.roles.link:run",
     "origin": "lab.roles.messenger:run_origin",
     "proxy": "lab.roles.proxy:run",

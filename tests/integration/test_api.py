@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -54,16 +55,19 @@ def line(**answer: Any) -> bytes:
     return json.dumps(answer).encode() + b"\n"
 
 
-def test_find_and_apply(lab: list[Answer]) -> None:
+def test_find_and_apply(lab: list[Answer], folder: Path) -> None:
     seen: list[dict[str, Any]] = []
     lab.append(lambda call: line(ok=True, runtime="netns"))
     lab.append(lambda call: seen.append(call) or line(ok=True, rules=["by-name"]))
     lab.append(lambda call: seen.append(call) or line(ok=True))
     running = Lab.find("mine")
-    assert running.apply("[[rules]]", origin="rules.toml") == ["by-name"]
+    assert running.apply("[[rules]]", origin="rules.toml", folder=os.path.relpath(folder)) == ["by-name"]
     running.clear()
     assert seen == [
-        {"command": "censor_apply", "arguments": {"rules": "[[rules]]", "origin": "rules.toml"}},
+        {
+            "command": "censor_apply",
+            "arguments": {"rules": "[[rules]]", "origin": "rules.toml", "folder": str(folder)},
+        },
         {"command": "censor_clear", "arguments": {}},
     ]
 

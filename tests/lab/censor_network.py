@@ -16,8 +16,8 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,6 +70,24 @@ echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 """
 
+# A host more between router and server, whose interface to the server was the router's.
+_WAN_SETUP = """
+set -e
+ip netns add wan
+ip -n wan link set lo up
+ip link set server netns wan
+ip -n wan link set server up
+ip -n wan addr add 203.0.113.1/24 dev server; ip -n wan addr add 2001:db8:2::1/64 dev server nodad
+ip link add wan type veth peer name router netns wan
+ip link set wan up; ip -n wan link set router up
+ip addr add 198.51.100.1/24 dev wan; ip addr add 2001:db8:3::1/64 dev wan nodad
+ip -n wan addr add 198.51.100.2/24 dev router; ip -n wan addr add 2001:db8:3::2/64 dev router nodad
+ip route add 203.0.113.0/24 via 198.51.100.2; ip route add 2001:db8:2::/64 via 2001:db8:3::2
+ip -n wan route add default via 198.51.100.1; ip -n wan route add default via 2001:db8:3::1
+ip netns exec wan sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+"""
+_WAN = (sys.executable, "-m", "lab.benchmarks.censor.wan")
+
 Body = Callable[["Network"], Awaitable[None]]
 
 
@@ -78,6 +96,7 @@ class Events(list[dict[str, Any]]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patience_seconds = 5.0
         self._changed = asyncio.Event()
 
     def __call__(self, event: str, /, **fields: Any) -> None:
@@ -89,7 +108,7 @@ class Events(list[dict[str, Any]]):
         return [one for one in self if wanted.items() <= one.items()]
 
     async def first(self, event: str, **fields: Any) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(self.patience_seconds):
             while not self.of(event, **fields):
                 self._changed.clear()
                 await self._changed.wait()
@@ -143,16 +162,41 @@ class Network:
         assert process.returncode is not None
         return process.returncode, output.decode()
 
+    @asynccontextmanager
+    async def serving(self, host: str, *command: str) -> AsyncIterator[None]:
+        """A program on `host` that says a line when it is ready, and ends with its standard input."""
+        with self.on(host):
+            process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(20):
+                assert await process.stdout.readline(), f"{command} ended with {await process.wait()}"
+            yield
+        finally:
+            process.stdin.close()
+            async with asyncio.timeout(5):
+                await process.wait()
+
+    @asynccontextmanager
+    async def far(self, delay_seconds: float) -> AsyncIterator[None]:
+        """Once: a wan between router and server, whose round trip takes twice the delay."""
+        await self.kernel("sh", "-c", _WAN_SETUP)
+        async with self.serving("wan", *_WAN, str(delay_seconds)):
+            yield
+
     def censor(self, **settings: Any) -> Censor:
         """A censor on the router that reports to `events`."""
         return Censor(CensorSettings(**settings), self.events)
 
     async def connect(
-        self, name: str, version: int = 4, *, timeout: float = 3
+        self, name: str, version: int = 4, *, source: str | None = None, timeout: float = 3
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A verified TLS connection from the client to the server under `name`."""
+        """A verified TLS connection from the client (its address `source`) to the server under `name`."""
         connection = self.socket("client", version)
         try:
+            if source is not None:
+                connection.bind((source, 0))
             async with asyncio.timeout(timeout):
                 await asyncio.get_running_loop().sock_connect(connection, (SERVER[version], 443))
                 context = ssl.create_default_context(cafile=str(self.folder / "certificate.pem"))
@@ -161,9 +205,9 @@ class Network:
             connection.close()
             raise
 
-    async def fetch(self, name: str, version: int = 4) -> bytes:
+    async def fetch(self, name: str, version: int = 4, *, source: str | None = None) -> bytes:
         """One echo over a connection of its own."""
-        streams = await self.connect(name, version)
+        streams = await self.connect(name, version, source=source)
         try:
             return await echo(streams)
         finally:

@@ -71,12 +71,17 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    network: Network, *, fail: str = "open", domain: str = "messenger.example", command: tuple[str, ...] = SIDEDOOR
+    network: Network,
+    *,
+    fail: str = "open",
+    domain: str = "messenger.example",
+    command: tuple[str, ...] = SIDEDOOR,
+    options: tuple[str, ...] = (),
 ) -> AsyncIterator[Running]:
     path = network.folder / "rules.toml"
     path.write_text(RULES.format(fail=fail, domain=domain))
     process = await asyncio.create_subprocess_exec(
-        *command, "censor", "run", "--rules", str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *command, "censor", "run", "--rules", str(path), *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         censor = Running(process)

@@ -11,7 +11,7 @@ from typing import Any
 from censor.rules_file import profile_rules
 from lab.benchmarks.censor.accuracy.payloads import client_hello, quic_initial
 from tests.lab.censor_network import CLIENT, SERVER, Network, in_network
-from tests.lab.wire import Passed, Wire
+from tests.lab.router_wire import Passed, Wire
 
 PORT = 8443
 BULK = bytes(60_000)

@@ -98,7 +98,7 @@ async def test_a_dropped_packet_can_have_its_flow_watched(network: Network) -> N
             with pytest.raises(TimeoutError):
                 await network.connect("innocent.example", version, timeout=0.5)
             ours = [packet for packet in queue.taken() if packet.hw_protocol == protocol]
-            first, *again = [packet.mark for packet in ours if _payload(packet)]
+            first, *again = marks([packet for packet in ours if _payload(packet)])
             assert first == 0
             assert set(again) == {WATCH}  # it was sent again, and its flow is watched
 

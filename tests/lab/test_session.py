@@ -105,6 +105,30 @@ def test_bad_rules_are_refused_and_the_old_ones_stay(lab: Lab, tmp_path: Path) -
     lab.clear()
 
 
+def test_lists_lie_beside_the_rules_file(lab: Lab, tmp_path: Path) -> None:
+    """A profile with the user's own lists: the registry's rows of real dumps, in its encoding."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text('censor.profile = "gfw-rst"\n[[list]]\nname = "blocked"\nfile = "dump.csv"\n')
+    (tmp_path / "dump.csv").write_bytes(
+        "Updated: 2026-11-25 12:00:00 +0300\n;messenger.example;;Минцифры;1;2026-11-25\n".encode("windows-1251")
+    )
+    applied = sidedoor("lab", "censor", "apply", "--name", NAME, str(rules))
+    assert applied.returncode == 0, applied.stderr
+    assert "tls-2023" in lab.status()["rules"]
+    named, innocent = curl(ORIGIN), curl("https://news.example/")
+    assert named.returncode == 35, named.stderr  # reset during the TLS handshake
+    assert innocent.returncode == 0, innocent.stderr
+    lab.apply(rules.read_text(), folder=tmp_path)  # the same from a program
+    assert curl(ORIGIN).returncode == 35
+    (tmp_path / "dump.csv").unlink()
+    refused = sidedoor("lab", "censor", "apply", "--name", NAME, str(rules))
+    assert refused.returncode == 2
+    assert f"{tmp_path}/dump.csv: cannot be read" in refused.stderr
+    assert curl(ORIGIN).returncode == 35, "and nothing has changed"
+    lab.clear()
+    assert curl(ORIGIN).returncode == 0
+
+
 def test_a_second_lab_of_the_name_is_refused(lab: Lab) -> None:
     again = sidedoor("lab", "up", "--name", NAME)
     assert again.returncode == 2

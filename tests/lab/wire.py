@@ -1,52 +1,53 @@
-"""What leaves the router on its way to client or server: the packets that the censor let pass, or made."""
+"""What is on the wire at one of the tests' hosts, and raw packets onto it."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from censor import packets
-from censor.packets import Packet
+from censor.packets import Packet, parse
+from tests.lab.censor_network import Network
 
-_ALL_PROTOCOLS = 0x0003  # ETH_P_ALL, if_ether.h
-_READ_BYTES = 65575
-_BUFFER_BYTES = 8 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """A packet that went out; its own length tells whether it was one of the wire's or a super-packet."""
-
-    to_server: bool
-    packet: Packet
-
-    @property
-    def payload(self) -> bytes:
-        return self.packet.payload
+_ETH_P_ALL, _ETH_P_IP, _ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
+_PATIENCE_SECONDS = 5.0
 
 
 class Wire:
-    """Use as a context: what left towards both hosts meanwhile, in the order in which it did."""
+    """A host's interface to the router: `seen` are the packets that came in by it, from their IP header on."""
 
-    def __enter__(self) -> Wire:
-        # SOCK_DGRAM: without the link layer's header (packet(7)). Of one socket, so that there is one order.
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ALL_PROTOCOLS))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+    def __init__(self, network: Network, host: str) -> None:
+        self.seen: list[Packet] = []
+        with network.on(host):
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+            self._socket.bind(("eth0", _ETH_P_ALL))
         self._socket.setblocking(False)
-        self._seen: list[Passed] = []
-        return self
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as router:
+            router.bind((host, _ETH_P_ALL))
+            self._router: bytes = router.getsockname()[4]
 
-    def __exit__(self, *_exception: object) -> None:
+    def send(self, packet: bytes) -> None:
+        """Put an IP packet on the wire to the router, as it is."""
+        kind = _ETH_P_IP if packet[0] >> 4 == 4 else _ETH_P_IPV6
+        self._socket.sendto(packet, ("eth0", kind, 0, 0, self._router))
+
+    async def until(self, wanted: Callable[[Packet], bool]) -> Packet:
+        """Read on to the first packet that is wanted."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while True:
+                data, (_, _, direction, *_) = await loop.sock_recvfrom(self._socket, 65535)
+                packet = parse(data)
+                if packet is None or direction == socket.PACKET_OUTGOING:
+                    continue
+                self.seen.append(packet)
+                if wanted(packet):
+                    return packet
+
+    def taken(self) -> list[Packet]:
+        """Those seen since it was asked last."""
+        found, self.seen = self.seen, []
+        return found
+
+    def close(self) -> None:
         self._socket.close()
-
-    def passed(self, *, port: int | None = None) -> list[Passed]:
-        """All so far; with `port`, those from and to it."""
-        while True:
-            try:
-                data, (device, _, kind, *_) = self._socket.recvfrom(_READ_BYTES)
-            except BlockingIOError:
-                break
-            packet = packets.parse(data)
-            if kind == socket.PACKET_OUTGOING and packet is not None:
-                self._seen.append(Passed(device == "server", packet))
-        return [one for one in self._seen if port in (None, one.packet.source_port, one.packet.destination_port)]

@@ -19,9 +19,14 @@ NOT_IN_UNIT_TESTS = frozenset(
 
 # Drivers: modules that do I/O and decide little, each with the test that covers it on real sockets or packets.
 COVERED_ELSEWHERE: dict[str, str] = {
+    "censor/lines.py": "tests/lab/test_censor_workers.py",
     "censor/prober/cli.py": "tests/integration/censor/test_prober_cli.py",
     "censor/prober/connection.py": "tests/integration/censor/test_prober.py",
     "censor/prober/prober.py": "tests/integration/censor/test_prober.py",
+    "censor/worker.py": "tests/lab/test_censor_workers.py",
+    "censor/worker_channel.py": "tests/integration/censor/test_worker_channel.py",
+    "censor/worker_process.py": "tests/lab/test_censor_workers.py",
+    "censor/workers.py": "tests/lab/test_censor_workers.py",
     "client/cli.py": "tests/integration/client/test_cli.py",
     "client/origin.py": "tests/integration/client/test_origin.py",
     "client/receiver.py": "tests/integration/client/test_sender.py",
@@ -55,6 +60,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "lab/role.py": "tests/integration/lab/test_supervisor.py",
     "lab/roles/capture.py": "tests/lab/test_quickstart.py",
     "lab/roles/censor.py": "tests/lab/test_quickstart.py",
+    "lab/roles/foreign_censor.py": "tests/integration/lab/test_foreign_censor.py",
     "lab/roles/link.py": "tests/lab/test_quickstart.py",
     "lab/roles/messenger.py": "tests/lab/test_quickstart.py",
     "lab/roles/proxy.py": "tests/lab/test_quickstart.py",

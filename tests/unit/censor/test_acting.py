@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import IPv6
 
 from censor.core import Core
 from censor.decision import Decision
@@ -42,6 +43,11 @@ def told(forged: bytes) -> tuple[str, str, int, int]:
     """Destination, flags, sequence and acknowledgment number."""
     segment = IP(forged)
     return segment.dst, str(segment[TCP].flags), segment[TCP].seq, segment[TCP].ack
+
+
+def sent(decision: Decision) -> tuple[bytes, ...]:
+    """What is injected, in the order in which it leaves."""
+    return (*decision.before, *decision.after)
 
 
 class TestDrop:
@@ -112,25 +118,29 @@ class TestReset:
         assert decision.accept
         assert names(decision) == [("rule0", "reset")]
         behind = ISN + 1 + len(GET)
-        assert [told(one) for one in decision.after] == [
-            (CLIENT, "RA", SERVER_ISN + 1, behind),
-            (SERVER, "R", behind, 0),
-        ]
+        assert [told(one) for one in decision.before] == [(CLIENT, "RA", SERVER_ISN + 1, behind)]
+        assert [told(one) for one in decision.after] == [(SERVER, "R", behind, 0)]
         assert judge.decide(ends.answer(b"x")) == Decision()
 
     @pytest.mark.parametrize(("to", "ends"), [("client", [CLIENT]), ("server", [SERVER])])
     def test_one_end(self, to: str, ends: list[str]) -> None:
-        assert [told(one)[0] for one in triggered(f'kind = "reset", to = "{to}"')[2].after] == ends
+        assert [told(one)[0] for one in sent(triggered(f'kind = "reset", to = "{to}"')[2])] == ends
+
+    def test_over_ipv6_the_clients_leaves_first_too(self) -> None:
+        judge, ends = core(acting('kind = "reset"')), Ends("2001:db8:1::10", "2001:db8:2::10")
+        decision = judge.decide(ends.data(HELLO))
+        assert [IPv6(one).dst for one in decision.before] == [ends.client]
+        assert [IPv6(one).dst for one in decision.after] == [ends.server]
 
     def test_offsets_and_count(self) -> None:
         _, _, decision = triggered('kind = "reset", to = "client", offsets = [0, 1460, 4380], count = 2')
-        assert [told(one)[2] - SERVER_ISN - 1 for one in decision.after] == [0, 1460, 4380] * 2
+        assert [told(one)[2] - SERVER_ISN - 1 for one in decision.before] == [0, 1460, 4380] * 2
 
     @pytest.mark.parametrize(("flags", "seen"), [("auto", ["RA", "R"]), ("RST", ["R", "R"]), ("RST+ACK", ["RA", "RA"])])
     def test_flags_and_ttl(self, flags: str, seen: list[str]) -> None:
         _, _, decision = triggered(f'kind = "reset", flags = "{flags}", ttl = 33')
-        assert [told(one)[1] for one in decision.after] == seen
-        assert {IP(one).ttl for one in decision.after} == {33}
+        assert [told(one)[1] for one in sent(decision)] == seen
+        assert {IP(one).ttl for one in sent(decision)} == {33}
 
     def test_drop_leaves_the_flow_dead(self) -> None:
         judge, ends, decision = triggered('kind = "reset", drop = true')
@@ -141,10 +151,11 @@ class TestReset:
 
     def test_repeat(self) -> None:
         judge, ends, decision = triggered('kind = "reset", repeat = true')
-        assert len(decision.after) == 2
+        assert len(sent(decision)) == 2
         later = judge.decide(ends.answer(b"x"))
-        assert (later.accept, len(later.after), names(later)) == (True, 2, [("rule0", "reset")])
-        assert judge.decide(ends.ack()).after == ()
+        assert (later.accept, len(sent(later)), names(later)) == (True, 2, [("rule0", "reset")])
+        assert judge.statistics.rule("rule0").injected == 4
+        assert sent(judge.decide(ends.ack())) == ()
 
     def test_drop_and_repeat(self) -> None:
         judge, ends, decision = triggered('kind = "reset", drop = true, repeat = true')
@@ -516,12 +527,17 @@ class TestResidual:
         ]
         assert not judge.decide(Ends(client_port=40001).syn()).accept
 
+    def test_reset_is_refreshed_by_packets(self) -> None:
+        judge = self.blocked('then = "reset", refresh = "packet"')
+        passes = [judge.decide(Ends(client_port=40001).syn(), t=t).accept for t in (150.0, 205.0, 264.0, 325.0)]
+        assert passes == [False, False, False, True]
+
     def test_then_inject(self) -> None:
         judge = self.blocked('then = "inject"')
         ends = Ends(client_port=40001)
         for packet in (ends.syn(), ends.syn_ack(), ends.ack()):
             decision = judge.decide(packet, t=101.0)
-            assert (decision.accept, len(decision.after)) == (True, 2)
+            assert (decision.accept, decision.injected) == (True, 2)
 
     def test_then_rewrite(self) -> None:
         judge = self.blocked('then = "rewrite"')
@@ -557,6 +573,21 @@ class TestProbe:
         assert (suspect.address, suspect.port) == (bytes([203, 0, 113, 10]), 80)
         assert (suspect.first_payload, suspect.reason) == (GET, "entropy")
         assert decision.accept
+
+    def test_what_was_said_first_is_replayed_though_more_was_needed(self) -> None:
+        judge = core(acting('kind = "probe"', "when = 'socks.host under [\"blocked.example\"]'"))
+        ends = Ends(server_port=1080)
+        greeting, request = b"\5\1\0", b"\5\1\0\3\x0fblocked.example\x01\xbb"
+        fates(judge, ends.handshake())
+        assert judge.decide(ends.data(greeting)).suspects == ()
+        judge.decide(ends.answer(b"\5\0"))
+        (suspect,) = judge.decide(ends.data(request)).suspects
+        assert suspect.first_payload == greeting
+
+    def test_no_more_is_kept_than_is_replayed(self) -> None:
+        judge = core(acting('kind = "probe"', HTTP) + "\n[prober]\npayload_limit_bytes = 5\n")
+        (suspect,) = judge.decide(Ends().data(GET)).suspects
+        assert suspect.first_payload == GET[:5]
 
     def test_the_rules_name_is_reason_enough(self) -> None:
         assert triggered('kind = "probe"')[2].suspects[0].reason == "rule0"

@@ -2,70 +2,91 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 import pytest
 
 from censor import address_rules
-from censor.address_rules import AddressRule
+from censor.actions import Drop
+from censor.lists.prefixes import PrefixSet
+from censor.offload import AddressBlock, Ports
+from censor.rules import Rule
 
-BOTH = AddressRule(3, (4, 6))
-FOUR = AddressRule(2, (4,), reject=True, ports=(443, 80))
-
-
-def script(rule: AddressRule) -> str:
-    return address_rules.addresses_script([rule], [rule], 1, 9)
+RULE = Rule(name="x", when="exists tls", actions=(Drop(),))
 
 
-def plan(*rules: AddressRule) -> list[str]:
-    """The jumps of the rules that are in force."""
-    text = address_rules.addresses_script([], rules, 7, 9)
-    assert text.splitlines()[:2] == ["table inet sidedoor {", "chain plan7 {"]
-    assert address_rules.plan_chain(7) == "plan7"
-    return text.splitlines()[2:-2]
+def block(
+    *, ports: Ports | None = None, protocol: str | None = None, server_only: bool = False, reject: bool = False
+) -> AddressBlock:
+    networks = PrefixSet(["192.0.2.0/24", "2001:db8::/32"])
+    return AddressBlock(RULE, networks, ports, protocol, server_only=server_only, reject=reject)
 
 
-def test_chains_and_sets() -> None:
-    text = script(BOTH)
+def script(**fields: object) -> str:
+    return address_rules.addresses_script({3: block(**fields)}, 9)  # type: ignore[arg-type]  # block's own
+
+
+def matches(**fields: object) -> list[str]:
+    """What of a block's packets is sent to its chain."""
+    lines = script(**fields).splitlines()
+    start = lines.index(f"chain {address_rules.match_chain(3)} {{")
+    return [line.removesuffix(" goto rule3") for line in lines[start + 1 : -2]]
+
+
+def test_chains_and_empty_sets() -> None:
+    text = script()
     assert "set rule3_v4 { type ipv4_addr; flags interval; }" in text
     assert "set rule3_v6 { type ipv6_addr; flags interval; }" in text
+    assert [address_rules.address_set(3, version) for version in (4, 6)] == ["rule3_v4", "rule3_v6"]
     assert 'log prefix "rule3" group 9 snaplen 128 queue-threshold 1' in text
     assert "elements" not in text
-    assert "v6" not in script(FOUR)
+    assert address_rules.addresses_script({}, 9) == ""
 
 
 def test_what_is_made_is_what_is_removed() -> None:
-    made = re.findall(r"^(?:chain|set) (\S+)", script(BOTH), re.MULTILINE)
-    assert sorted(made) == sorted((*address_rules.chains(BOTH), *address_rules.sets(BOTH), "plan1"))
-    assert address_rules.chains(BOTH) == ("rule3", "rule3_act")  # the first goes to the second
+    made = re.findall(r"^(?:chain|set) (\S+)", script(), re.MULTILINE)
+    assert sorted(made) == sorted((*address_rules.chains(3), *address_rules.sets(3)))
+    assert address_rules.chains(3) == ("rule3_match", "rule3", "rule3_act")  # each goes to the next
 
 
-def test_a_plan_leads_to_all_rules() -> None:
-    assert plan(BOTH, FOUR) == [
-        "ip daddr @rule3_v4 goto rule3",
-        "ip saddr @rule3_v4 goto rule3",
-        "ip6 daddr @rule3_v6 goto rule3",
-        "ip6 saddr @rule3_v6 goto rule3",
-        "ip daddr @rule2_v4 meta l4proto { tcp, udp } th dport { 443, 80 } goto rule2",
-        "ip saddr @rule2_v4 meta l4proto { tcp, udp } th sport { 443, 80 } goto rule2",
+def test_either_end_or_the_server_alone() -> None:
+    assert matches() == [
+        "ip daddr @rule3_v4",
+        "ip saddr @rule3_v4",
+        "ip6 daddr @rule3_v6",
+        "ip6 saddr @rule3_v6",
     ]
-    assert plan() == []
+    assert matches(server_only=True)[:2] == [
+        "ct direction original ip daddr @rule3_v4",
+        "ct direction reply ip saddr @rule3_v4",
+    ]
 
 
-def test_actions_and_protocol() -> None:
-    assert "{ counter drop; }" in script(BOTH)
-    assert "reject with tcp reset; reject; counter drop; }" in script(FOUR)
-    udp = AddressRule(1, (4,), protocol="udp", ports=(443,))
-    assert plan(udp)[0] == "ip daddr @rule1_v4 meta l4proto udp th dport { 443 } goto rule1"
+def test_protocol_and_the_ports_of_that_end() -> None:
+    both = " meta l4proto { tcp, udp }"
+    assert matches(ports=((80, 80), (8000, 8443)))[:2] == [
+        f"ip daddr @rule3_v4{both} th dport {{ 80, 8000-8443 }}",
+        f"ip saddr @rule3_v4{both} th sport {{ 80, 8000-8443 }}",
+    ]
+    assert matches(ports=((443, 443),), protocol="udp")[0] == "ip daddr @rule3_v4 meta l4proto udp th dport { 443 }"
+    assert matches(protocol="tcp")[3] == "ip6 saddr @rule3_v6 meta l4proto tcp"
 
 
-def test_intervals_are_in_order_and_apart() -> None:
-    many = ("192.0.2.128/25", "192.0.2.0/25", "10.0.0.7", "192.0.2.7", "10.0.0.9", "2001:db8::/64")
-    assert address_rules.intervals(map(ipaddress.ip_network, many)) == {
-        4: [(0x0A000007, 0x0A000007), (0x0A000009, 0x0A000009), (0xC0000200, 0xC00002FF)],
-        6: [(0x20010DB8 << 96, (0x20010DB8 << 96) + (1 << 64) - 1)],
-    }
+def test_actions() -> None:
+    assert "chain rule3_act { counter drop; }" in script()
+    assert "chain rule3_act { meta l4proto tcp reject with tcp reset; reject; counter drop; }" in script(reject=True)
+
+
+def test_first_packets_of_flows_are_logged_before_others() -> None:
+    lines = script().splitlines()
+    chain = lines[lines.index("chain rule3 {") + 1 : lines.index("chain rule3_match {") - 1]
+    assert [("@rule3_seen_v4" in line, "@rule3_seen_v6" in line) for line in chain] == [
+        (True, False),
+        (False, True),
+        (False, False),
+        (False, False),
+    ]
+    assert all(line.endswith("goto rule3_act") for line in (chain[0], chain[1], chain[3]))
 
 
 @pytest.mark.parametrize(("prefix", "serial"), [("rule12", 12), ("rule", None), ("other1", None), ("", None)])

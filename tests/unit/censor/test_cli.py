@@ -25,6 +25,12 @@ def test_run_reads_rules_and_opens_events_before_anything_else(tmp_path: Path) -
     assert isinstance(result.exception, UsageError)
 
 
+def test_run_refuses_queues_that_do_not_exist() -> None:
+    result = CliRunner().invoke(cli.censor, ["run", "--queue", "65535", "--queues", "2"])
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == "--queues: 2 queues from 65535 on: the last one there is has number 65535"
+
+
 @pytest.mark.parametrize(("found", "says"), [(True, "removed\n"), (False, "nothing to remove\n")])
 def test_clean(monkeypatch: pytest.MonkeyPatch, found: bool, says: str) -> None:
     monkeypatch.setattr(kernel, "cleanup", lambda: found)

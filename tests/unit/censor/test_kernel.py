@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import pytest
 
 from censor import kernel, kernel_programs
+from censor.compiled import CompiledRules
 from censor.kernel import Kernel
 from censor.kernel_rules import HeadRules
+from censor.lists.prefixes import PrefixSet
+from censor.offload import AddressBlock, address_blocks
 from censor.packet_io.netlink import KernelError
 from censor.residual_rules import Residual, Scope
-from censor.rules import Rule
 from censor.rules_file import parse_rules
 from sidedoor.settings import UsageError
 
@@ -53,23 +55,49 @@ class FakeTables:
 
     log: ClassVar[list[tuple[Any, ...]]] = []
     refused = ""
+    limit_bytes = 1000
 
-    def transaction(self, what: str) -> FakeTables:
-        self._what = what
-        return self
+    def transaction(self, what: str) -> FakeTransaction:
+        return FakeTransaction(self)
 
-    def __enter__(self) -> FakeTables:
-        return self
+    def load(self, *arguments: object, **options: object) -> None:
+        self.act("load", *arguments, *options.values())
 
-    def __exit__(self, *_: object) -> None: ...
+    def close(self) -> None:
+        self.act("close")
+
+    def act(self, *request: Any) -> None:
+        if self.refused == request[0]:
+            raise KernelError(f"{request[0]}: no")
+        self.log.append(request)
+
+
+class FakeTransaction:
+    """What is done at its end; as a context, by itself."""
+
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+        self._requests: list[tuple[Any, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *arguments, **options: self._act(name, *arguments, *options.values())
+        return lambda *arguments, **options: self._requests.append((name, *arguments, *options.values()))
 
-    def _act(self, name: str, *arguments: object) -> None:
-        if self.refused == name:
-            raise KernelError(f"{name}: no")
-        self.log.append((name, *arguments))
+    @property
+    def size_bytes(self) -> int:
+        return len(self._requests) * 100
+
+    def __enter__(self) -> FakeTransaction:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for request in self._requests:
+            self._tables.act(*request)
+
+    def commit(self) -> None:
+        if self._tables.refused == "commit":
+            raise KernelError("commit: no")
+        self.__exit__()
+        self._tables.act("commit")
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +105,7 @@ def sets(monkeypatch: pytest.MonkeyPatch) -> type[FakeTables]:
     monkeypatch.setattr(kernel, "NfTables", FakeTables)
     monkeypatch.setattr(FakeTables, "log", [])
     monkeypatch.setattr(FakeTables, "refused", "")
+    monkeypatch.setattr(FakeTables, "limit_bytes", 1000)
     return FakeTables
 
 
@@ -87,9 +116,10 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     return Tools(tmp_path)
 
 
-def rules(*addresses: str) -> tuple[Rule, ...]:
+def blocks(*addresses: str) -> tuple[AddressBlock, ...]:
+    """One of each address, by the rule of that name."""
     tables = (f'[[rule]]\nname = "{one}"\naction = "drop"\naddresses = ["{one}"]\n' for one in addresses)
-    return parse_rules("".join(tables)).rules
+    return address_blocks(CompiledRules(parse_rules("".join(tables)), {}))
 
 
 def test_install_removes_a_predecessors_rules(tools: Tools) -> None:
@@ -167,69 +197,115 @@ def test_refusals(tools: Tools, said: str, raised: type[Exception], says: str) -
         kernel.cleanup()
 
 
+def made(serial: int, address: int, name: str) -> list[tuple[Any, ...]]:
+    """How a block of one IPv4 address is filled."""
+    what = f"filling the set of the rule {name!r}"
+    return [
+        ("load", "sidedoor", f"rule{serial}_v4", [(address, address)], 4, what),
+        ("load", "sidedoor", f"rule{serial}_v6", [], 6, what),
+    ]
+
+
+def gone(serial: int) -> list[tuple[Any, ...]]:
+    chains = (f"rule{serial}_match", f"rule{serial}", f"rule{serial}_act")
+    sets = (f"rule{serial}_v4", f"rule{serial}_seen_v4", f"rule{serial}_v6", f"rule{serial}_seen_v6")
+    return [
+        *(("delete_chain", "sidedoor", name) for name in chains),
+        *(("delete_set", "sidedoor", name) for name in sets),
+    ]
+
+
 async def test_only_rules_that_changed_are_touched(tools: Tools, sets: type[FakeTables]) -> None:
     subject = Kernel(9)
-    before, after = await subject.set_addresses(rules("192.0.2.1", "192.0.2.2"))
+    before, after = await subject.set_addresses(blocks("192.0.2.1", "192.0.2.2"))
     assert before <= after
     said = tools.said()
     assert said.count("set rule1_v4") == said.count("set rule2_v4") == 1
-    first, second = ([(0xC0000200 + number,) * 2] for number in (1, 2))
-    what = "filling the set of the rule "
     assert sets.log == [
-        ("load", "sidedoor", "rule1_v4", first, 4, what + "'192.0.2.1'"),
-        ("load", "sidedoor", "rule2_v4", second, 4, what + "'192.0.2.2'"),
-        ("switch_chain", "sidedoor", "forward", "plan1"),
+        *made(1, 0xC0000201, "192.0.2.1"),
+        *made(2, 0xC0000202, "192.0.2.2"),
+        ("switch_chain", "sidedoor", "forward", "rule1_match", "rule2_match"),
+        ("commit",),
     ]
-    before, after = await subject.set_addresses(rules("192.0.2.1", "192.0.2.2"))
-    assert before == after
-    assert tools.said() == ""
     sets.log.clear()
-    await subject.set_addresses(rules("192.0.2.3", "192.0.2.2"))
+    before, after = await subject.set_addresses(blocks("192.0.2.1", "192.0.2.2"))
+    assert before <= after
+    assert tools.said() == ""
+    assert sets.log == []
+    await subject.set_addresses(blocks("192.0.2.3", "192.0.2.2"))
     said = tools.said()
     assert "set rule3_v4 {" in said
     assert "set rule2_v4 {" not in said
-    assert "ip daddr @rule2_v4 goto rule2" in said
-    assert [one[:4] for one in sets.log] == [
-        ("load", "sidedoor", "rule3_v4", [(0xC0000203, 0xC0000203)]),
-        ("switch_chain", "sidedoor", "forward", "plan2"),
-        ("delete_chain", "sidedoor", "plan1"),
-        *GONE,
+    assert sets.log == [
+        *made(3, 0xC0000203, "192.0.2.3"),
+        ("switch_chain", "sidedoor", "forward", "rule3_match", "rule2_match"),
+        ("commit",),
+        *gone(1),
     ]
-    lifted, stayed = subject.rule_of("rule1"), subject.rule_of("rule2")
-    assert (lifted, stayed) == rules("192.0.2.1", "192.0.2.2")
-    assert subject.rule_of("rule9") is subject.rule_of("else") is None
+    lifted, stayed = subject.block_of("rule1"), subject.block_of("rule2")
+    assert (lifted, stayed) == blocks("192.0.2.1", "192.0.2.2")
+    assert subject.block_of("rule9") is subject.block_of("else") is None
 
 
-GONE = [
-    ("delete_chain", "sidedoor", "rule1"),
-    ("delete_chain", "sidedoor", "rule1_act"),
-    ("delete_set", "sidedoor", "rule1_v4"),
-    ("delete_set", "sidedoor", "rule1_seen_v4"),
-]
+async def test_of_a_rule_that_stays_the_difference_of_addresses_is_told(tools: Tools, sets: type[FakeTables]) -> None:
+    subject = Kernel(9)
+    (old,) = blocks("192.0.2.1")
+    await subject.set_addresses((old,))
+    tools.said()
+    sets.log.clear()
+    new = replace(old, networks=PrefixSet(["192.0.2.2", "2001:db8::1"]))
+    await subject.set_addresses((new,))
+    assert tools.said() == ""
+    six = (0x20010DB8 << 96) + 1
+    assert sets.log == [
+        ("delete_intervals", "sidedoor", "rule1_v4", [(0xC0000201, 0xC0000201)], 4),
+        ("add_intervals", "sidedoor", "rule1_v4", [(0xC0000202, 0xC0000202)], 4),
+        ("delete_intervals", "sidedoor", "rule1_v6", [], 6),
+        ("add_intervals", "sidedoor", "rule1_v6", [(six, six)], 6),
+        ("commit",),
+    ]
+    assert subject.block_of("rule1") is new
+
+
+async def test_a_difference_too_large_for_one_transaction_makes_another_set(
+    tools: Tools, sets: type[FakeTables], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Kernel(9)
+    (old,) = blocks("192.0.2.1")
+    await subject.set_addresses((old,))
+    sets.log.clear()
+    monkeypatch.setattr(sets, "limit_bytes", 10)
+    await subject.set_addresses((replace(old, networks=PrefixSet(["192.0.2.2"])),))
+    assert sets.log == [
+        *made(2, 0xC0000202, "192.0.2.1"),
+        ("switch_chain", "sidedoor", "forward", "rule2_match"),
+        ("commit",),
+        *gone(1),
+    ]
 
 
 async def test_after_a_refusal_nothing_changed(tools: Tools, sets: type[FakeTables]) -> None:
     subject = Kernel(9)
     tools.make("nft", "exit 1")
     with pytest.raises(KernelError):
-        await subject.set_addresses(rules("192.0.2.1"))
+        await subject.set_addresses(blocks("192.0.2.1"))
     assert sets.log == []
     tools.make("nft", "exit 0")
     tools.said()
-    await subject.set_addresses(rules("192.0.2.1"))
+    await subject.set_addresses(blocks("192.0.2.1"))
     assert "set rule" in tools.said()
 
 
-@pytest.mark.parametrize("step", ["load", "switch_chain"])
+@pytest.mark.parametrize("step", ["load", "commit"])
 async def test_a_set_that_cannot_be_filled_or_used_is_removed(
     tools: Tools, sets: type[FakeTables], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     subject = Kernel(9)
     monkeypatch.setattr(sets, "refused", step)
     with pytest.raises(KernelError, match=f"{step}: no"):
-        await subject.set_addresses(rules("192.0.2.1"))
-    assert [one for one in sets.log if one[0] != "load"] == [("delete_chain", "sidedoor", "plan1"), *GONE]
-    assert subject.rule_of("rule1") is None
+        await subject.set_addresses(blocks("192.0.2.1"))
+    assert [one for one in sets.log if one[0] != "load"] == gone(1)
+    assert subject.block_of("rule1") is None
 
 
 async def test_residual_blocks(tools: Tools, sets: type[FakeTables]) -> None:
@@ -270,9 +346,10 @@ async def test_a_strict_censor_tells_that_it_lives(tools: Tools, sets: type[Fake
 
 
 async def test_a_kernel_without_the_match_for_bare_acknowledgments(tools: Tools) -> None:
+    """It is found out at once, whatever the rules are at first, and nothing needs it from then on."""
     tools.make("iptables-restore", "case $read in *bpf*) exit 2;; esac")
     subject = Kernel(9)
-    subject.install(replace(HEAD, bare_acks=False))
+    subject.install(HeadRules(queues=(5,), generation=7))
     assert "iptables-restore --noflush -w failed (exit 2)" in subject.bpf_missing
     tools.said()
     await subject.set_head(replace(HEAD, bare_acks=False))

@@ -14,30 +14,37 @@ from censor.kernel_rules import HeadRules
 HEAD = HeadRules(queues=(5,), generation=7, tcp_ports=(443, (8000, 8443)), udp_ports=(53,))
 FORWARD = "-A SIDEDOOR-FORWARD "
 QUEUE = " -j SIDEDOOR-QUEUE"
+# Whatever else the rules are: watched flows, and packets that are asked about.
+MARKED = ["-m connmark --mark 0x1000000/0x1000000", "-m mark --mark 0x10000000/0x10000000"]
+BARE_ACK = r"--tcp-flags FIN,SYN,RST,ACK ACK -m bpf --bytecode \"(.*)\" -j RETURN"
+
+
+def forwarded(head: HeadRules) -> list[str]:
+    """The rules of the chain, in their order."""
+    lines = kernel_rules.head_script(head).splitlines()
+    return [line.removeprefix(FORWARD) for line in lines if line.startswith(FORWARD)]
 
 
 def queued(head: HeadRules) -> list[str]:
     """The matches of what goes to the queue, in their order."""
-    lines = kernel_rules.head_script(head).splitlines()
-    return [line.removeprefix(FORWARD).removesuffix(QUEUE) for line in lines if line.endswith(QUEUE)]
+    return [line.removesuffix(QUEUE) for line in forwarded(head) if line.endswith(QUEUE)]
 
 
 def test_decided_flows_are_not_queued() -> None:
     lines = kernel_rules.head_script(HEAD).splitlines()
     # Declaring the chains empties them.
-    assert lines[:3] == ["*mangle", ":SIDEDOOR-FORWARD - [0:0]", ":SIDEDOOR-QUEUE - [0:0]"]
+    chains = [f":SIDEDOOR-{name} - [0:0]" for name in ("FORWARD", "HEARD", "QUEUE")]
+    assert lines[:4] == ["*mangle", *chains]
     assert lines[-1] == "COMMIT"
-    # Decided flows leave the chain before they reach the queue, unless they are watched; the mark is restored before
-    # they are queued.
-    order = [lines.index(f"{FORWARD}-m connmark --mark 0x7/0x1ffffff -j RETURN")]
-    order += [next(i for i, line in enumerate(lines) if text in line) for text in ("--restore-mark", QUEUE)]
-    assert order == sorted(order)
+    # Decided flows leave the chain before all else, unless they are watched.
+    assert forwarded(HEAD)[0] == "-m connmark --mark 0x7/0x1ffffff -j RETURN"
 
 
-def test_the_queue_is_told_the_direction() -> None:
+def test_the_queue_is_told_the_direction_and_what_the_flow_had() -> None:
     lines = [line for line in kernel_rules.head_script(HEAD).splitlines() if line.startswith("-A SIDEDOOR-QUEUE")]
     assert lines == [
         "-A SIDEDOOR-QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark 0x2000000",
+        "-A SIDEDOOR-QUEUE -j CONNMARK --restore-mark --nfmask 0x1ffffff --ctmask 0x1ffffff",
         "-A SIDEDOOR-QUEUE -j NFQUEUE --queue-num 5 --queue-bypass",
     ]
 
@@ -49,18 +56,18 @@ def test_several_queues_and_none_that_is_bypassed() -> None:
 
 def test_clients_of_ports_and_servers_of_an_older_generation() -> None:
     assert queued(HEAD) == [
-        "-m mark ! --mark 0/0x11000000",
+        *MARKED,
         "-p tcp ! --syn --dport 443",
-        "-p tcp --sport 443 -m mark ! --mark 0/0xffffff",
+        "-p tcp --sport 443 -m connmark ! --mark 0/0x7fffff",
         "-p tcp ! --syn --dport 8000:8443",
-        "-p tcp --sport 8000:8443 -m mark ! --mark 0/0xffffff",
+        "-p tcp --sport 8000:8443 -m connmark ! --mark 0/0x7fffff",
         "-p udp --dport 53",
-        "-p udp --sport 53 -m mark ! --mark 0/0xffffff",
+        "-p udp --sport 53 -m connmark ! --mark 0/0x7fffff",
     ]
 
 
 def test_all_ports() -> None:
-    assert queued(HeadRules(queues=(5,), generation=7, tcp_ports=None, syn=True, udp_ports=None, server=True))[1:] == [
+    assert queued(HeadRules(queues=(5,), generation=7, tcp_ports=None, syn=True, udp_ports=None, server=True))[2:] == [
         "-p tcp -m conntrack --ctdir ORIGINAL",
         "-p tcp -m conntrack --ctdir REPLY",
         "-p udp -m conntrack --ctdir ORIGINAL",
@@ -70,10 +77,10 @@ def test_all_ports() -> None:
 
 def test_invalid_and_other_protocols() -> None:
     head = HeadRules(queues=(5,), generation=7, invalid=True, other_protocols=True)
-    assert queued(head)[1:] == [
+    assert queued(head)[2:] == [
         "-m conntrack --ctstate INVALID",
         "-m conntrack --ctdir ORIGINAL",
-        "-m conntrack --ctdir REPLY -m mark ! --mark 0/0xffffff",
+        "-m conntrack --ctdir REPLY -m connmark ! --mark 0/0x7fffff",
     ]
     lines = kernel_rules.head_script(head).splitlines()
     assert lines[lines.index(f"{FORWARD}-m conntrack --ctdir ORIGINAL{QUEUE}") - 2 :][:2] == [
@@ -89,32 +96,53 @@ def test_invalid_and_other_protocols() -> None:
         ({"bare_acks": False}, True),
         ({"bare_acks": False, "syn": True}, False),
         ({"bare_acks": False, "tcp_ports": ()}, False),
+        ({"bare_acks": False, "bpf": False}, False),
         ({}, False),
     ],
 )
 def test_bare_acknowledgments_pass(changes: dict[str, Any], pass_: bool) -> None:
-    found = re.search(r'.*--tcp-flags FIN,SYN,RST,ACK ACK -m bpf --bytecode "(.*)" -j RETURN', head_text(changes))
+    found = re.search(f"{FORWARD}.*{BARE_ACK}", head_text(changes))
     assert bool(found) == pass_
     if found:
-        assert "-m mark --mark 0/0xffffff" in found[0]
+        assert "-m connmark --mark 0/0x7fffff" in found[0]
         count, *instructions = found[1].split(",")
         assert int(count) == len(instructions)
+
+
+def test_of_heard_flows_the_servers_segments_and_bare_acknowledgments_pass() -> None:
+    """But not a SYN of the server, nor what is asked about, watched or invalid."""
+    lines = head_text({"invalid": True}).splitlines()
+    at = lines.index(f"{FORWARD}-p tcp -m connmark --mark 0x800007/0x1ffffff -g SIDEDOOR-HEARD")
+    assert [line.endswith(QUEUE) for line in lines[at - 3 : at]] == [True] * 3
+    server, acknowledgment, rest = (line for line in lines if line.startswith("-A SIDEDOOR-HEARD "))
+    assert server == "-A SIDEDOOR-HEARD -p tcp ! --tcp-flags SYN SYN -m conntrack --ctdir REPLY -j RETURN"
+    assert re.fullmatch(f"-A SIDEDOOR-HEARD -p tcp {BARE_ACK}", acknowledgment)
+    assert rest == f"-A SIDEDOOR-HEARD{QUEUE}"
+    assert head_text({"bpf": False}).count("bpf") == 0
 
 
 def head_text(changes: dict[str, Any]) -> str:
     return kernel_rules.head_script(replace(HEAD, **changes))
 
 
-def test_a_strict_censor_drops_what_is_not_marked_alive() -> None:
-    line = f"{FORWARD}-m mark ! --mark 0x8000000/0x8000000 -j DROP\n"
-    assert line in kernel_rules.head_script(replace(HEAD, fail="closed", strict=True))
-    assert line not in kernel_rules.head_script(replace(HEAD, fail="closed"))
+def test_what_stops_when_the_censor_is_dead() -> None:
+    """Strict: everything; closed: what conntrack does not know, whatever the rules ask about; open: nothing."""
+    dead = "-m mark ! --mark 0x8000000/0x8000000"
+    new = f"{dead} -m conntrack --ctstate NEW,INVALID,UNTRACKED -j DROP"
+    strict = forwarded(replace(HEAD, fail="closed", strict=True))
+    assert strict[0] == f"{dead} -j DROP"
+    assert sum(dead in line for line in strict) == 1
+    closed = forwarded(HeadRules(queues=(5,), generation=7, fail="closed"))
+    # Behind the way of decided flows, before anything is queued.
+    assert [dead in line for line in closed].index(True) < [line.endswith(QUEUE) for line in closed].index(True)
+    assert closed[0].endswith("-j RETURN")
+    assert [line for line in closed if dead in line] == [new]
+    assert not [line for line in forwarded(HEAD) if dead in line]
 
 
 def test_a_mark_can_be_saved_and_the_packet_dropped() -> None:
-    match = f"{FORWARD}-m mark --mark 0x4000000/0x4000000 -j"
-    lines = kernel_rules.head_script(HEAD).splitlines()
-    assert [line for line in lines if line.startswith(FORWARD)][:2] == [
+    match = "-m mark --mark 0x4000000/0x4000000 -j"
+    assert forwarded(HEAD)[1:3] == [
         f"{match} CONNMARK --save-mark --nfmask 0x1ffffff --ctmask 0x1ffffff",
         f"{match} DROP",
     ]
@@ -122,11 +150,13 @@ def test_a_mark_can_be_saved_and_the_packet_dropped() -> None:
 
 def test_fragments() -> None:
     lines = kernel_rules.fragments_script(replace(HEAD, fragments=True)).splitlines()
-    assert lines[0] == kernel_rules.fragments_script(HEAD).strip() == "flush chain inet sidedoor fragments"
+    flushed = ["flush chain inet sidedoor fragments", "flush chain inet sidedoor forged_fragments"]
+    assert lines[:2] == kernel_rules.fragments_script(HEAD).splitlines() == flushed
     act = "meta mark set meta mark | 0x10000000 notrack"
-    assert lines[1:] == [
+    assert lines[2:] == [
         f"add rule inet sidedoor fragments ip frag-off & 0x3fff != 0 {act}",
         f"add rule inet sidedoor fragments exthdr frag exists {act}",
+        "add rule inet sidedoor forged_fragments meta mark & 0xe0000000 == 0x60000000 notrack",
     ]
 
 
@@ -170,6 +200,7 @@ def test_table_takes_a_predecessors_place() -> None:
     assert script.startswith(kernel_rules.table_removal_script())
     assert [line for line in script.splitlines() if "hook" in line] == [
         "chain fragments { type filter hook prerouting priority -450; policy accept; }",
+        "chain forged_fragments { type filter hook output priority -450; policy accept; }",
         "chain residual { type filter hook forward priority -160; policy accept; }",
-        "chain forward { type filter hook forward priority -10; policy accept; }",
+        "chain forward { type filter hook forward priority -165; policy accept; }",
     ]

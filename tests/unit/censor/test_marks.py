@@ -8,6 +8,7 @@ from censor.marks import (
     ALIVE,
     ASK,
     GENERATION_MASK,
+    HEARD,
     INJECTED_MARK,
     INJECTED_MASK,
     REPLY,
@@ -18,8 +19,8 @@ from censor.marks import (
 
 
 def test_the_parts_do_not_overlap() -> None:
-    parts = (GENERATION_MASK, WATCH, REPLY, SAVE_AND_DROP, ALIVE, ASK, INJECTED_MASK)
+    parts = (GENERATION_MASK, HEARD, WATCH, REPLY, SAVE_AND_DROP, ALIVE, ASK, INJECTED_MASK)
     assert all(one & other == 0 for one, other in combinations(parts, 2))
     assert sum(parts) == 0xFFFFFFFF
     assert INJECTED_MARK & ~INJECTED_MASK == 0
-    assert SAVED_MASK == GENERATION_MASK + WATCH
+    assert SAVED_MASK == GENERATION_MASK + HEARD + WATCH

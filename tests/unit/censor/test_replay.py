@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 
@@ -61,6 +64,7 @@ def test_a_packet_that_is_dropped_and_answered() -> None:
     assert judge.as_dict() == {
         "packets": 2,
         "dropped": 2,
+        "fragments_dropped": 0,
         "delayed": 0,
         "injected": 4,
         "residual_blocks": 0,
@@ -201,7 +205,7 @@ class TestFragments:
         told = judged.as_dict()
         assert (told["verdict"], told["rule"], told["action"]) == ("drop", None, "fragments")
         assert told["flow"] == f"tcp {CLIENT}:40000 > {SERVER}:443"
-        assert judge.as_dict()["dropped"] == 1
+        assert (judge.as_dict()["dropped"], judge.as_dict()["fragments_dropped"]) == (1, 1)
 
     def test_all_are_dropped(self) -> None:
         judged = fed(replay(head=self.head("drop")), (0, self.PIECES[1]), (0, client()))
@@ -243,3 +247,22 @@ def test_the_same_capture_gives_the_same() -> None:
 def test_a_later_fragments_flow_has_no_ports() -> None:
     (judged,) = fed(replay(head='[censor.fragments]\npolicy = "drop"\n'), (0, fragments_of(client(HELLO), 200)[1]))
     assert (judged.flow, judged.name) == (f"tcp {CLIENT}:0 > {SERVER}:0", "")
+
+
+PACKETS = (client(HELLO), server(b"x" * 50), query("messenger.example"), *fragments_of(client(HELLO), 200), b"")
+damage = st.tuples(st.sampled_from(PACKETS), st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=3))
+
+
+@given(st.lists(st.tuples(st.floats(-1, 40), damage), max_size=20), st.sampled_from(["reassemble", "hold", "pass"]))
+def test_every_packet_gets_one_verdict_whatever_it_is(given_: list[Any], policy: str) -> None:
+    judge = replay(SNI_RST, NXDOMAIN, head=f'[censor.fragments]\npolicy = "{policy}"\n')
+    t, numbers = T, []
+    for step, (packet, changes) in given_:
+        data = bytearray(packet)
+        for at, byte in changes:
+            data[at : at + 1] = bytes([byte])
+        t += step
+        numbers += [judged.number for judged in judge.take(t, bytes(data), len(data))]
+    numbers += [judged.number for judged in judge.finish()]
+    assert sorted(numbers) == list(range(1, len(given_) + 1))
+    assert judge.as_dict()["packets"] == len(given_)

@@ -77,21 +77,33 @@ def test_all_kinds_are_found() -> None:
     assert [entry.key[0] for entry in table.find(flow(40001), 1.0)] == ["3-tuple", "2-tuple"]
 
 
-@pytest.mark.parametrize(("second", "until", "by"), [(10.0, 60.0, "first"), (100.0, 101.0, "second")])
-def test_of_two_rules_the_longer_block_stays(second: float, until: float, by: str) -> None:
-    table = Residuals(9)
-    add(table, flow(), rule("first"), 0.0)
-    added = add(table, flow(), rule("second"), 1.0, second)
-    assert (added is not None) is (by == "second")
-    (entry,) = table.find(flow(), 2.0)
-    assert (entry.until, entry.rule.name) == (until, by)
+def test_each_rule_has_a_block_of_its_own() -> None:
+    table, first, second = Residuals(9), rule("first"), rule("second")
+    add(table, flow(), first, 0.0)
+    assert add(table, flow(), second, 1.0, 10.0) is not None
+    assert [(entry.rule.name, entry.until) for entry in table.find(flow(), 2.0)] == [("first", 60.0), ("second", 11.0)]
+    assert [entry.rule.name for entry in table.find(flow(), 11.0)] == ["first"]
+    first.lifted = True
+    add(table, flow(), second, 12.0)
+    assert [entry.rule for entry in table.lifted()] == [first]
+    assert [entry.rule for entry in table.entries()] == [second]
 
 
-def test_a_block_of_a_lifted_rule_gives_way() -> None:
-    table, lifted = Residuals(9), rule("lifted")
-    add(table, flow(), lifted, 0.0)
-    lifted.lifted = True
-    assert add(table, flow(), rule("new"), 1.0, 1.0) is not None
+def test_a_block_that_has_ended_begins_anew() -> None:
+    table, by = Residuals(9), rule()
+    add(table, flow(), by, 0.0)
+    renewed = add(table, flow(), by, 60.0)
+    assert renewed is not None
+    assert (renewed.triggers, renewed.begins, len(table.entries())) == (1, 60.0, 1)
+
+
+def test_conviction_is_for_everybody() -> None:
+    table = Residuals(1)
+    add(table, flow(), rule(), 0.0)
+    table.convict(rule("prober"), Residual(seconds=0), bytes([203, 0, 113, 10]), 443, 1.0, 9.0)
+    assert (len(table), table.evicted) == (1, 1)
+    assert [entry.rule.name for entry in table.find(flow(1), 2.0)] == ["prober"]
+    assert not table.find(flow(server_port=80), 2.0)
 
 
 def test_renewal_that_makes_it_certain_is_told_even_without_refresh() -> None:

@@ -52,6 +52,16 @@ def test_both_directions_are_told_from_the_client() -> None:
     assert rules(Residual(3, Scope.FOUR_TUPLE))[1] == four
 
 
+def test_a_server_whoever_its_client_is() -> None:
+    assert residual_rules.residual_key(Scope.SERVER, b"", SERVER, 6, 0, 443) == SERVER + b"\x06\0\0\0\x01\xbb\0\0"
+    script = residual_rules.residuals_script([], [Residual(3, Scope.SERVER)], [], 9)
+    assert "set residual3_v4 { type ipv4_addr . inet_proto . inet_service; flags" in script
+    assert rules(Residual(3, Scope.SERVER))[:2] == [
+        "ip daddr . meta l4proto . th dport @residual3_v4 goto residual3",
+        "ip saddr . meta l4proto . th sport @residual3_v4 goto residual3",
+    ]
+
+
 def test_the_client_alone() -> None:
     found = rules(Residual(3, client_only=True))
     assert [line.split(" . ")[0] for line in found] == ["ip saddr", "ip6 saddr"]

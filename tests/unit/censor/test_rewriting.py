@@ -8,7 +8,7 @@ from censor.actions import Reset
 from censor.core import Core
 from censor.packets import ACK, SYN, parse
 from censor.rules_file import parse_rules
-from tests.unit.censor.analyzers.initials import crypto_frame, hello, initial
+from tests.unit.censor.analyzers.initials import crypto_frame, hello, initial, zero_rtt
 from tests.unit.censor.analyzers.test_tls import real_hello
 from tests.unit.censor.profiles.connection import RESET, Connection, passed, udp_packet, vanished
 
@@ -67,8 +67,8 @@ def test_datagrams_cannot_be_rewritten_and_vanish() -> None:
     action = '{kind = "residual", seconds = 9, then = "rewrite"}'
     judge.set_rules(parse_rules(f'[[rule]]\nname = "x"\nwhen = "quic"\nactions = [{action}]'))
     assert passed(judge.decide(udp_packet(initial(crypto_frame(0, hello()), pad_to=1200))))
-    assert passed(judge.decide(udp_packet(b"more"), t=1.0))
-    assert vanished(judge.decide(udp_packet(b"answer", back=True), t=2.0))
+    assert passed(judge.decide(udp_packet(zero_rtt(), port=40001), t=1.0))
+    assert vanished(judge.decide(udp_packet(b"answer", port=40001, back=True), t=2.0))
 
 
 def test_the_flow_itself_is_left_to_what_the_rule_does_to_it() -> None:
@@ -87,7 +87,8 @@ def test_the_flow_itself_is_left_to_what_the_rule_does_to_it() -> None:
     [
         ('{kind = "drop"}', True),
         ('{kind = "drop", direction = "to_server"}', False),
-        ('{kind = "reset", drop = true, repeat = true}', True),
+        ('{kind = "reset", drop = true, repeat = true}', False),
+        ('{kind = "reset", drop = true}', True),
         ('{kind = "reset", repeat = true}', False),
         ('{kind = "reset", rewrite = true}', False),
         ('{kind = "police", rate_bytes_per_second = 1, burst_bytes = 1}', False),

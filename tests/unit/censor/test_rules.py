@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from censor.actions import AnyAction, Drop, ForgeDns, Reject, Reset
 from censor.rules import Action, RuleSet, normalize
 from censor.rules_file import load_rules, parse_rules
 from sidedoor.settings import SettingsError
@@ -55,41 +56,51 @@ def test_empty_file_blocks_nothing() -> None:
     assert RuleSet().fail == "open"
 
 
-@pytest.mark.parametrize(
-    ("name", "matches"),
-    [
-        ("messenger.example", True),
-        ("www.messenger.example", True),
-        ("notmessenger.example", False),
-        ("messenger.example.net", False),
-        ("", False),
-    ],
-)
-def test_suffix_match(name: str, matches: bool) -> None:
-    assert (NameIndex(parse_rules(GOOD).rules[:1]).first(name) is not None) is matches
+class TestShortForm:
+    def short(self, text: str) -> tuple[str, tuple[AnyAction, ...]]:
+        (found,) = rule(text).rules
+        return found.condition, found.effects
+
+    @pytest.mark.parametrize(
+        ("action", "effects"),
+        [
+            ('"dns_nxdomain"', (ForgeDns(),)),
+            (
+                '"dns_forge"\nforged = ["192.0.2.66"]\nttl_seconds = 5',
+                (ForgeDns(addresses=("192.0.2.66",), ttl_seconds=5),),
+            ),
+        ],
+    )
+    def test_names_in_dns(self, action: str, effects: tuple[AnyAction, ...]) -> None:
+        condition = 'dns.name under ["a.example", "b.example"] and not dns.response and server.port == 53'
+        assert self.short(f'action = {action}\ndomains = ["A.example.", "b.example"]') == (condition, effects)
+
+    @pytest.mark.parametrize(("action", "effect"), [("sni_drop", Drop()), ("sni_rst", Reset(drop=True, repeat=True))])
+    def test_names_in_tls(self, action: str, effect: AnyAction) -> None:
+        condition = 'tls.sni under ["a.example"] and server.port == 443'
+        assert self.short(f'action = "{action}"\ndomains = ["a.example"]') == (condition, (effect,))
+
+    @pytest.mark.parametrize(("action", "effect"), [("drop", Drop()), ("reject", Reject())])
+    def test_addresses_of_either_end(self, action: str, effect: AnyAction) -> None:
+        condition = '(server.address in ["192.0.2.0/24"] or client.address in ["192.0.2.0/24"])'
+        assert self.short(f'action = "{action}"\naddresses = ["192.0.2.0/24"]') == (condition, (effect,))
+
+    def test_ports_and_protocol_of_that_end(self) -> None:
+        text = 'action = "drop"\naddresses = ["192.0.2.1"]\nports = [80, 443]\nprotocol = "tcp"'
+        assert self.short(text)[0] == (
+            '(server.address in ["192.0.2.1"] and server.port in [80, 443] or '
+            'client.address in ["192.0.2.1"] and client.port in [80, 443]) and protocol == "tcp"'
+        )
+
+    def test_events_have_its_own_words(self) -> None:
+        (found,) = rule('action = "sni_drop"\ndomains = ["a.example"]').rules
+        assert found.label(found.effects[0]) == "sni_drop"
+        (found,) = rule('when = "tls"\nactions = [{ kind = "log" }]').rules
+        assert (found.condition, found.label(found.effects[0])) == ("tls", "log")
 
 
 def test_normalize() -> None:
     assert normalize("WWW.Messenger.Example.") == "www.messenger.example"
-
-
-def test_the_first_rule_acts() -> None:
-    tables = {"a": ["www.x.example", "x.example"], "b": ["x.example"], "c": ["example"], "d": ["b.example"]}
-    rules = parse_rules(
-        "".join(
-            f'[[rule]]\nname = "{name}"\naction = "sni_drop"\ndomains = {domains}\n' for name, domains in tables.items()
-        )
-    ).rules
-    for order, name, acts in (
-        (rules, "x.example", "a"),
-        (rules[1:], "www.x.example", "b"),
-        (rules, "b.example", "c"),
-        (rules[3:], "b.example", "d"),
-    ):
-        found = NameIndex(order).first(name)
-        assert found is not None
-        assert found.name == acts
-    assert NameIndex(rules).first("example.net") is None
 
 
 def test_existing_action() -> None:
@@ -146,6 +157,75 @@ def test_mistakes_name_file_and_key(text: str, says: str) -> None:
 
 def test_kill_may_be_said_of_addresses() -> None:
     assert rule('action = "drop"\naddresses = ["192.0.2.1"]\nexisting_flows = "kill"').rules
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            'when = "tls"\nactions = [{ kind = "residual", seconds = 1 }, { kind = "residual", seconds = 2 }]',
+            "one rule leaves one `residual` block behind",
+        ),
+        ("", "a rule needs `when` and `actions`, or `action` and one of"),
+        ('when = "tls"', "a rule with `when` needs `actions`"),
+        ('when = "tls"\nactions = [{ kind = "log" }]\naction = "drop"', "`action` belongs to a rule's short form"),
+        ('action = "drop"\naddresses = ["192.0.2.1"]\nactions = [{ kind = "log" }]', "`actions` needs `when`"),
+        ('when = "tls"\nactions = [{ kind = "log" }]\nlatency_seconds = [2, 1]', "`latency_seconds`"),
+        (
+            'when = "tls"\nactions = [{ kind = "log" }]\nfrom_seconds = 5\nuntil_seconds = 5',
+            "`until_seconds` is not after `from_seconds`",
+        ),
+        ('when = "tls"\nactions = [{ kind = "log" }]\nexisting_action = "rst"', "`existing_action` needs"),
+    ],
+)
+def test_forms_are_not_mixed(text: str, says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        rule(text)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("action", "resets"),
+    [('kind = "reset"', True), ('kind = "drop"', False), ('kind = "log" }, { kind = "reset"', True)],
+)
+def test_long_rules_kill_by_what_they_do(action: str, resets: bool) -> None:
+    (found,) = rule(f'when = "tls"\nactions = [{{ {action} }}]\nexisting_flows = "kill"').rules
+    assert (found.kills, found.resets_existing) == (True, resets)
+
+
+class TestTimeLine:
+    RULES = """
+[censor]
+time_scale = 10
+[[rule]]
+name = "always"
+when = "tls"
+actions = [{ kind = "log" }]
+[[rule]]
+name = "later"
+when = "tls"
+actions = [{ kind = "log" }]
+from_seconds = 100
+until_seconds = 300
+"""
+
+    @pytest.mark.parametrize(("seconds", "number"), [(0.0, 1), (9.9, 1), (10.0, 2), (29.9, 2), (30.0, 1)])
+    def test_rules_that_hold(self, seconds: float, number: int) -> None:
+        assert len(parse_rules(self.RULES).at(seconds).rules) == number
+
+    def test_moments(self) -> None:
+        assert parse_rules(self.RULES).moments() == (10.0, 30.0)
+        assert RuleSet().moments() == ()
+
+    def test_the_same_set_when_all_hold(self) -> None:
+        rules = parse_rules(self.RULES)
+        assert rules.at(15.0) is rules
+
+
+def test_names_of_lists_are_unique() -> None:
+    one = '[[list]]\nname = "x"\nentries = ["a.example"]\n'
+    with pytest.raises(SettingsError, match="two lists are called 'x'"):
+        parse_rules(one + one)
 
 
 def test_names_are_unique() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from censor.core import Core
 from censor.rules_file import parse_rules
-from censor.statistics import Statistics
+from censor.statistics import Statistics, summed
 from tests.unit.censor.conversation import HELLO, INNOCENT, client, query, server
 
 EVERY = 'when = "exists tls.sni"\n'
@@ -58,3 +58,13 @@ def test_late_ones_count_when_they_are_made() -> None:
     table = EVERY + 'actions = [{ kind = "reset", delay_seconds = 2 }]'
     statistics = counted(table, packets=[client(HELLO), server()])
     assert (statistics.injected, statistics.rule("rule0").injected) == (2, 2)
+
+
+def test_counts_of_several_processes_are_summed() -> None:
+    one = counted(EVERY + 'actions = [{ kind = "drop" }]', packets=[client(HELLO)]).as_dict()
+    other = counted(packets=[client(INNOCENT), client(INNOCENT)]).as_dict()
+    total = summed([one, other, one])
+    assert (total["packets"], total["dropped"]) == (4, 2)
+    assert total["rules"] == {"rule0": {key: 2 * value for key, value in one["rules"]["rule0"].items()}}
+    assert one["packets"] == 1
+    assert summed([]) == {}

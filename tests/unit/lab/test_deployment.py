@@ -16,10 +16,11 @@ from lab.link import LinkSettings
 from lab.roles import KINDS, ROLE_NAMES
 from lab.roles.bystander import BystanderSettings
 from lab.roles.dns import DnsSettings
+from lab.roles.foreign_censor import ForeignCensorSettings
 from lab.roles.messenger import SenderRole
 from lab.roles.web import WebSettings
 from lab.runtimes import RoleProcess
-from lab.scenario import Link, Scenario
+from lab.scenario import ForeignCensor, Link, Scenario
 from lab.supervisor import RoleSpec
 from lab.topology import ORIGIN_NAME, WEB_NAMES, standard
 from proxy.settings import ProxySettings
@@ -30,6 +31,7 @@ SETTINGS: dict[str, type[Any]] = {
     "capture": CaptureSettings,
     "censor": CensorSettings,
     "dns": DnsSettings,
+    "foreign_censor": ForeignCensorSettings,
     "link": LinkSettings,
     "origin": OriginSettings,
     "proxy": ProxySettings,
@@ -41,12 +43,13 @@ SCENARIO = Scenario(name="mine", description="", link=Link(delay_seconds=0.03))
 
 
 class PaperRuntime:
-    """A runtime on paper: its hosts see the lab's files below /seen, and nothing ever runs."""
+    """A runtime on paper: its hosts see the files in `lab` below /seen, and nothing ever runs."""
 
     name = "paper"
 
-    def __init__(self) -> None:
+    def __init__(self, lab: Path = Path("/lab")) -> None:
         self.topology = standard()
+        self._lab = lab
 
     async def up(self) -> None: ...
 
@@ -59,7 +62,7 @@ class PaperRuntime:
         return {interface.network: f"eth-{interface.network}" for interface in self.topology.host(host).interfaces}
 
     def path_in_host(self, path: Path) -> Path:
-        return Path("/seen") / path.relative_to("/lab")
+        return Path("/seen") / path.relative_to(self._lab)
 
 
 def deployment() -> Deployment:
@@ -79,7 +82,27 @@ async def converted(role: str) -> Any:
 
 
 async def test_every_kind_of_role_is_played() -> None:
-    assert SETTINGS.keys() == KINDS.keys() == {spec.kind for spec in (await all_specs()).values()}
+    played = {spec.kind for spec in (await all_specs()).values()}
+    assert SETTINGS.keys() == KINDS.keys() == played | {"foreign_censor"}
+
+
+def test_a_foreign_censor_finds_the_scenarios_files_on_its_host(tmp_path: Path) -> None:
+    folder, state = tmp_path / "scenario", tmp_path / "state"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "censor.sh").write_text("exit 0")
+    (folder / "censor.sh").chmod(0o755)
+    state.mkdir()
+    here = Deployment(PaperRuntime(tmp_path), state, tmp_path / "out")
+    foreign = ForeignCensor(command=("./censor.sh",), ready_seconds=2)
+    for _run in range(2):
+        spec = here.foreign_censor(foreign, folder)
+        assert (spec.role, spec.kind, spec.host) == ("censor", "foreign_censor", "censor")
+        settings = convert(json.loads(json.dumps(spec.settings)), ForeignCensorSettings, origin="censor")
+        assert settings == ForeignCensorSettings(folder="/seen/state/censor", command=("./censor.sh",), ready_seconds=2)
+        assert [path.name for path in (state / "censor").iterdir()] == ["censor.sh"]
+        assert (state / "censor/censor.sh").stat().st_mode & 0o111
+        (state / "censor/left.over").touch()
+    assert [one.kind for one in here.foundation(spec) if one.role == "censor"] == ["foreign_censor"]
 
 
 async def test_scenarios_can_name_every_role_but_the_captures() -> None:

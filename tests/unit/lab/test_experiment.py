@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.experiment import _event_line, _with_timeout, measured
+from lab.experiment import _event_line, _with_hits, _with_timeout, measured
 from lab.measurement.summary import Clock, Outcome
 from lab.run import RunRecord
 from lab.scenario import Scenario
 from lab.topology import standard
+from tests.unit.lab.measurement.traffic import CLIENT, MESSENGER, REALTIME, RESOLVER, pcap, tcp, udp
 
 CLOCK = Clock(monotonic=1000.0, realtime=1.7e9)
 DEATH = {"t": 1.0, "source": "lab", "event": "role_died", "role": "origin", "status": -9}
@@ -70,3 +71,27 @@ def test_the_commands_time_goes_before_the_scenarios() -> None:
     scenario = Scenario(name="mine", description="", timeout_seconds=60)
     assert _with_timeout(scenario, None) is scenario
     assert _with_timeout(scenario, 5.0).timeout_seconds == 5.0
+
+
+def test_a_foreign_censors_hits_are_read_out_of_the_captures(tmp_path: Path) -> None:
+    """The client's hello goes into the censor's host and does not come out."""
+    folder = tmp_path / "capture"
+    folder.mkdir()
+    hello = tcp((CLIENT, 40000), (MESSENGER, 443), "PA", 10, 20, b"hello")
+    later = udp((CLIENT, 5353), (RESOLVER, 99), b"something else")
+    (folder / "run1-censor-home.pcap").write_bytes(pcap([(2.5, hello), (9.0, later)]))
+    (folder / "run1-censor-uplink.pcap").write_bytes(pcap([(9.001, later)]))
+    episode: list[dict[str, object]] = [
+        {"t": 2.0, "source": "lab", "event": "episode_started", "block": "all", "rules": ["all"]},
+        {"t": 6.0, "source": "lab", "event": "episode_ended", "block": "all"},
+    ]
+    clock = Clock(monotonic=1000.0, realtime=REALTIME)
+    told = _with_hits(RunRecord(1, 7, clock, list(episode), "completed", None), tmp_path, standard())
+    assert [event["event"] for event in told.events] == ["episode_started", "censor_hit", "episode_ended"]
+    (block,) = measured(told, tmp_path, standard()).blocks
+    assert (block.t0, block.hits) == (pytest.approx(2.5), 1)
+
+
+def test_without_captures_nobody_knows_of_a_foreign_censors_hits(tmp_path: Path) -> None:
+    before = record("failed", "no room", DEATH)
+    assert _with_hits(before, tmp_path, standard()) is before

@@ -16,6 +16,7 @@ from lab.plan import ExperimentPlan, SessionPlan
         ExperimentPlan(scenario="/s", out="/o", seed=7, repeat=3, timeout_seconds=1.5, json=True),
         ExperimentPlan(scenario="/s", out="/o", seed=7, repeat=1),
         SessionPlan(delay_seconds=0.02),
+        SessionPlan(delay_seconds=0.02, censor=False),
     ],
 )
 def test_there_and_back(plan: ExperimentPlan | SessionPlan) -> None:

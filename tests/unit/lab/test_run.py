@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lab.control import CommandFailed
 from lab.deployment import Deployment
 from lab.run import Run, RunRecord
-from lab.scenario import Block, Fault, Scenario
+from lab.scenario import Block, Fault, ForeignCensor, Scenario
 from lab.supervisor import RoleFailed, RoleSpec
 from tests.unit.lab.test_deployment import PaperRuntime
 
@@ -38,6 +39,7 @@ class PaperRole:
 
     async def call(self, command: str, /, *, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
         self._supervisor.done.append(f"{self._role} {command}")
+        self._supervisor.told[f"{self._role} {command}"] = arguments
         if answer := self._supervisor.answers.get(f"{self._role} {command}"):
             answer()
         return {"ok": True, "rules": ["everything"]}
@@ -46,15 +48,18 @@ class PaperRole:
 class PaperSupervisor:
     """Starts and stops nothing; `answers`: what happens when "ROLE COMMAND" is called, or a role is started."""
 
-    def __init__(self) -> None:
-        self.runtime = PaperRuntime()
+    def __init__(self, lab: Path) -> None:
+        self.runtime = PaperRuntime(lab)
         self.done: list[str] = []
         self.killed: list[str] = []
+        self.told: dict[str, dict[str, Any]] = {}
+        self.kinds: dict[str, str] = {}
         self.answers: dict[str, Callable[[], None]] = {}
         self._running: dict[str, int] = {}
 
     async def start(self, *specs: RoleSpec, log_prefix: str = "") -> None:
         for spec in specs:
+            self.kinds[spec.role] = spec.kind
             self._running[spec.role] = 100 + len(self._running)
             if answer := self.answers.get(f"start {spec.role}"):
                 answer()
@@ -77,15 +82,15 @@ class PaperSupervisor:
 class Stage:
     """A run of a scenario with `fields`, and its supervisor. The client's first message is acked at once."""
 
-    def __init__(self, folder: Path, **fields: Any) -> None:
+    def __init__(self, folder: Path, *, lab: Path = Path("/lab"), **fields: Any) -> None:
         (folder / "all.toml").write_text(RULES)
-        self.supervisor = PaperSupervisor()
+        self.supervisor = PaperSupervisor(lab)
         self.steps: list[str] = []
         self.written: list[dict[str, Any]] = []
         self.run = Run(
             Scenario(name="mine", description="", **fields),
             folder,
-            Deployment(self.supervisor.runtime, Path("/lab/state"), Path("/lab/out")),
+            Deployment(self.supervisor.runtime, lab / "state", lab / "out"),
             number=2,
             seed=7,
             write=self.written.append,
@@ -112,7 +117,6 @@ async def test_the_steps_of_an_episode(tmp_path: Path) -> None:
     record = await stage.play()
     assert (record.number, record.seed, record.outcome, record.problem) == (2, 7, "completed", None)
     assert stage.supervisor.done == [
-        "censor check",
         "censor apply",
         "censor clear",
         "client finish",
@@ -133,6 +137,20 @@ async def test_the_steps_of_an_episode(tmp_path: Path) -> None:
     assert record.events == stage.written
     assert stage.steps[0] == "starting the roles"
     assert stage.steps[-1] == "stopping"
+
+
+async def test_the_steps_of_an_episode_with_a_foreign_censor(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    block = msgspec.structs.replace(BLOCK, rules=None, command=("sh", "block.sh"), undo=("sh", "lift.sh"))
+    stage = Stage(tmp_path, lab=tmp_path, blocks=(block,), foreign_censor=ForeignCensor())
+    record = await stage.play()
+    assert (record.outcome, record.problem) == ("completed", None)
+    assert stage.supervisor.done[:2] == ["censor enforce", "censor lift"]
+    assert stage.supervisor.told["censor enforce"] == {"rule": "all", "command": ("sh", "block.sh")}
+    assert stage.supervisor.told["censor lift"] == {"rule": "all", "command": ("sh", "lift.sh")}
+    assert stage.supervisor.kinds["censor"] == "foreign_censor"
+    (started,) = [event for event in record.events if event["event"] == "episode_started"]
+    assert (started["block"], started["rules"]) == ("all", ["all"])
 
 
 async def test_times_count_from_the_start_but_a_rules_bracket(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lab.scenario import (
     Block,
     Expectations,
     Fault,
+    ForeignCensor,
     Link,
     Scenario,
     Traffic,
@@ -68,7 +69,31 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     assert find(str(folder)) == folder.resolve()
     scenario = load(folder, roles=ROLE_NAMES)
     assert scenario.policy.standby == "cold"
-    assert rules_text(folder, scenario.blocks[0]) == RULES
+    assert rules_text(folder, "all.toml", "all") == RULES
+
+
+def test_a_foreign_censor(tmp_path: Path) -> None:
+    block = '[[block]]\nname = "all"\ncommand = ["sh", "block.sh"]\nundo = ["sh", "lift.sh"]\n'
+    scenario = load(folder_with(tmp_path, HEAD + '[censor]\ncommand = ["./censor"]\n' + block), roles=ROLE_NAMES)
+    assert scenario.foreign_censor == ForeignCensor(command=("./censor",), ready_seconds=0.5)
+    assert (scenario.blocks[0].command, scenario.blocks[0].undo) == (("sh", "block.sh"), ("sh", "lift.sh"))
+    nothing = load(folder_with(tmp_path, HEAD + "[censor]\n" + block), roles=ROLE_NAMES)
+    assert nothing.foreign_censor == ForeignCensor(command=None)
+
+
+LISTED = (
+    '[[list]]\nname = "bans"\nfile = "bans.txt"\n'
+    '[[rule]]\nname = "names"\nwhen = "tls.sni under @bans"\nactions = [{ kind = "drop" }]\n'
+)
+
+
+def test_lists_lie_beside_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    folder = folder_with(tmp_path, HEAD + BLOCK.replace("all.toml", "rules/all.toml"))
+    (folder / "rules/all.toml").write_text(LISTED)
+    assert refusal(folder) == f"{folder}/rules/bans.txt: cannot be read: No such file or directory"
+    (folder / "rules/bans.txt").write_text("blocked.example\n")
+    assert load(folder, roles=ROLE_NAMES).blocks[0].rules == "rules/all.toml"
 
 
 def test_no_such_scenario_names_those_that_are_there() -> None:
@@ -88,7 +113,24 @@ MISTAKES = {
     "unknown key in a block": (HEAD + BLOCK + "rule = 1\n", "is unknown; did you mean `rules`?"),
     "unknown key of the policy": (HEAD + '[policy]\nstandbye = "cold"\n', "key `policy.standbye` is unknown"),
     "unknown expectation": (HEAD + "[expect]\nloss = 0\n", "key `expect.loss` is unknown; did you mean `lost`?"),
-    "missing key": (HEAD + '[[block]]\nname = "all"\n', "key `block[0].rules` (block 'all') is missing"),
+    "missing key": (HEAD + '[[block]]\nrules = "all.toml"\n', "key `block[0].name` is missing"),
+    "a block that does nothing": (
+        HEAD + '[[block]]\nname = "all"\n',
+        "key `block.rules` (block 'all') is missing: without a table [censor] a block has `rules`",
+    ),
+    "a command without a foreign censor": (
+        HEAD + BLOCK + 'command = ["true"]\n',
+        "key `block.command` (block 'all') is not used: without a table [censor] a block has `rules`",
+    ),
+    "rules for a foreign censor": (
+        HEAD + "[censor]\n" + BLOCK,
+        "key `block.rules` (block 'all') is not used: with a table [censor] a block has `command` and `undo`",
+    ),
+    "a foreign block that cannot be lifted": (
+        HEAD + '[censor]\n[[block]]\nname = "all"\ncommand = ["true"]\n',
+        "key `block.undo` (block 'all') is missing: with a table [censor] a block has `command` and `undo`",
+    ),
+    "a censor of no words": (HEAD + "[censor]\ncommand = []\n", "key `censor.command`"),
     "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: expected an integer; found the string 'three'"),
     "wrong type deep down": (HEAD + "[link]\ndelay_seconds = true\n", "key `link.delay_seconds`"),
     "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found the integer 0"),
@@ -131,11 +173,14 @@ def test_a_rule_file_that_is_no_text(tmp_path: Path) -> None:
     assert message == f"{tmp_path / 'all.toml'}: is not UTF-8 text (byte 0)"
 
 
-@pytest.mark.parametrize("struct", [Scenario, Link, Traffic, Block, Fault, Expectations, SidedoorSettings])
+@pytest.mark.parametrize(
+    "struct", [Scenario, Link, Traffic, Block, Fault, Expectations, ForeignCensor, SidedoorSettings]
+)
 def test_every_key_is_in_the_manual(struct: type[msgspec.Struct]) -> None:
     text = (Path(__file__).parents[3] / "docs/lab.md").read_text(encoding="utf-8")
     heads = {Scenario: "| top level ", Block: "| `[[block]]` ", Fault: "| `[[fault]]` ", Link: "| `[link]` "}
     heads |= {Traffic: "| `[traffic]` ", Expectations: "| `[expect]` ", SidedoorSettings: "| `[policy]` "}
+    heads |= {ForeignCensor: "| `[censor]` "}
     _, _, table = text.partition(f"\n{heads[struct]}")
     rows = table.partition("\n\n")[0].splitlines()[2:]
     documented = {word.strip("[]") for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}

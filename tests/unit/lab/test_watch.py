@@ -53,6 +53,16 @@ def test_a_hit_of_somebody_else_or_of_an_earlier_block_does_not_count() -> None:
     assert one.recovered(5.0, last)
 
 
+def test_elsewhere_needs_no_hit_but_another_route() -> None:
+    one = watch()
+    last = talk(one, 0.0, 10.0)
+    assert not one.elsewhere(0.0, last)
+    other = talk(one, last + STEP, last + 1 + HOLD_SECONDS, route="proxy1", first_id=1000)
+    assert one.elsewhere(last, other)
+    assert one.elsewhere(0.0, other)
+    assert not one.elsewhere(last + 1.5, other)  # messages that were born before do not count
+
+
 def test_recovered_after_the_hold_time_and_not_before() -> None:
     one = watch()
     one.take(hit(0.5))

@@ -91,6 +91,7 @@ def test_all_outputs() -> None:
         "captured_in_part": 0,
         "packets": 4,
         "dropped": 0,
+        "fragments_dropped": 0,
         "delayed": 2,
         "injected": 3,
         "residual_blocks": 0,

@@ -163,6 +163,10 @@ def test_verdicts_are_kept_until_they_are_flushed(queue: NfQueue) -> None:
     assert kernel(queue).sent == [drop + message(3, 1, 5, attribute(2, be32(1) + be32(9)) + attribute(3, be32(7)))]
 
 
-def test_fail_open_can_be_changed(queue: NfQueue) -> None:
-    queue.set_fail_open(True)
-    assert kernel(queue).sent == [message(3, 2, 5, attribute(5, be32(1)) + attribute(4, be32(1)))]
+@pytest.mark.parametrize(("gso", "fail_open", "flags"), [(True, True, 5), (True, False, 4), (False, True, 1)])
+def test_delivery_can_be_changed(queue: NfQueue, gso: bool, fail_open: bool, flags: int) -> None:
+    queue.configure(copy_range_bytes=1 << 20, gso=gso, fail_open=fail_open)
+    assert kernel(queue).sent == [
+        message(3, 2, 5, attribute(5, be32(flags)) + attribute(4, be32(5))),
+        message(3, 2, 5, attribute(2, be32(0xFFFF - 4) + bytes([CopyMode.PACKET]))),
+    ]

@@ -104,10 +104,21 @@ def test_other_ports_evade_and_are_offloaded_at_once() -> None:
     assert offloaded(core_of(PROFILE), udp_packet(query("blocked.example"), server_port=5353))
 
 
-def test_tcp_evades() -> None:
+@pytest.mark.parametrize("type_", ["A", "AAAA"])
+@pytest.mark.parametrize("name", ["blocked.example", "second.example"])
+def test_tcp_evades(name: str, type_: str) -> None:
     connection = Connection(core_of(PROFILE), server_port=53).open()
-    message = query("blocked.example")
+    message = query(name, type_)
     assert passed(connection.send(len(message).to_bytes(2, "big") + message))
+
+
+@pytest.mark.parametrize("type_", ["A", "AAAA"])
+@pytest.mark.parametrize("name", ["blocked.example", "second.example"])
+def test_responses_match_nothing(name: str, type_: str) -> None:
+    core = core_of(PROFILE)
+    response = dns.message.make_response(dns.message.from_wire(query(name, type_))).to_wire()
+    assert core.decide(udp_packet(response, server_port=53)) == Decision()
+    assert not any(core.statistics.rule(rule.name).matched for rule in core.rules.rules)
 
 
 def test_other_types_evade() -> None:

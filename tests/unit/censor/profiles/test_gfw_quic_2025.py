@@ -54,7 +54,8 @@ def blocked_client(core: Core, t: float = 0.0) -> tuple[str, Blocked]:
 
 
 def test_half_of_the_flows_are_hit() -> None:
-    assert abs(len(blocks(count=COUNT)) - COUNT / 2) < 4 * (COUNT / 4) ** 0.5
+    count = 4 * COUNT
+    assert abs(len(blocks(count=count)) - count / 2) < 4 * (count / 4) ** 0.5
 
 
 def test_the_triggering_initial_gets_through_and_later_packets_of_the_client_do_not() -> None:
@@ -73,7 +74,7 @@ def test_server_to_client_never() -> None:
 
 def test_60_ms_to_7_5_s_and_more_than_90_percent_within_1_s() -> None:
     latencies = [block.begins for block in blocks(count=3 * COUNT)]
-    assert 0.06 <= min(latencies) < 0.07
+    assert 0.06 <= min(latencies) < 0.065
     assert 7 < max(latencies) <= 7.5
     assert sum(latency < 1 for latency in latencies) / len(latencies) > 0.9
 

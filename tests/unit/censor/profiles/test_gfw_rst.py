@@ -16,8 +16,8 @@ from tests.unit.censor.profiles.connection import (
     Connection,
     core_of,
     entries,
-    offloaded,
     passed,
+    udp_packet,
     vanished,
 )
 
@@ -31,8 +31,20 @@ TRIGGERS_UNTIL_CERTAIN = 7
 
 def forged(decision: Decision, receiver: str) -> list[Packet]:
     """The injected segments to an end, in order."""
-    parsed = [packet for data in decision.after if (packet := parse(data)) is not None]
+    parsed = [packet for data in decision.before + decision.after if (packet := parse(data)) is not None]
     return [packet for packet in parsed if address(packet.destination) == receiver]
+
+
+def in_two_records(hello_: bytes) -> bytes:
+    """The same message, spread over two TLS records."""
+    head, message = hello_[:3], hello_[5:]
+    return b"".join(head + len(part).to_bytes(2, "big") + part for part in (message[:10], message[10:]))
+
+
+def left_alone(connection: Connection, payload: bytes) -> bool:
+    """The segment passes, nothing is injected, and the kernel need not ask about the flow any more."""
+    core = connection.core
+    return core.decide(connection.client_packet(payload), mark=0) == Decision(mark=core.generation)
 
 
 def http(core: Core | None = None, server: str = SERVER) -> Connection:
@@ -60,11 +72,11 @@ class TestHttp:
     def test_the_second_request_of_a_connection_is_read_too(self) -> None:
         connection = http()
         assert passed(connection.send(b"GET / HTTP/1.1\r\nHost: innocent.example\r\n\r\n"))
-        assert len(connection.send(REQUEST).after) == 6
+        assert connection.send(REQUEST).injected == 6
 
     def test_a_request_of_a_client_outside_is_answered_too(self) -> None:
         connection = Connection(core_of(PROFILE), client=SERVER, server=CLIENT, server_port=80).open()
-        assert len(connection.send(REQUEST).after) == 6
+        assert connection.send(REQUEST).injected == 6
 
     def test_segments_in_any_order_do_not_evade(self) -> None:
         connection = http()
@@ -72,7 +84,7 @@ class TestHttp:
         connection.client_sequence = start + 20
         assert passed(connection.send(REQUEST[20:]))
         connection.client_sequence = start
-        assert connection.send(REQUEST[:20]).after
+        assert connection.send(REQUEST[:20]).injected
 
 
 class TestResidual:
@@ -85,14 +97,14 @@ class TestResidual:
 
     def test_it_lasts_90_seconds(self) -> None:
         before = self.certain()
-        assert len(before.again(t=89.9).send(flags=SYN).after) == 2
+        assert before.again(t=89.9).send(flags=SYN).injected == 2
         assert passed(before.again(t=90.1).send(flags=SYN))
 
     def test_a_trigger_starts_the_90_seconds_anew(self) -> None:
         before = self.certain()
         before.t = 60.0
         before.send(REQUEST)
-        assert before.again(t=149.9).send(flags=SYN).after
+        assert before.again(t=149.9).send(flags=SYN).injected
         assert passed(before.again(t=150.1).send(flags=SYN))
 
     def test_hit_packets_pass_and_both_ends_get_rsts(self) -> None:
@@ -102,7 +114,7 @@ class TestResidual:
 
     def test_it_is_a_3_tuple(self) -> None:
         core = self.certain().core
-        assert Connection(core, 50000, server_port=80).send(flags=SYN).after
+        assert Connection(core, 50000, server_port=80).send(flags=SYN).injected
         assert passed(Connection(core, 50000, server_port=81).send(flags=SYN))
         assert passed(Connection(core, 50000, server_port=80, client="192.0.2.11").send(flags=SYN))
         assert passed(Connection(core, 50000, server_port=80, server="203.0.113.11").send(flags=SYN))
@@ -122,6 +134,15 @@ class TestResidual:
         assert all(0.437 < share < 0.805 for share in shares)
         assert max(shares) - min(shares) > 0.1
 
+    def test_the_share_is_drawn_evenly_for_each_key(self) -> None:
+        core = core_of(PROFILE)
+        for number in range(1000):
+            http(core, server=f"198.18.{number >> 8}.{number & 255}").send(REQUEST)
+        shares = [entry.probability for entry in core.residuals.entries()]
+        assert len(shares) == 1000
+        assert 0.5 <= min(shares) < 0.505
+        assert 0.745 < max(shares) <= 0.75
+
     def test_all_are_hit_after_7_triggers(self) -> None:
         assert self.share(TRIGGERS_UNTIL_CERTAIN) == 1
 
@@ -138,14 +159,18 @@ class TestTls:
 
     def test_several_records_evade(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
-        record, message = HELLO[:3], HELLO[5:]
-        first, rest = (record + len(part).to_bytes(2, "big") + part for part in (message[:10], message[10:]))
-        assert offloaded(connection.core, connection.client_packet(first + rest))
+        assert left_alone(connection, in_two_records(HELLO))
         assert passed(connection.send(b"more"))
 
     def test_over_ipv6_too(self) -> None:
         connection = Connection(core_of(PROFILE), client="2001:db8:1::10", server="2001:db8:2::10").open()
-        assert len(connection.send(HELLO).after) == 6
+        assert connection.send(HELLO).injected == 6
+
+    def test_as_of_2006_records_were_not_put_together_either(self) -> None:
+        connection = Connection(
+            core_of(PROFILE, entries("blocked"), entries("blocked-2006", "messenger.example"))
+        ).open()
+        assert left_alone(connection, in_two_records(HELLO))
 
     def test_as_of_2006(self) -> None:
         core = core_of(PROFILE, entries("blocked"), entries("blocked-2006", "messenger.example"))
@@ -158,7 +183,7 @@ class TestTls:
         connection = Connection(core_of(PROFILE)).open()
         decisions = [connection.send(HELLO[i : i + 1]) for i in range(len(HELLO))]
         assert all(passed(decision) for decision in decisions[:-1])
-        assert len(decisions[-1].after) == 6
+        assert decisions[-1].injected == 6
 
     def test_segments_in_reverse_order_do_not_evade(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
@@ -168,15 +193,15 @@ class TestTls:
             connection.client_sequence = start + offset
             decisions.append(connection.send(HELLO[offset : offset + 100]))
         assert all(passed(decision) for decision in decisions[:-1])
-        assert decisions[-1].after
+        assert decisions[-1].injected
 
     def test_innocents_are_offloaded_at_once(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
-        assert offloaded(connection.core, connection.client_packet(INNOCENT))
+        assert left_alone(connection, INNOCENT)
 
     def test_other_protocols_are_offloaded_at_once(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
-        assert offloaded(connection.core, connection.client_packet(b"\x05\x01\x00"))
+        assert left_alone(connection, b"\x05\x01\x00")
 
 
 class TestEsni:
@@ -233,7 +258,7 @@ class TestEsni:
     def test_extension_0xffce_alone(self) -> None:
         connection = Connection(core_of(PROFILE)).open()
         ech = hello((0xFE0D, bytes(100)), sni(b"innocent.example"))
-        assert offloaded(connection.core, connection.client_packet(ech))
+        assert left_alone(connection, ech)
         connection.t = 10.0
         assert passed(connection.send(b"more"))
 
@@ -249,7 +274,7 @@ class TestAddresses:
             assert decision.accept
             made = forged(decision, CLIENT)
             assert [(one.sequence, one.flags) for one in made] == [(sequence, RST | ACK)] * 3
-            assert len(decision.after) == 3
+            assert decision.injected == 3
             assert {one.acknowledgment for one in made} == {connection.client_sequence}
 
     def test_a_bare_ack_is_not_answered(self) -> None:
@@ -260,12 +285,16 @@ class TestAddresses:
     def test_2025_was_port_443_only(self, server_port: int) -> None:
         core = core_of(PROFILE, entries("reset-443-addresses", "0.0.0.0/0", "::/0"))
         assert passed(Connection(core, server_port=server_port).send(flags=SYN))
-        assert len(Connection(core).send(flags=SYN).after) == 3
+        assert Connection(core).send(flags=SYN).injected == 3
 
     def test_2023_was_any_port(self) -> None:
         core = core_of(PROFILE, entries("reset-addresses", SERVER))
-        assert len(Connection(core, server_port=8443).send(flags=SYN).after) == 3
+        assert Connection(core, server_port=8443).send(flags=SYN).injected == 3
         assert passed(Connection(core, server="203.0.113.11").send(flags=SYN))
+
+    @pytest.mark.parametrize("list_", ["reset-addresses", "reset-443-addresses"])
+    def test_udp_is_left_alone(self, list_: str) -> None:
+        assert core_of(PROFILE, entries(list_, SERVER)).decide(udp_packet(b"x")) == Decision()
 
     def test_nothing_happens_to_addresses_unless_a_list_has_them(self) -> None:
         assert passed(Connection(core_of(PROFILE)).send(flags=SYN))

@@ -11,7 +11,7 @@ import pytest
 from censor.core import Core
 from censor.packets import ACK, SYN
 from tests.unit.censor.analyzers.test_tls import real_hello
-from tests.unit.censor.profiles.connection import CLIENT, Connection, core_of, offloaded, passed, vanished
+from tests.unit.censor.profiles.connection import CLIENT, Connection, core_of, offloaded, passed, udp_packet, vanished
 
 PROFILE = "iran-2020-whitelist"
 GARBAGE = b"\x87" * 50
@@ -93,6 +93,12 @@ class TestWhitelist:
         assert offloaded(connection.core, connection.client_packet(GARBAGE))
         assert outcomes(GARBAGE, GARBAGE, GARBAGE, server_port=server_port) == [True] * 3
 
+    @pytest.mark.parametrize("server_port", [53, 80, 443])
+    def test_udp_passes(self, server_port: int) -> None:
+        core = core_of(PROFILE)
+        packet = udp_packet(GARBAGE, server=filtered_server(), server_port=server_port)
+        assert [core.decide(packet).accept for _ in range(3)] == [True] * 3
+
     @pytest.mark.parametrize(("first", "second", "hit"), [(b"GET ", b"/ H", True), (b"GET ", b"/ HT", False)])
     def test_http_needs_8_bytes_in_the_first_two_packets_together(
         self, first: bytes, second: bytes, *, hit: bool
@@ -128,11 +134,11 @@ class TestWhitelist:
         assert passed(connection.send(GARBAGE))
 
     def test_18_percent_of_the_destinations(self) -> None:
-        count = 2000
+        count = 8000
         core = core_of(PROFILE)
         hit = 0
         for number in range(count):
-            connection = Connection(core, server=str(ipaddress.ip_address("198.18.0.0") + number)).open()
+            connection = Connection(core, server=str(ipaddress.ip_address("198.18.0.0") + number))
             connection.send(GARBAGE)
             hit += vanished(connection.send(GARBAGE))
         assert abs(hit - count * SHARE) < 4 * (count * SHARE * (1 - SHARE)) ** 0.5

@@ -8,7 +8,8 @@ import pytest
 
 from censor.conditions import ListHolder
 from censor.core import Core
-from censor.packets import SYN
+from censor.offload import address_blocks, plan
+from censor.packets import ACK, SYN
 from censor.rules import RuleSet
 from tests.unit.censor.profiles.connection import CLIENT, Connection, core_of, passed, rules_of, vanished
 
@@ -94,14 +95,18 @@ def test_bystanders_are_collateral_and_the_messenger_in_the_clouds_is_not() -> N
 @pytest.mark.parametrize(("server", "collateral"), [(WEB, True), ("198.18.12.10", False)])
 def test_it_is_told_of_packets_that_the_kernel_dropped_too(server: str, collateral: bool) -> None:
     core = at(2 * DAY)
-    (rule,) = (one for one in core.rules.rules if one.name == "cloud-b")
-    hit = core.address_hit(rule, Connection(core, server=server).client_packet(flags=SYN))
-    assert hit is not None
-    assert hit.collateral is collateral
+    (block,) = (one for one in address_blocks(core.compiled) if one.rule.name == "cloud-b")
+    for packet in (
+        Connection(core, server=server).client_packet(flags=SYN),
+        Connection(core, server=server).server_packet(flags=SYN | ACK),
+    ):
+        hit = core.address_hit(block, packet)
+        assert hit is not None
+        assert hit.collateral is collateral
     core.set_rules(RuleSet())
-    hit = core.address_hit(rule, Connection(core, server=server).client_packet(flags=SYN))
+    hit = core.address_hit(block, Connection(core, server=server).client_packet(flags=SYN))
     assert hit is not None
-    assert not hit.collateral
+    assert not hit.collateral, "the rule was lifted meanwhile"
 
 
 def test_packets_from_a_blocked_address_vanish_too() -> None:
@@ -115,4 +120,7 @@ def test_the_labs_name_server_and_links_stay_up() -> None:
 
 
 def test_the_kernel_does_all_of_it() -> None:
-    assert all(rule.by_address for rule in at(2 * DAY).compiled.rules if not rule.silent)
+    compiled = at(2 * DAY).compiled
+    assert len(address_blocks(compiled)) == 6
+    nothing: tuple[object, ...] = ()
+    assert (plan(compiled).tcp, plan(compiled).udp) == (nothing, nothing)

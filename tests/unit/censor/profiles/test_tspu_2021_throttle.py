@@ -14,6 +14,7 @@ from tests.unit.censor.profiles.connection import CLIENT, SERVER, Connection, co
 NAME = "tspu-2021-throttle"
 TARGET = "messenger.example"
 DAY = 86400
+EACH_RULE = [("reddit.com", 0), ("t.co", DAY), ("pbs.twimg.com", 0), ("api.twitter.com", 0), (TARGET, 0)]
 SMALL = bytes(10)
 CONNECT = b"CONNECT messenger.example:443 HTTP/1.1\r\nHost: messenger.example:443\r\nUser-Agent: curl/8.5.0\r\n\r\n"
 
@@ -43,18 +44,20 @@ def caught(core: Core, *segments: bytes, port: int = 40000) -> bool:
 
 
 class TestPolicing:
-    def test_130_to_150_kbit_a_second_in_each_direction(self, core: Core) -> None:
-        connection = opened(core, TARGET)
+    @pytest.mark.parametrize(("name", "seconds"), EACH_RULE)
+    def test_130_to_150_kbit_a_second_in_each_direction(self, name: str, seconds: int) -> None:
+        connection = opened(core_of(NAME, seconds=seconds), name)
         down = up = 0
-        for packet in range(3000):  # half a minute
-            connection.t = packet / 100
+        for packet in range(1500):  # half a minute
+            connection.t = packet / 50
             down += 1400 * connection.receive(bytes(1360)).accept
             up += 1400 * connection.send(bytes(1360)).accept
         assert 130_000 <= down * 8 / 30 <= 150_000
         assert 130_000 <= up * 8 / 30 <= 150_000
 
-    def test_16_kb_pass_in_the_first_100_milliseconds(self, core: Core) -> None:
-        connection = opened(core, TARGET)
+    @pytest.mark.parametrize(("name", "seconds"), EACH_RULE)
+    def test_16_kb_pass_in_the_first_100_milliseconds(self, name: str, seconds: int) -> None:
+        connection = opened(core_of(NAME, seconds=seconds), name)
         passing = 0
         for packet in range(100):
             connection.t = packet / 1000

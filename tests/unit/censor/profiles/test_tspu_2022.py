@@ -120,6 +120,13 @@ class TestSniII:
         free = first.again(t=420.1).open()
         assert passed(free.send(INNOCENT))
 
+    def test_the_connection_itself_is_free_after_420_seconds(self, core: Core) -> None:
+        connection = opened(core, SNI_II)
+        for _ in range(9):
+            connection.send(b"data")
+        for connection.t, free in ((419.9, False), (420.1, True)):
+            assert passed(connection.send(b"data")) is free
+
 
 class TestSniIII:
     @pytest.mark.parametrize("from_client", [True, False])
@@ -150,6 +157,11 @@ class TestSniIV:
         first = opened(core, SNI_IV)
         assert vanished(first.again(t=39.9).send(flags=SYN))
         assert passed(first.again(t=40.1).send(flags=SYN))
+
+    def test_the_connection_itself_is_free_after_40_seconds(self, core: Core) -> None:
+        connection = opened(core, SNI_IV)
+        for connection.t, free in ((39.9, False), (40.1, True)):
+            assert passed(connection.send(b"data")) is free
 
     def test_misses_27_of_10000(self, core: Core) -> None:
         said = real_hello(SNI_IV)
@@ -189,11 +201,17 @@ class TestQuic:
         assert passed(core.decide(udp_packet(quic(1200, version=V2))))
         assert passed(core.decide(udp_packet(quic(1200), server_port=8443)))
 
-    def test_420_seconds_which_further_packets_start_anew(self, core: Core) -> None:
-        assert vanished(core.decide(udp_packet(quic(1200))))
+    @pytest.mark.parametrize("name", [b"innocent.example", b"blocked.example"])
+    def test_420_seconds_which_further_packets_start_anew(self, core: Core, name: bytes) -> None:
+        assert vanished(core.decide(udp_packet(quic(1200, name))))
         assert vanished(core.decide(udp_packet(b"more"), t=419.9))
         assert vanished(core.decide(udp_packet(b"more"), t=839.7))
         assert passed(core.decide(udp_packet(b"more"), t=839.7 + 420.1))
+
+    @pytest.mark.parametrize("name", [b"innocent.example", b"blocked.example"])
+    def test_the_kernel_is_told_the_same(self, core: Core, name: bytes) -> None:
+        (blocked,) = core.decide(udp_packet(quic(1200, name))).blocked
+        assert (blocked.kind, blocked.seconds, blocked.certain, blocked.refresh) == ("4-tuple", 420, True, True)
 
     def test_it_is_meant_for_blocked_names(self, core: Core) -> None:
         (bystander,) = core.decide(udp_packet(quic(1200))).hits

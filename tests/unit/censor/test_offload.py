@@ -1,0 +1,272 @@
+"""censor/offload.py"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, note, settings
+
+from censor.compiled import CompiledRules
+from censor.conditions import ListHolder
+from censor.core import Core
+from censor.lists.formats import parse
+from censor.offload import ALL, NONE, Ports, address_blocks, plan
+from tests.unit.censor.kernel_model import Fate, KernelModel
+from tests.unit.censor.rule_sets import (
+    FREEZE,
+    GET,
+    LASTING,
+    LIGHT,
+    RESIDUAL,
+    STEPS,
+    Conversation,
+    conversations,
+    rule_sets,
+)
+from tests.unit.censor.traffic import Ends, acting, rules
+
+X = 'server.address in ["192.0.2.0/24"]'
+Y = 'client.address in ["192.0.2.0/24"]'
+
+
+TO_ALL = "kind = 'residual', key = '2-tuple', seconds = 60"
+NAMELESS = "[censor]\nremember_names = false\n"
+
+
+def compiled(*conditions: str, action: str = 'kind = "drop"', head: str = NAMELESS) -> CompiledRules:
+    tables = [acting(action, f"when = '''{one}'''") for one in conditions]
+    parsed = rules(*tables, head=head)
+    lists = {one.name: ListHolder(parse("\n".join(one.entries), "plain")) for one in parsed.lists}
+    return CompiledRules(parsed, lists)
+
+
+class TestAddressBlocks:
+    @pytest.mark.parametrize(
+        ("when", "ports", "protocol", "server_only"),
+        [
+            (X, None, None, True),
+            (f"{X} and server.port in [80, 443..444]", ((80, 80), (443, 444)), None, True),
+            (f"{X} and server.port == 80", ((80, 80),), None, True),
+            (f'{X} and protocol == "tcp"', None, "tcp", True),
+            (f"{X} or {Y}", None, None, False),
+            (f'({X} or {Y}) and protocol == "udp"', None, "udp", False),
+            (f"{X} and server.port == 80 or {Y} and client.port == 80", ((80, 80),), None, False),
+        ],
+    )
+    def test_shapes(self, when: str, ports: Ports | None, protocol: str | None, server_only: bool) -> None:
+        for action, reject in (("drop", False), ("reject", True)):
+            made = compiled(when, action=f'kind = "{action}"')
+            (block,) = address_blocks(made)
+            assert (block.ports, block.protocol, block.server_only, block.reject) == (
+                ports,
+                protocol,
+                server_only,
+                reject,
+            )
+            assert list(block.networks.networks()) == ["192.0.2.0/24"]
+            assert block.shape == (made.rules[0].rule, ports, protocol, server_only, reject)
+
+    @pytest.mark.parametrize(
+        "when",
+        [
+            Y,
+            f"not {X}",
+            'server.address not in ["192.0.2.0/24"]',
+            f"{X} and client.inside",
+            f"{X} and {X}",
+            f"{X} and {Y}",
+            f"{X} and client.port == 80",
+            f"{X} and server.port != 80",
+            f"{X} and server.port == client.port",
+            f"{X} or server.port == 80",
+            f'{X} or {Y} or protocol == "udp"',
+            f"{X} or {X}",
+            f"{X} or {Y} and client.port == 80",
+            f'{X} or client.address in ["192.0.2.0/25"]',
+            f'{X} and protocol == "icmp"',
+            f'{X} and protocol != "tcp"',
+            "server.port == 80",
+        ],
+    )
+    def test_what_the_kernel_does_not_do_alone(self, when: str) -> None:
+        assert address_blocks(compiled(when)) == ()
+
+    def test_lists(self) -> None:
+        head = '[[list]]\nname = "nets"\nentries = ["198.51.100.0/24"]'
+        (block,) = address_blocks(compiled("server.address in @nets", head=head))
+        assert list(block.networks.networks()) == ["198.51.100.0/24"]
+
+    def test_those_that_come_first(self) -> None:
+        assert [block.rule.name for block in address_blocks(compiled(X, f"{X} and client.inside", X))] == ["rule0"]
+
+
+class TestPlan:
+    @pytest.mark.parametrize(
+        ("when", "tcp", "udp", "other"),
+        [
+            ("tls", ALL, NONE, False),
+            ("tls and server.port == 443", ((443, 443),), NONE, False),
+            ("tls and server.port in [443, 8443..8450]", ((443, 443), (8443, 8450)), NONE, False),
+            ("tls and server.port == 443 or http and server.port == 80", ((80, 80), (443, 443)), NONE, False),
+            ("dns", ((53, 53),), ((53, 53),), False),
+            ("quic", NONE, ALL, False),
+            ("entropy", ALL, ALL, False),
+            ("not tls", ALL, ALL, True),
+            ('protocol == "udp"', NONE, ALL, False),
+            ('protocol == "icmp"', NONE, NONE, True),
+            ("client.inside", ALL, ALL, True),
+            ("server.port < 1024 and tls", ((0, 1023),), NONE, False),
+            ("server.port <= 1024 and server.port > 1000 and tls", ((1001, 1024),), NONE, False),
+            ("server.port >= 65000 and tls", ((65000, 65535),), NONE, False),
+            ("server.port < 0 and tls", NONE, NONE, False),
+            ("server.port != 80 and tls", ALL, NONE, False),
+            ("server.port not in [80] and tls", ALL, NONE, False),
+            ("server.port == 443 and server.port == 80", NONE, NONE, False),
+            ("server.port in [1..5, 4..9, 10] and tls", ((1, 10),), NONE, False),
+            ("server.port == client.port and tls", ALL, NONE, False),
+        ],
+    )
+    def test_reach(self, when: str, tcp: Ports, udp: Ports, other: bool) -> None:
+        found = plan(compiled(when, action='kind = "log"'))
+        assert (found.tcp, found.udp, found.other) == (tcp, udp, other)
+
+    def test_names_that_are_remembered(self) -> None:
+        assert plan(compiled(head="")).tcp == ((443, 443),)
+
+    def test_all_ports_have_no_ranges(self) -> None:
+        found = plan(compiled("tls"))
+        assert (found.tcp_ports, found.udp_ports) == (None, NONE)
+
+    @pytest.mark.parametrize(
+        ("when", "syn"),
+        [
+            ("tls", False),
+            ("not tls", False),
+            ("server.port == 22", True),
+            ("tls and server.port == 22", False),
+            ("tls or server.port == 22", True),
+            ("not (tls and server.port == 22)", True),
+            ("not dns", True),
+            ("not quic", True),
+            ("not entropy", False),
+            ("not exists flow.mark", True),
+        ],
+    )
+    def test_from_the_syn_on(self, when: str, syn: bool) -> None:
+        found = plan(compiled(when, action='kind = "log"'))
+        assert (found.syn, found.server) == (syn, syn)
+
+    def test_counting_begins_with_the_flow(self) -> None:
+        assert plan(compiled("tls", action='kind = "freeze", packets = 9')).syn
+
+    @pytest.mark.parametrize(
+        ("table", "syn", "server", "bare_acks"),
+        [
+            ("", False, False, True),
+            ("handshake = true", True, True, True),
+            ('inspect = "both"', False, True, True),
+            ('reassembly = "none"', False, False, False),
+            ('reassembly = "in_order"', False, False, True),
+        ],
+    )
+    def test_by_the_way_streams_are_read(self, table: str, syn: bool, server: bool, bare_acks: bool) -> None:
+        found = plan(compiled("tls", head=f"[censor.tcp]\n{table}"))
+        assert (found.syn, found.server, found.bare_acks) == (syn, server, bare_acks)
+
+    def test_everything(self) -> None:
+        found = plan(compiled("tls", head="[censor]\ninspect_everything = true"))
+        assert (found.tcp, found.udp, found.other, found.everything) == (ALL, ALL, True, True)
+
+    @pytest.mark.parametrize(
+        ("when", "tcp"),
+        [
+            ("tls.sni under @empty", NONE),
+            ("tls.sni in @empty", NONE),
+            ("tls.sni not in @empty", ALL),
+            ("tls.sni under @empty or http", ALL),
+            ("tls.sni under @names", ALL),
+        ],
+    )
+    def test_lists_without_entries_reach_nothing(self, when: str, tcp: Ports) -> None:
+        head = NAMELESS + '[[list]]\nname = "empty"\n[[list]]\nname = "names"\nentries = ["a.example"]'
+        assert plan(compiled(when, head=head)).tcp == tcp
+
+    def test_blocks_of_addresses_are_not_asked_about(self) -> None:
+        assert plan(compiled(X)).tcp == NONE
+
+
+class TestEquivalence:
+    """Verdicts and injected packets are the same whether the kernel helps or every packet comes to the core."""
+
+    def check(
+        self, chosen: tuple[str, list[str]], flows: list[Conversation], steps: list[tuple[int, str, int, float]]
+    ) -> None:
+        head, tables = chosen
+        note(head + "\n\n".join(tables))
+        parsed = rules(*tables, head=head)
+        reference, kernel = Core(generation=5), KernelModel()
+        reference.set_rules(parsed)
+        kernel.set_rules(parsed)
+        t = 100.0
+        for number, kind, size, pause in steps:
+            t += pause
+            flow = flows[number % len(flows)]
+            while flow.opening and self.agreed(reference, kernel, flow, kind, size, t):
+                flow.passed()
+            if not flow.opening and self.agreed(reference, kernel, flow, kind, size, t):
+                flow.passed()
+
+    @staticmethod
+    def agreed(reference: Core, kernel: KernelModel, flow: Conversation, kind: str, size: int, t: float) -> bool:
+        """Whether the next packet passes; both say the same."""
+        packet = flow.next(kind, size)
+        if packet is None:
+            return False
+        expected = Fate.of(reference.decide(packet, t=t))
+        found = kernel.forward(packet, t)
+        ports = f"{flow.ends.client_port} > {flow.ends.server_port}"
+        assert found == expected, f"{t}: {ports} {kind} in state {flow.state}, {len(packet)} bytes"
+        return expected.accept
+
+    @settings(max_examples=150, deadline=None)
+    @given(rule_sets((*LASTING, *LIGHT, *FREEZE)), conversations(), STEPS)
+    def test_of_effects(
+        self, chosen: tuple[str, list[str]], flows: list[Conversation], steps: list[tuple[int, str, int, float]]
+    ) -> None:
+        self.check(chosen, flows, steps)
+
+    @settings(max_examples=150, deadline=None)
+    @given(rule_sets((*LASTING, *LIGHT, *RESIDUAL)), conversations(), STEPS)
+    def test_of_residual_blocks(
+        self, chosen: tuple[str, list[str]], flows: list[Conversation], steps: list[tuple[int, str, int, float]]
+    ) -> None:
+        self.check(chosen, flows, steps)
+
+    WEB = "when = 'http.host == \"messenger.example\" and server.port == 80'\n"
+
+    @pytest.mark.parametrize(
+        ("tables", "passes"),
+        [
+            # What the kernel would drop by the block that flow 0 leaves behind, if it were told to.
+            ([acting('kind = "allow"', "when = 'server.port == 22'"), acting(f"{TO_ALL}", WEB)], [True, False, True]),
+            ([f"{WEB}actions = [{{ {TO_ALL} }}, {{ kind = 'delay', seconds = 1 }}]"], [True, True, False]),
+            ([f"{WEB}actions = [{{ {TO_ALL} }}, {{ kind = 'reject' }}]"], [False, False, False]),
+            ([f"{WEB}actions = [{{ {TO_ALL}, then = 'inject' }}]"], [True, True, True]),
+            ([f"{WEB}actions = [{{ {TO_ALL}, then = 'reset' }}]"], [True, False, False]),
+            ([f"{WEB}actions = [{{ {TO_ALL} }}]"], [True, False, False]),
+        ],
+    )
+    def test_beside_residual_blocks(self, tables: list[str], passes: list[bool]) -> None:
+        """The request, what follows it in its flow, and a flow to another port of that server."""
+        reference, kernel = Core(generation=5), KernelModel()
+        for one in (reference, kernel):
+            one.set_rules(rules(*tables, head=NAMELESS))
+        web = Conversation(Ends(server_port=80), GET + b"xyz", datagrams=False)
+        other = Conversation(Ends(client_port=40001, server_port=22), b"SSH-2.0-x\r\n" * 9, datagrams=False)
+        found = []
+        for flow, size in ((web, len(GET)), (web, 1), (web, 1), (other, 10), (other, 10), (other, 10)):
+            while flow.opening and self.agreed(reference, kernel, flow, "data", size, 1.0):
+                flow.passed()
+            found.append(not flow.opening and self.agreed(reference, kernel, flow, "data", size, 1.0))
+        assert [found[0], found[1], found[3]] == passes
+        assert found[1] == found[2]
+        assert found[3] == found[4] == found[5]
