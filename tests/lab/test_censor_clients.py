@@ -8,8 +8,8 @@ import pytest
 
 from tests.lab.censor_network import SERVER, Network, in_network, rules
 from tests.lab.censor_services import quic_echo, quic_server, resolvers, web_server
+from tests.lab.router_wire import Wire
 from tests.lab.test_censor_names import FORGE, NXDOMAIN, SNI_DROP, SNI_RST
-from tests.lab.wire import Wire
 
 BLOCKED, INNOCENT = "www.messenger.example", "innocent.example"
 PAGE = (

@@ -65,7 +65,9 @@ class Registry:
         free = (f"198.19.{high}.{low}" for high, low in itertools.product(range(225, 240), range(256)))
         new = {name: f"new-{name}" for name in self.names[: number // 2]}
         new |= dict(zip(self.addresses[: number // 2], free, strict=False))
-        return re.sub(r"(?m)(?<=^)[0-9.]+(?=[/;])|(?<=;)[a-z0-9.]+(?=;)", lambda old: new.get(old[0], old[0]), self.text)
+        return re.sub(
+            r"(?m)(?<=^)[0-9.]+(?=[/;])|(?<=;)[a-z0-9.]+(?=;)", lambda old: new.get(old[0], old[0]), self.text
+        )
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ async def test_a_registry_is_exchanged_under_traffic(network: Network) -> None:
             await running
         print(f"loaded in {loaded:.2f} s, {rss / 1e6:.0f} MB; exchanged in {exchanged - asked:.2f} s")
         waited = sorted(flow.ended - flow.began for flow in flows.done if flow.passed)
-        print(f"{len(flows.done)} flows; the slowest that passed took {waited[-1]:.2f} s, p50 {waited[len(waited) // 2]:.4f}")
+        print(
+            f"{len(flows.done)} flows; the slowest that passed took {waited[-1]:.2f} s, p50 {waited[len(waited) // 2]:.4f}"
+        )
         print(f"after: {censor.rss_bytes() / 1e6:.0f} MB")
         before, after = _blocked(old), _blocked(new)
         wrong = [flow for flow in flows.done if _is_wrong(flow, before, after, asked, exchanged)]
