@@ -62,7 +62,7 @@ class Inspection:
         side = Side(running, first, self._segments)
         if old is not None and old.running:
             side.stream, side.message, side.joined = old.stream, old.message, old.joined
-            side.loose = old.loose and len(running) == 1
+            side.loose = old.loose
             if self._segments is not None and old.segments_left is not None:
                 side.segments_left = min(old.segments_left, self._segments)
         return side
@@ -225,10 +225,11 @@ class Inspection:
 
     def _loose(self, rules: CompiledRules, flow: Flow, side: Side, packet: Packet) -> bool:
         """Behind a body of unknown length: a segment that starts with a message is where the next one begins."""
-        (analyzer,) = side.running
-        assert analyzer.stream is not None
-        outcome = analyzer.stream(packet.payload, rules.wanted)
-        if outcome is Outcome.OTHER:
+        for analyzer in side.running:  # more than one where rules came meanwhile
+            assert analyzer.stream is not None
+            if analyzer.stream(packet.payload, rules.wanted) is not Outcome.OTHER:
+                break
+        else:
             return False
         side.loose = False
         side.stream = stream = Stream(packet.sequence, self._settings)

@@ -724,3 +724,15 @@ def test_an_address_hit_beside_what_was_meant() -> None:
     hit = judge.address_hit(block, client(b"x"))
     assert hit is not None
     assert not hit.collateral
+
+
+def test_rules_that_come_behind_a_body_of_unknown_length() -> None:
+    """They ask another analyzer, too, than the one that found it; the next message is still found."""
+    post = b"POST / HTTP/1.1\r\nHost: innocent.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = "[censor]\nremember_names = false"
+    judge, ends = traffic_core(acting('kind = "drop"', HTTP.replace("messenger", "innocent")), head=head), Ends()
+    assert not judge.decide(ends.data(post)).accept
+    judge.set_rules(rules(acting('kind = "drop"', HTTP), acting('kind = "drop"'), head=head))
+    assert judge.decide(ends.data(post, 0)).accept
+    assert judge.decide(ends.data(b"a chunk")).accept
+    assert not judge.decide(ends.data(GET)).accept
