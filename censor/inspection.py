@@ -126,7 +126,8 @@ class Inspection:
             if outcome is Outcome.MORE:
                 continue
             changed = True
-            if not analyzer.repeats:
+            partial = isinstance(outcome, Finding) and outcome.partial
+            if not analyzer.repeats and not partial:
                 side.running.remove(analyzer)
             if isinstance(outcome, Finding):
                 if analyzer.repeats:

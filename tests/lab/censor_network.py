@@ -48,8 +48,13 @@ mkdir -p /run/netns
 ip link set lo up
 printf 'nameserver {SERVER[4]}\\noptions timeout:1 attempts:1\\n' > /run/resolv.conf
 mount --bind /run/resolv.conf "$(readlink -f /etc/resolv.conf)" || mount --bind /run/resolv.conf /etc/resolv.conf
+# Without this, IPv6 is not forwarded for the first second or two: until its link-local address has been looked for in
+# vain (RFC 4862, section 5.4), the router asks for no neighbour.
+no_dad='echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad'
+sh -c "$no_dad"
 for host in client server; do
   ip netns add $host
+  nsenter --net=/run/netns/$host sh -c "$no_dad"
   ip link add $host type veth peer name eth0 netns $host
   ip link set $host up
   ip -n $host link set lo up

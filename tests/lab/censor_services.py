@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.asyncio.server import QuicServer
+from aioquic.h3.connection import H3Connection
+from aioquic.h3.events import HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import QuicEvent, StreamDataReceived
+from aioquic.quic.events import ProtocolNegotiated, QuicEvent, StreamDataReceived
 
 from tests.lab.censor_network import SERVER, Network, Resolver
 
@@ -78,24 +80,35 @@ async def resolvers(network: Network) -> AsyncIterator[None]:
             server.close()
 
 
-class _Echo(QuicConnectionProtocol):
+class _Server(QuicConnectionProtocol):
+    """Echoes streams, or answers every HTTP/3 request with the page `h3`."""
+
+    _http: H3Connection | None = None
+
     def quic_event_received(self, event: QuicEvent) -> None:
-        if isinstance(event, StreamDataReceived):
+        if isinstance(event, ProtocolNegotiated) and event.alpn_protocol == "h3":
+            self._http = H3Connection(self._quic)
+        elif self._http is not None:
+            for one in self._http.handle_event(event):
+                if isinstance(one, HeadersReceived):
+                    self._http.send_headers(one.stream_id, [(b":status", b"200"), (b"content-type", b"text/html")])
+                    self._http.send_data(one.stream_id, b"h3", end_stream=True)
+        elif isinstance(event, StreamDataReceived):
             self._quic.send_stream_data(event.stream_id, event.data, event.end_stream)
-            self.transmit()
+        self.transmit()
 
 
 @asynccontextmanager
 async def quic_server(network: Network) -> AsyncIterator[None]:
-    """UDP 443: streams are echoed."""
-    configuration = QuicConfiguration(is_client=False, alpn_protocols=[_ALPN])
+    """UDP 443: streams are echoed, HTTP/3 is answered."""
+    configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3", _ALPN])
     configuration.load_cert_chain(network.folder / "certificate.pem", network.folder / "key.pem")
     transports = []
     for version in (4, 6):
         bound = network.socket("server", version, socket.SOCK_DGRAM)
         bound.bind((SERVER[version], 443))
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: QuicServer(configuration=configuration, create_protocol=_Echo), sock=bound
+            lambda: QuicServer(configuration=configuration, create_protocol=_Server), sock=bound
         )
         transports.append(transport)
     try:
@@ -131,4 +144,5 @@ async def quic_echo(network: Network, name: str, version: int = 4, *, seconds: f
                 writer.write_eof()
                 return await reader.read()
         finally:
-            transport.abort()
+            protocol.close()  # or its timer goes off behind the transport's end
+            transport.close()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import sys
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from censor.packets import UDP
 from tests.lab.censor_network import SERVER, Network, in_network, rules
 from tests.lab.censor_services import quic_echo, quic_server, resolvers, web_server
+from tests.lab.router_wire import Wire
 from tests.lab.test_censor_names import FORGE, NXDOMAIN, SNI_DROP, SNI_RST
-from tests.lab.wire import Wire
 
 BLOCKED, INNOCENT = "www.messenger.example", "innocent.example"
 PAGE = (
@@ -154,15 +159,25 @@ class Chromium:
         self._network = network
         self._number = 0
 
-    async def page(self, name: str, address: str) -> str:
+    async def page(self, name: str, address: str, *more: str) -> str:
         """The document at https://name/, or Chromium's page about an error."""
         self._number += 1
         home = self._network.folder / f"home{self._number}"
         home.mkdir()
         places = [f"{variable}={home}" for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TMPDIR")]
-        options = [*QUIET, f"--user-data-dir={home}/profile", f"--host-resolver-rules=MAP {name} {address}"]
+        options = [*QUIET, *more, f"--user-data-dir={home}/profile", f"--host-resolver-rules=MAP {name} {address}"]
         command = ["env", *places, "chromium", "--headless", *options, "--dump-dom", f"https://{name}/"]
         return (await self._network.run("client", *command))[1]
+
+    async def page_over_quic(self, name: str, address: str) -> str:
+        """The same over QUIC, and over nothing else."""
+        certificate = x509.load_pem_x509_certificate((self._network.folder / "certificate.pem").read_bytes())
+        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        trusted = base64.b64encode(
+            hashlib.sha256(key).digest()
+        ).decode()  # QUIC has to have a certificate that it trusts
+        options = (f"--origin-to-force-quic-on={name}:443", f"--ignore-certificate-errors-spki-list={trusted}")
+        return await self.page(name, address, "--enable-quic", *options)
 
 
 QUIET = (
@@ -194,3 +209,21 @@ async def test_chromium(network: Network) -> None:
         assert "ok" in await chromium.page(INNOCENT, f"[{SERVER[6]}]")
         assert "ERR_CONNECTION_RESET" in await chromium.page(BLOCKED, SERVER[4])
         assert "ERR_CONNECTION_RESET" in await chromium.page(BLOCKED, f"[{SERVER[6]}]")
+
+
+@pytest.mark.programs("chromium")
+@in_network
+async def test_chromium_over_quic(network: Network) -> None:
+    chromium = Chromium(network)
+    async with quic_server(network), network.censor() as censor:
+        await censor.apply(rules(QUIC))
+        with Wire() as wire:
+            assert "<body>h3</body>" in await chromium.page_over_quic(INNOCENT, SERVER[4])
+            datagrams = [one.payload for one in wire.passed(port=443) if one.to_server and one.packet.protocol == UDP]
+            assert [data[0] & 0xF0 for data in datagrams[:2]] == [0xC0, 0xC0]  # two Initials: the name may be in either
+        assert "<body></body>" in await chromium.page_over_quic(
+            BLOCKED, SERVER[4]
+        )  # it still waits when its time is up
+        assert {one["name"] for one in network.events.of("censor_hit", rule="quic")} == {BLOCKED}
+        assert "<body>h3</body>" in await chromium.page_over_quic(INNOCENT, f"[{SERVER[6]}]")
+        assert "<body></body>" in await chromium.page_over_quic(BLOCKED, f"[{SERVER[6]}]")

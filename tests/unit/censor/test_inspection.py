@@ -13,6 +13,8 @@ from censor.core import Core
 from censor.flows import Flow
 from censor.inspection import Inspection
 from censor.packets import ACK, parse
+from tests.unit.censor.analyzers.initials import crypto_frame, initial
+from tests.unit.censor.analyzers.initials import hello as quic_hello
 from tests.unit.censor.analyzers.test_tls import real_hello
 from tests.unit.censor.traffic import HELLO, INNOCENT, TLS, Ends, acting, core, fates, names, over_tcp, query
 
@@ -276,6 +278,16 @@ class TestPartial:
         ends, judge = Ends(), core(*table)
         assert names(judge.decide(ends.data(b"\x05\x01\x00"))) == [("rule0", "log")]
         assert names(judge.decide(ends.data(b"\x05\x01\x00\x03\x09a.example\x00\x50"))) == [("rule1", "drop")]
+
+    def test_a_name_in_the_second_datagram_of_a_browsers_hello(self) -> None:
+        table = (
+            acting('kind = "log"', "when = 'quic.version == 1'"),
+            acting('kind = "drop"', "when = 'quic.sni == \"messenger.example\"'"),
+        )
+        ends, judge, whole = Ends(), core(*table), quic_hello(padding_bytes=700)
+        pieces = [crypto_frame(600, whole[600:]), crypto_frame(0, whole[:600])]
+        sent = [ends.datagram(initial(piece, number=number, pad_to=1200)) for number, piece in enumerate(pieces)]
+        assert [names(judge.decide(one)) for one in sent] == [[("rule0", "log")], [("rule1", "drop")]]
 
 
 class TestReload:

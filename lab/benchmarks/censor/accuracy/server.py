@@ -23,8 +23,7 @@ _FAR_SECONDS = 0.05
 """What the way there and back takes to a server abroad: from one next door, the answer may come before a forged RST."""
 _BACKLOG = 4096
 _BUFFER_BYTES = 8 << 20
-# Linux only: the module has no names for them in Python 3.11.
-_IP_PKTINFO, _SO_RCVBUFFORCE = 8, 33
+_IP_PKTINFO = 8  # of Linux; the module has no name for it in Python 3.11
 _PACKET_INFO = struct.Struct("=I4s4s")  # struct in_pktinfo, ip(7)
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_PACKET_INFO.size)
 
@@ -71,7 +70,7 @@ async def _serve() -> None:
         await loop.create_server(Connection, "0.0.0.0", port, backlog=_BACKLOG)
     for port in (_RESOLVER_PORT, *UDP_PORTS):
         bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         bound.bind(("0.0.0.0", port))
         loop.add_reader(bound.fileno(), reply, bound, port)
