@@ -169,6 +169,8 @@ class Line:
     def _execute(self, packet: QueuedPacket, decision: Decision, hits: list[tuple[float, Hit]]) -> None:
         for forged in decision.before:
             self._injector.send(forged)
+        for blocked in decision.blocked:  # before the packet is let pass: the answer to it is to be hit
+            self._on_blocked(blocked)
         if decision.delay_seconds:
             self._call_later(decision.delay_seconds, self._give_verdict_now, packet, decision)
         else:
@@ -181,7 +183,6 @@ class Line:
             self._call_later(delay, self._injector.send, forged)
         hits += [(packet.t, hit) for hit in decision.hits]
         for blocked in decision.blocked:
-            self._on_blocked(blocked)
             self._emit("residual_started", t=packet.t, rule=blocked.rule, **_told(blocked))
         for suspect in decision.suspects:
             self._on_suspect(suspect)

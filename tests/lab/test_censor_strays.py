@@ -152,14 +152,14 @@ async def test_a_hello_in_an_invalid_packet_is_acted_on(network: Network) -> Non
             rule = ("PREROUTING", "-m", "conntrack", "--ctstate", "INVALID", "-m", "length", "--length", "300:")
             await network.kernel(program, "-w", "-t", "mangle", "-A", *rule)
         for version in (4, 6):
-            for flags, sequence in ((PSH | ACK, 1 << 30), (PSH, 1000)):
-                port = await _flow(network, version) if flags & ACK else next(PORTS)
+            for flags in (PSH | ACK, PSH):
+                port, sequence = await _flow(network, strays, version) if flags & ACK else (next(PORTS), 1000)
                 hello = real_hello("messenger.example")
                 header = _tcp.pack(port, 443, sequence, 1 << 29, 5 << 4, flags, 1000, 0, 0)
                 stray = datagram(TCP, _packed(CLIENT[version]), _packed(SERVER[version]), header + hello)
                 assert not any(packet.payload for packet in await strays.arriving([stray]))
                 reset = await strays.client.until(_reset_to(port))
-                assert reset.acknowledgment == sequence + len(hello)
+                assert reset.acknowledgment == (sequence + len(hello)) % (1 << 32)
             saved = await network.kernel("ip6tables-save" if version == 6 else "iptables-save", "-c", "-t", "mangle")
             assert "[2:" in next(
                 line for line in saved.splitlines() if "--ctstate INVALID" in line and "-A PRE" in line
@@ -171,13 +171,14 @@ def _reset_to(port: int) -> Callable[[Packet], bool]:
     return lambda seen: bool(seen.flags & RST) and seen.destination_port == port
 
 
-async def _flow(network: Network, version: int) -> int:
-    """The client's port of a connection that stands, and of which conntrack knows what may come."""
+async def _flow(network: Network, strays: Strays, version: int) -> tuple[int, int]:
+    """The client's port of a connection that stands, and a sequence number far beyond what it may send."""
     connection = network.socket("client", version)
     await asyncio.get_running_loop().sock_connect(connection, (SERVER[version], 443))
     port: int = connection.getsockname()[1]
     _KEPT.append(connection)
-    return port
+    syn = await strays.server.until(lambda seen: seen.source_port == port)
+    return port, (syn.sequence + (1 << 30)) % (1 << 32)
 
 
 _KEPT: list[socket.socket] = []
