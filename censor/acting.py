@@ -303,7 +303,6 @@ def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:
 def for_the_kernel(entry: Entry) -> Blocked:
     """A residual block as the kernel is told of it."""
     kind, client, server, server_port, client_port, protocol = entry.key
-    action = entry.action
     return Blocked(
         rule=entry.rule.name,
         kind=kind,
@@ -314,6 +313,4 @@ def for_the_kernel(entry: Entry) -> Blocked:
         protocol=protocol,
         begins=entry.begins,
         seconds=entry.until - entry.begins,
-        certain=entry.in_kernel,
-        refresh=action.refresh == "packet",
     )

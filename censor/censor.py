@@ -23,6 +23,7 @@ from censor.offload import address_blocks, plan
 from censor.packet_io.nflog import NfLog
 from censor.prober.prober import Prober
 from censor.prober.schedule import Verdict
+from censor.prober.settings import ProberSettings
 from censor.residual_blocks import ResidualBlocks
 from censor.rules import RuleSet
 from censor.workers import Workers
@@ -84,6 +85,7 @@ class Censor:
         self._lock = asyncio.Lock()
         self._resources = ExitStack()
         self._prober: Prober | None = None
+        self._prober_is: tuple[ProberSettings, int] | None = None
         self._prober_stack = AsyncExitStack()
         self._all_rules = RuleSet()
         self._time_line: asyncio.Task[None] | None = None
@@ -256,11 +258,17 @@ class Censor:
     # The prober
 
     async def _set_prober(self, rules: RuleSet) -> None:
-        if self._lines.core.compiled.probes and self._prober is None:
-            prober = Prober(
-                rules.prober, self._emit, on_verdict=self._on_verdict, seed=rules.censor.seed, mark=INJECTED_MARK
-            )
+        """Have one prober if any rule probes, now or later. With other settings it is another, without memories."""
+        wanted = (rules.prober, rules.censor.seed) if rules.probe else None
+        if wanted == self._prober_is:
+            return
+        self._prober = self._prober_is = None
+        await self._prober_stack.aclose()
+        if wanted is not None:
+            settings, seed = wanted
+            prober = Prober(settings, self._emit, on_verdict=self._on_verdict, seed=seed, mark=INJECTED_MARK)
             self._prober = await self._prober_stack.enter_async_context(prober)
+            self._prober_is = wanted
 
     def _on_suspect(self, suspect: Suspect) -> None:
         if self._prober is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Freeze, Log, Mark, Probe, Reject, Residual
+from censor.actions import Allow, AnyAction, BlockPage, Drop, ForgeDns, Freeze, Log, Mark, Reject, Residual
 from censor.analyzers import Analyzer, Wanted
 from censor.analyzers.all import ANALYZERS, PROPERTIES
 from censor.conditions import Condition, ListHolder, compile_condition
@@ -110,11 +110,13 @@ class CompiledRules:
             self.rules.append(kept.get(_REMEMBER) or CompiledRule(_REMEMBER, lists, repeating, silent=True))
         self.marks = any(isinstance(action, Mark) for rule in self.rules for action in rule.actions)
         self.allows = any(isinstance(action, Allow) for rule in self.rules for action in rule.actions)
-        self.probes = any(isinstance(action, Probe) for rule in self.rules for action in rule.actions)
+        self.probes = rules.probe
         self.counts = any(isinstance(action, Freeze) for rule in self.rules for action in rule.actions)
         """Some rule counts all packets of a flow from its beginning."""
         self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
-        self.prober = CompiledRule(_PROBER, lists, repeating) if self.probes else None
+        self.prober: CompiledRule | None = None
+        if self.probes:  # convictions outlast a change of the rules, as long as any rule probes
+            self.prober = (old.prober if old is not None else None) or CompiledRule(_PROBER, lists, repeating)
         read = {name for rule in self.rules for name in rule.condition.properties}
         read |= {name for rule in self.rules if rule.intended for name in rule.intended.properties}
         self.wanted: Wanted = frozenset(read)

@@ -97,6 +97,8 @@ class Core:
             kept = set(compiled.rules)
             for rule in old.rules:
                 rule.lifted = rule not in kept
+            if old.prober is not None:
+                old.prober.lifted = compiled.prober is None
         self._compiled = compiled
         self._address_rules = compiled.rules[: len(address_blocks(compiled))]
         table = rules.censor

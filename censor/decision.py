@@ -36,8 +36,7 @@ class Suspect:
 class Blocked:
     """A residual block to be put into the kernel: packets of that key, for so long from `begins` on (packets' clock).
 
-    Ports are 0 where the kind has none. certain: every packet (or each of the client's) is dropped, so that the kernel
-    does it alone; else its packets come here. refresh: each of them starts the time anew.
+    Ports are 0 where the kind has none. What the kernel does with them is the rule's (censor/residual_blocks.py).
     """
 
     rule: str
@@ -49,8 +48,6 @@ class Blocked:
     protocol: int
     begins: float
     seconds: float
-    certain: bool
-    refresh: bool
 
 
 @dataclass(slots=True)

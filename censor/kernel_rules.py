@@ -98,15 +98,16 @@ def head_script(rules: HeadRules) -> str:
         f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",
         *_heard(rules),
         *(_when_dead(rules) if rules.strict else []),
-        # First of all, for it is the way of nearly all packets.
+        # First of all, for these are the ways of nearly all packets.
         f"{_FORWARD} -m connmark --mark {rules.generation:#x}/{saved} -j RETURN",
+        f"{_FORWARD} -p tcp -m connmark --mark {HEARD | rules.generation:#x}/{saved} "
+        f"-m mark --mark 0/{SAVE_AND_DROP | ASK:#x} -g {CHAIN_PREFIX}HEARD",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} {_SAVE}",
         f"{_FORWARD} {_bit(SAVE_AND_DROP)} -j DROP",
         *([] if rules.strict else _when_dead(rules)),
         *_to_queue(f"-m connmark --mark {WATCH:#x}/{WATCH:#x}"),
         *_to_queue(_bit(ASK)),
         *(_to_queue("-m conntrack --ctstate INVALID") if rules.invalid else []),
-        f"{_FORWARD} -p tcp -m connmark --mark {HEARD | rules.generation:#x}/{saved} -g {CHAIN_PREFIX}HEARD",
         *_tcp(rules),
         *_flows(rules, "udp", rules.udp_ports, ""),
         *(_others(rules) if rules.other_protocols else []),

@@ -28,7 +28,7 @@ class ResidualBlocks:
     async def set_rules(self, rules: CompiledRules) -> None:
         """Have sets for exactly these rules; blocks of rules that stay go on. Raises KernelError."""
         current = {}
-        for name, shape in _shapes(rules).items():
+        for name, shape in shapes(rules).items():
             old = self._current.get(name)
             if old is None or replace(old, serial=0) != shape:
                 self._serial += 1
@@ -68,16 +68,16 @@ class ResidualBlocks:
         return None if serial is None else self._names.get(serial)
 
 
-def _shapes(rules: CompiledRules) -> dict[str, Residual]:
-    """What each rule's sets are like, serial numbers apart."""
-    shapes = {}
+def shapes(rules: CompiledRules) -> dict[str, Residual]:
+    """What the sets of each rule with residual blocks are like, by its name; serial numbers are 0."""
+    found = {}
     for rule in rules.rules:
         for action in rule.actions:
             if isinstance(action, ResidualAction):
-                shapes[rule.name] = _shape(rule, action, allows=rules.allows)
+                found[rule.name] = _shape(rule, action, allows=rules.allows)
     if rules.prober is not None:
-        shapes[rules.prober.name] = Residual(0, Scope.SERVER)
-    return shapes
+        found[rules.prober.name] = Residual(0, Scope.SERVER)
+    return found
 
 
 def _shape(rule: CompiledRule, action: ResidualAction, *, allows: bool) -> Residual:

@@ -18,6 +18,7 @@ from censor.actions import (
     Drop,
     ForgeDns,
     Probability,
+    Probe,
     Reject,
     Reset,
     Residual,
@@ -246,13 +247,19 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def fail(self) -> Fail:
         return self.censor.fail
 
+    @property
+    def probe(self) -> bool:
+        """Whether any of them tells the prober of suspects."""
+        return any(isinstance(action, Probe) for rule in self.rules for action in rule.actions)
+
     def at(self, seconds: float) -> RuleSet:
         """The rules that hold `seconds` after these were put in force."""
-        elapsed = seconds * self.censor.time_scale
+        scale = self.censor.time_scale  # dividing as `moments` does: 1 / 49 * 49 is less than 1
         rules = tuple(
             rule
             for rule in self.rules
-            if rule.from_seconds <= elapsed and (rule.until_seconds is None or elapsed < rule.until_seconds)
+            if rule.from_seconds / scale <= seconds
+            and (rule.until_seconds is None or seconds < rule.until_seconds / scale)
         )
         return self if rules == self.rules else msgspec.structs.replace(self, rules=rules)
 

@@ -1,8 +1,8 @@
 """A server that does nothing but answer at once, so that races against it are not won by its slowness.
 
 Over TCP it answers whatever comes with a TLS record, and over UDP every DNS question with ADDRESS. A program: its
-arguments are an address for UDP port 53 and `ADDRESS:PORT`s for TCP; it prints a line once it listens, and ends with
-its standard input.
+arguments are an address for UDP port 53 and `ADDRESS:PORT` or `[ADDRESS]:PORT` for TCP, as many as are wanted; it
+prints a line once it listens, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(resolver_address: str, *endpoints: str) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     ready = selectors.DefaultSelector()
-    listeners = [_listener(*endpoint.split(":")) for endpoint in endpoints]
+    listeners = [_listener(*endpoint.rsplit(":", 1)) for endpoint in endpoints]
     resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     resolver.bind((resolver_address, 53))
     for one in (*listeners, resolver, sys.stdin):
@@ -53,7 +53,8 @@ def main(resolver_address: str, *endpoints: str) -> None:
 
 
 def _listener(address: str, port: str) -> socket.socket:
-    return socket.create_server((address, int(port)), backlog=4096)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address.strip("[]"), int(port)), family=family, backlog=4096)
 
 
 def _serve(connection: socket.socket, ready: selectors.BaseSelector) -> None:

@@ -53,6 +53,7 @@ def test_everything_once(tmp_path: Path) -> None:
     for kind in ("dns", "rst"):
         assert data["races"][kind]["tries"] == 100
         assert data["races"][kind]["won_share"] > 0
+    assert data["flood"]["flows"] == 40_000
     assert data["lists"]["domains"] == 300_000
     assert {goal["subject"] for goal in data["goals"]} == {*data["profiles"], "every-packet"}
     assert _devices() == before

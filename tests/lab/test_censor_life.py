@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.censor_network import Network, echo, in_network, tools_environment
+from tests.lab.censor_network import SERVER, Network, echo, in_network, tools_environment
+from tests.lab.censor_queue import Datagrams
 
 SIDEDOOR = (sys.executable, "-m", "sidedoor")
 # As a kernel that was booted with ipv6.disable=1 answers.
@@ -31,6 +32,7 @@ main()
 WITHOUT_IPV6 = (sys.executable, "-c", _REFUSE_IPV6)
 RULES = """[censor]
 fail = "{fail}"
+strict = {strict}
 [[rule]]
 name = "name"
 action = "sni_rst"
@@ -74,12 +76,13 @@ async def running(
     network: Network,
     *,
     fail: str = "open",
+    strict: bool = False,
     domain: str = "messenger.example",
     command: tuple[str, ...] = SIDEDOOR,
     options: tuple[str, ...] = (),
 ) -> AsyncIterator[Running]:
     path = network.folder / "rules.toml"
-    path.write_text(RULES.format(fail=fail, domain=domain))
+    path.write_text(RULES.format(fail=fail, strict=str(strict).lower(), domain=domain))
     process = await asyncio.create_subprocess_exec(
         *command, "censor", "run", "--rules", str(path), *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -126,7 +129,7 @@ async def test_reload_keeps_flows_and_survives_a_bad_file(network: Network) -> N
         assert "rules.toml: key `rule[0].name`" in line
         assert await echo(flow) == b"hello\n"
 
-        path.write_text(RULES.format(fail="open", domain="messenger.example"))
+        path.write_text(RULES.format(fail="open", strict="false", domain="messenger.example"))
         censor.process.send_signal(signal.SIGHUP)
         assert (await censor.event("rule_enforced"))["rule"] == "name"
         with pytest.raises(ConnectionResetError):
@@ -164,6 +167,64 @@ async def test_killed_censor_that_fails_closed_stops_new_flows(network: Network)
         _clean()
         assert await network.fetch("innocent.example") == b"hello\n"
         flow[1].close()
+
+
+async def refused(network: Network, version: int) -> None:
+    """A connection from the client to a port of the server without a listener, which no rule concerns."""
+    connection = network.socket("client", version)
+    try:
+        async with asyncio.timeout(0.5):
+            await asyncio.get_running_loop().sock_connect(connection, (SERVER[version], 2222))
+    finally:
+        connection.close()
+
+
+async def answers(network: Network, version: int) -> bool:
+    """Whether the server answers a ping."""
+    return (await network.run("client", "ping", f"-{version}", "-c1", "-W1", SERVER[version]))[0] == 0
+
+
+@in_network
+async def test_what_no_rule_concerns_stops_with_a_censor_that_fails_closed(network: Network) -> None:
+    """Existing flows go on; new ones of TCP, UDP and ICMP do not begin."""
+    for version in (4, 6):
+        assert await answers(network, version)
+        async with running(network, fail="closed") as censor:
+            flow, datagrams = await network.connect("innocent.example", version), Datagrams(network, version)
+            await datagrams.both()
+            with pytest.raises(ConnectionRefusedError):
+                await refused(network, version)
+            assert await answers(network, version)
+            await censor.end(signal.SIGKILL)
+            assert await echo(flow) == b"hello\n"
+            await datagrams.both()
+            new = Datagrams(network, version, port=9998)
+            for attempt in (new.there(), refused(network, version), network.connect("x", version, timeout=0.5)):
+                with pytest.raises(TimeoutError):
+                    await attempt
+            assert not await answers(network, version)
+            _clean()
+            assert await new.there() == b"there"
+            assert await answers(network, version)
+            flow[1].close()
+            for one in (datagrams, new):
+                one.close()
+
+
+@in_network
+async def test_everything_stops_with_a_censor_that_is_strict(network: Network) -> None:
+    async with running(network, fail="closed", strict=True) as censor:
+        flow, datagrams = await network.connect("innocent.example"), Datagrams(network)
+        await datagrams.both()
+        await censor.end(signal.SIGKILL)
+        for attempt in (datagrams.there(), datagrams.back(), echo(flow, timeout=0.5), refused(network, 4)):
+            with pytest.raises(TimeoutError):
+                await attempt
+        assert not await answers(network, 4)
+        _clean()
+        assert await datagrams.there() == b"there"
+        flow[1].close()
+        datagrams.close()
 
 
 @in_network

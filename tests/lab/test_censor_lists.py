@@ -180,10 +180,8 @@ async def test_a_registry_is_exchanged_under_traffic(network: Network) -> None:
             ended.set()
             await running
         print(f"loaded in {loaded:.2f} s, {rss / 1e6:.0f} MB; exchanged in {exchanged - asked:.2f} s")
-        waited = sorted(flow.ended - flow.began for flow in flows.done if flow.passed)
-        print(
-            f"{len(flows.done)} flows; the slowest that passed took {waited[-1]:.2f} s, p50 {waited[len(waited) // 2]:.4f}"
-        )
+        took = sorted(flow.ended - flow.began for flow in flows.done if "innocent" in flow.target)
+        print(f"{len(flows.done)} flows; innocent ones: p50 {took[len(took) // 2]:.4f} s, slowest {took[-1]:.2f} s")
         print(f"after: {censor.rss_bytes() / 1e6:.0f} MB")
         before, after = _blocked(old), _blocked(new)
         wrong = [flow for flow in flows.done if _is_wrong(flow, before, after, asked, exchanged)]

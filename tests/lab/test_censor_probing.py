@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import struct
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 from tests.lab.censor_network import CLIENT, SERVER, Events, Network, echo, in_network
-from tests.lab.censor_process import SIDEDOOR, censoring
+from tests.lab.censor_process import censoring
+from tests.lab.probed_servers import Encrypted, answering, chatter, echo_lines, microsocks, sidedoor_proxy, web_server
 
 ROUTER = "203.0.113.1"
 """The censor's own address on the servers' side."""
 OFFICIAL = "192.0.2.11"
 """Another client."""
 ECHO_PORT, OPEN, PASSWORD, MICROSOCKS, TLS, WEB = 7, 1080, 1081, 1082, 1083, 8080
+NAIVE, CAREFUL, LOUD = 8388, 8389, 8390
 SOCKS = """
 [[rule]]
 name = "socks"
 when = "socks"
 actions = [{ kind = "probe" }]
 """
-_POLL_SECONDS = 0.02
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -41,70 +44,13 @@ def prober(destination_port: int = ECHO_PORT, **settings: Any) -> str:
     return "[prober]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
 
 
-@asynccontextmanager
-async def program(network: Network, *command: str) -> AsyncIterator[None]:
-    """A program on the server that writes a line when it is ready."""
-    with network.on("server"):
-        process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert process.stderr is not None
+async def reach(network: Network, port: int, *, source: str = CLIENT[4]) -> Streams:
+    """A connection of the client to the server's port."""
+    connection = network.socket("client", 4)
     try:
-        async with asyncio.timeout(20):
-            while b"listening" not in (line := await process.stderr.readline()):
-                assert line, f"{command} ended"
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-@asynccontextmanager
-async def microsocks(network: Network) -> AsyncIterator[None]:
-    """It does not say when it is ready."""
-    with network.on("server"):
-        process = await asyncio.create_subprocess_exec("microsocks", "-p", str(MICROSOCKS), stderr=subprocess.DEVNULL)
-    try:
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    (await reach(network, MICROSOCKS, host="server"))[1].close()
-                    break
-                except ConnectionRefusedError:
-                    assert process.returncode is None, "microsocks ended"
-                    await asyncio.sleep(_POLL_SECONDS)
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-def sidedoor_proxy(network: Network, *options: str) -> Any:
-    return program(network, *SIDEDOOR, "proxy", *options)
-
-
-@asynccontextmanager
-async def answering(network: Network, serve: Callable[..., Awaitable[None]], port: int) -> AsyncIterator[None]:
-    """A server of the test's own on the server."""
-    listener = network.socket("server", 4)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((SERVER[4], port))
-    async with await asyncio.start_server(serve, sock=listener):
-        yield
-
-
-async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while line := await reader.readline():
-        writer.write(line)
-    writer.close()
-
-
-async def reach(network: Network, port: int, *, source: str = CLIENT[4], host: str = "client") -> Streams:
-    """A connection to the server's port."""
-    connection = network.socket(host, 4)
-    if host == "client":
         connection.bind((source, 0))
-    try:
         await asyncio.get_running_loop().sock_connect(connection, (SERVER[4], port))
-    except OSError:
+    except BaseException:
         connection.close()
         raise
     return await asyncio.open_connection(sock=connection)
@@ -167,7 +113,7 @@ actions = [{{ kind = "probe" }}]
         convicted = await events.first("proxy_convicted", port=OPEN)
         blocked_until = convicted["t"] + block_seconds
         in_kernel = await network.kernel("nft", "list", "table", "inet", "sidedoor")
-        assert f"{SERVER[4]} . tcp . {OPEN}" in in_kernel or f"{SERVER[4]} . {OPEN}" in in_kernel, in_kernel
+        assert f"{SERVER[4]} . tcp . {OPEN}" in in_kernel, in_kernel
         assert await network.fetch("innocent.example") == b"hello\n"  # another port of the same server
         times = await asyncio.gather(
             later(reach(network, OPEN)), later(reach(network, OPEN, source=OFFICIAL)), slow_echo(flow)
@@ -192,6 +138,7 @@ async def slow_echo(streams: Streams) -> float:
     return asyncio.get_running_loop().time()
 
 
+@pytest.mark.skipif(shutil.which("microsocks") is None, reason="needs microsocks (apt-get install microsocks)")
 @in_network
 async def test_who_gives_itself_away_and_who_does_not(network: Network) -> None:
     (network.folder / "password").write_text("secret\n")
@@ -212,7 +159,7 @@ actions = [{{ kind = "probe", reason = "TLS on an odd port" }}]
             answering(network, echo_lines, ECHO_PORT),
             sidedoor_proxy(network, "--listen", f"0.0.0.0:{PASSWORD}", *users),
             sidedoor_proxy(network, "--config", str(config)),
-            microsocks(network),
+            microsocks(network, MICROSOCKS),
             answering(network, web_server, WEB),
         ):
             await stack.enter_async_context(server)
@@ -242,12 +189,6 @@ actions = [{{ kind = "probe", reason = "TLS on an odd port" }}]
             assert await is_silent(network, port)
 
 
-async def web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(1)
-    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-    writer.close()
-
-
 async def fetch_over_tls(network: Network) -> tuple[int, str]:
     """curl's status and output: a page of the server through its proxy with TLS in front."""
     proxy = ("--proxy-insecure", "--proxy", f"https://{SERVER[4]}:{TLS}")
@@ -270,3 +211,98 @@ async def is_silent(network: Network, port: int) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+@in_network
+async def test_thirteen_connections_and_not_all_are_convicted(network: Network) -> None:
+    ports = range(1080, 1088)
+    listeners = [option for port in ports for option in ("--listen", f"0.0.0.0:{port}")]
+    settings = prober(connections_before=13, convict_probability=0.5, block_seconds=60)
+    async with (
+        answering(network, echo_lines, ECHO_PORT),
+        sidedoor_proxy(network, "--open", *listeners),
+        censoring(network, settings + SOCKS) as censor,
+    ):
+        events = censor.events
+        for _ in range(13):
+            for _, writer in await asyncio.gather(*(through(network, port) for port in ports)):
+                writer.close()
+        verdicts = {port: await verdict(events, port) for port in ports}
+        assert [one["connections"] for one in events.of("proxy_suspected")] == [13] * len(ports)
+        convicted = {port for port, one in verdicts.items() if one["event"] == "proxy_convicted"}
+        assert 0 < len(convicted) < len(ports)
+        assert all(one["evidence"] == ["socks5-method"] for one in verdicts.values()), "those that are spared, too"
+        silent = await asyncio.gather(*(is_silent(network, port) for port in ports))
+        assert {port for port, one in zip(ports, silent, strict=True) if one} == convicted
+
+
+async def verdict(events: Events, port: int) -> dict[str, Any]:
+    """The first on the server's port."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(events.first(name, port=port), name=name) for name in ("proxy_convicted", "proxy_cleared")
+        ]
+        done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+    (one,) = done
+    return one.result()
+
+
+@in_network
+async def test_what_looks_like_nothing_is_replayed(network: Network) -> None:
+    """Who answers twice to the same gives itself away (IMC 2020); not who remembers, nor who answers to anything."""
+    rules = """
+[[rule]]
+name = "fully-encrypted"
+when = "entropy and entropy.length in [160..700]"
+actions = [{ kind = "probe" }]
+"""
+    naive, careful = Encrypted(careful=False), Encrypted(careful=True)
+    async with (
+        answering(network, naive.serve, NAIVE),
+        answering(network, careful.serve, CAREFUL),
+        answering(network, chatter, LOUD),
+        censoring(network, prober(probes=["replay", "random"], timeout_seconds=1) + rules) as censor,
+    ):
+        events = censor.events
+        for port, payload in (
+            (NAIVE, naive.first_payload()),
+            (CAREFUL, careful.first_payload()),
+            (LOUD, naive.first_payload()),
+        ):
+            reader, writer = await reach(network, port)
+            writer.write(payload)
+            assert len(await reader.readexactly(100)) == 100
+            writer.close()
+        verdicts = {port: await verdict(events, port) for port in (NAIVE, CAREFUL, LOUD)}
+        assert {port: one["evidence"] for port, one in verdicts.items()} == {NAIVE: ["replay"], CAREFUL: [], LOUD: []}
+        asked = {port: [one["probe"] for one in events.of("probe_sent", port=port)] for port in verdicts}
+        assert asked == {NAIVE: ["replay", "random"], CAREFUL: ["replay"], LOUD: ["replay", "random"]}
+        assert [await is_silent(network, port) for port in verdicts] == [True, False, False]
+
+
+@in_network
+async def test_the_prober_follows_the_rules(network: Network) -> None:
+    """Rules that come without probing, that change the prober's settings, that begin to probe by a time line."""
+    nothing = '[[rule]]\nname = "nothing"\nwhen = "socks.version == 4"\nactions = [{ kind = "log" }]\n'
+    async with (
+        answering(network, echo_lines, ECHO_PORT),
+        sidedoor_proxy(network, "--open", *(f"--listen=0.0.0.0:{port}" for port in (OPEN, PASSWORD, TLS))),
+        censoring(network, nothing) as censor,
+    ):
+        events = censor.events
+        await censor.reload(prober(block_seconds=60) + SOCKS)
+        await through(network, OPEN)
+        assert (await verdict(events, OPEN))["seconds"] == 60
+        await censor.reload(prober(probes=["tls"], forget_seconds=50) + SOCKS)
+        await through(network, PASSWORD)
+        assert (await verdict(events, PASSWORD))["seconds"] == 50
+        assert [one["probe"] for one in events.of("probe_sent", port=PASSWORD)] == ["tls"]
+        assert await is_silent(network, OPEN), "what was convicted stays so, for some rule probes"
+        await censor.reload(nothing)
+        assert not await is_silent(network, OPEN)
+        await censor.reload(prober() + SOCKS + "from_seconds = 0.2\n")
+        await events.first("stage_reached", seconds=0.2)
+        await through(network, TLS)
+        assert (await verdict(events, TLS))["event"] == "proxy_convicted"

@@ -55,8 +55,8 @@ async def _race(network: Network) -> None:
     command = (sys.executable, "-m", "tests.lab.prompt_server", SERVER, f"{SERVER}:443")
     async with network.serving("server", *command), censoring(network, RULES) as censor:
         hello = real_hello("messenger.example")
-        assert await _hello(network, real_hello("innocent.example")) == "answered"
-        resets = await _tries(lambda: _hello(network, hello))
+        assert await hello_sent(network, real_hello("innocent.example")) == "answered"
+        resets = await _tries(lambda: hello_sent(network, hello))
         assert resets["reset"] >= TRIES - LOST_MAX, resets
         answers = await _tries(lambda: _question(network))
         assert answers[FORGED, ADDRESS] >= TRIES - LOST_MAX, answers
@@ -80,7 +80,7 @@ async def _tries(one: Callable[[], Awaitable[Outcome]]) -> Counter[Outcome]:
     return Counter(await asyncio.gather(*(gated() for _ in range(TRIES))))
 
 
-async def _hello(network: Network, hello: bytes) -> str:
+async def hello_sent(network: Network, hello: bytes) -> str:
     """What becomes of a connection that begins with this ClientHello."""
     loop = asyncio.get_running_loop()
     with network.socket("client", 4) as connection:

@@ -233,7 +233,7 @@ async def test_reload_and_orderly_end(network: Network) -> None:
         assert len(pids) == 2
         for client in CLIENTS:
             await passes(network, client, "messenger.example")
-        (network.folder / "rules.toml").write_text(RULES.format(fail="open", domain="messenger.example"))
+        (network.folder / "rules.toml").write_text(RULES.format(fail="open", strict="false", domain="messenger.example"))
         censor.process.send_signal(signal.SIGHUP)
         assert (await censor.event("rule_enforced"))["rule"] == "name"
         for client in CLIENTS:

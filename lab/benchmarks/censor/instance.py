@@ -42,11 +42,15 @@ class Instance:
     @property
     def packets_queued(self) -> int:
         """Packets that the kernel has given to it so far."""
-        path = Path(f"/proc/{self._process.pid}/net/netfilter/nfnetlink_queue")
         try:
-            return packets_queued(path.read_text())
+            return packets_queued(self.queue_table.read_text())
         except OSError:
             return 0
+
+    @property
+    def queue_table(self) -> Path:
+        """Where the kernel tells of the queues of the censor's host."""
+        return Path(f"/proc/{self._process.pid}/net/netfilter/nfnetlink_queue")
 
     @property
     def packets_missed(self) -> int:

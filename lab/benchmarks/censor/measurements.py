@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.benchmarks import iperf
-from lab.benchmarks.censor import races
+from lab.benchmarks.censor import flood, races
 from lab.benchmarks.censor.instance import Instance
 from lab.benchmarks.censor.network import SERVER, on, single_segments
 from lab.benchmarks.censor.subjects import Kind
@@ -29,6 +29,7 @@ Metrics = dict[str, float]
 AT_ONCE = 64
 LATENCY_FLOWS, LATENCY_FLOWS_PER_SECOND = 500, 200
 LATENCY_AT_ONCE = 1000
+FLOODED_FLOWS_PER_SECOND = 20
 RELOAD_SECONDS = 6.0
 """Flows are opened for so long; the list is exchanged after a quarter of it."""
 _IPERF_PORT = 5201
@@ -185,6 +186,29 @@ def reload(stage: Stage) -> Metrics:
     }
 
 
+def flooded(stage: Stage) -> Metrics:
+    """More flows than are remembered, as fast as the censor takes them; other flows meanwhile, at a low rate."""
+    censor = stage.censor
+    if censor is None:
+        raise BenchError("nobody remembers flows")
+    missed, before, number = censor.packets_missed, censor.pss_bytes, flood.flows(stage.seconds)
+    with ThreadPoolExecutor(1) as threads, stage.traffic.server():
+        seconds = number / flood.EXPECTED_PER_SECOND
+        others = threads.submit(stage.traffic.open, LATENCY_AT_ONCE, FLOODED_FLOWS_PER_SECOND, seconds)
+        sent = flood.measure(censor.queue_table, number)
+        counted = others.result()
+    metrics = {
+        "flows": sent.flows,
+        "flows_per_second": sent.flows / sent.seconds,
+        "packets_missed": censor.packets_missed - missed,
+        "p50_ms": counted.p50_seconds * 1e3,
+        "p99_ms": counted.p99_seconds * 1e3,
+    }
+    if before is not None and (after := censor.pss_bytes) is not None:
+        metrics |= {"mb_before": before / 1e6, "mb_after": after / 1e6}
+    return metrics
+
+
 def process(stage: Stage) -> Metrics:
     """The censor's memory after all that, and the packets that it did not get to see."""
     if stage.censor is None:
@@ -201,6 +225,7 @@ _PROFILES = frozenset({Kind.PLAIN, Kind.PROFILE, Kind.LIST})
 _ALL = _PROFILES | {Kind.EVERY_PACKET}
 _CENSORS = _ALL - {Kind.PLAIN}
 _RACES = frozenset({Kind.RACE})
+_FLOOD = frozenset({Kind.FLOOD})
 
 
 def _plainly(seconds: float) -> float:
@@ -216,5 +241,6 @@ MEASUREMENTS = (
     Measurement("reload", reload, frozenset({Kind.LIST}), lambda seconds: RELOAD_SECONDS + _SETUP_SECONDS),
     Measurement("dns-race", lambda stage: races.dns(stage.seconds), _RACES, races.estimate),
     Measurement("rst-race", lambda stage: races.rst(stage.traffic, stage.seconds), _RACES, races.estimate),
+    Measurement("many-flows", flooded, _FLOOD, flood.estimate),
     Measurement("process", process, _CENSORS, lambda seconds: 0.0),
 )

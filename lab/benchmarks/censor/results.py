@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN, RACES, REGISTRY
+from lab.benchmarks.censor.subjects import EVERY_PACKET, FLOOD, PLAIN, RACES, REGISTRY
 
 LISTS = "lists"
 """Stands for the subject and the measurement of the block lists, which are measured without a network."""
@@ -98,6 +98,7 @@ class Results:
             "profiles": {name: self._figures(name) | self._compared(name) for name in self.profiles},
             "full_inspection": self._full_inspection(),
             "races": {kind: self._medians(RACES, f"{kind}-race") for kind in ("dns", "rst")},
+            "flood": self._medians(FLOOD, "many-flows"),
             LISTS: self._medians(LISTS, LISTS) | {"under_traffic": self._medians(REGISTRY, "reload")},
             "samples": msgspec.to_builtins(self.samples),
         }

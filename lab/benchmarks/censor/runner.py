@@ -35,6 +35,8 @@ _INSIDE = "lab.benchmarks.censor.inside"
 _PROGRAMS = ("ip", "nsenter", "taskset")
 _SUBJECT_SECONDS = 1.2
 """What a subject takes beside its measurements: hosts that are made, a censor that starts and ends."""
+_ALONE = {Kind.RACE, Kind.FLOOD}
+"""Not beside plain routing."""
 _DUMP_SECONDS, _LIST_SECONDS = 5.0, 4.0
 """What making the dumps takes, and measuring them once."""
 _SILENCE_SECONDS = 60.0
@@ -105,8 +107,8 @@ def _chosen(only: Collection[str]) -> tuple[list[Subject], list[Measurement]]:
     measurements = [measurement for measurement in MEASUREMENTS if measurement.name in only] or list(MEASUREMENTS)
     kinds = {kind for measurement in measurements for kind in measurement.kinds}
     chosen = [subject for subject in (named if some else everybody) if subject.kind in kinds]
-    if {subject.kind for subject in chosen} <= {Kind.PLAIN, Kind.RACE} and PLAIN not in only:
-        chosen = [subject for subject in chosen if subject.kind is Kind.RACE]  # nothing is compared
+    if {subject.kind for subject in chosen} <= _ALONE | {Kind.PLAIN} and PLAIN not in only:
+        chosen = [subject for subject in chosen if subject.kind in _ALONE]  # nothing is compared
     return chosen, measurements
 
 

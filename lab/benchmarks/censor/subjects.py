@@ -11,6 +11,7 @@ PLAIN = "plain"
 EVERY_PACKET = "every-packet"
 RACES = "races"
 REGISTRY = "registry"
+FLOOD = "flood"
 RULES = "{rules}"
 """Stands in a subject's arguments for the path of the file with its rules."""
 DUMP = "{dump}"
@@ -45,7 +46,8 @@ class Kind(StrEnum):
     """What is measured with a subject.
 
     PLAIN: routing alone. PROFILE: a censor as a user starts it; LIST: with a block list of real size. EVERY_PACKET: one
-    that is given all packets. RACE: one that injects, with the server far behind it.
+    that is given all packets. RACE: one that injects, with the server far behind it. FLOOD: one that is given more
+    flows than it remembers.
     """
 
     PLAIN = "plain"
@@ -53,6 +55,7 @@ class Kind(StrEnum):
     LIST = "list"
     EVERY_PACKET = "every packet"
     RACE = "race"
+    FLOOD = "flood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ def subjects() -> list[Subject]:
         _with_rules(REGISTRY, _LIST_RULES, Kind.LIST),
         _with_rules(EVERY_PACKET, "[censor]\ninspect_everything = true\n", Kind.EVERY_PACKET),
         _with_rules(RACES, _race_rules(), Kind.RACE),
+        _with_rules(FLOOD, _name_rules(), Kind.FLOOD),
     ]
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lab.benchmarks.censor.goals import outcomes
 from lab.benchmarks.censor.results import LISTS, Results
-from lab.benchmarks.censor.subjects import EVERY_PACKET, PLAIN, RACES, REGISTRY
+from lab.benchmarks.censor.subjects import EVERY_PACKET, FLOOD, PLAIN, RACES, REGISTRY
 
 _WORDS = {True: ("OK", "green"), False: ("MISSED", "red"), None: ("not measured", "dim")}
 
@@ -92,6 +92,15 @@ _RACES = tuple(
         _median(f"{kind}-race", "p50_ms", "p50\nms", ".2f"),
     )
 )
+_FLOOD = (
+    _median("many-flows", "flows", "flows", ",.0f"),
+    _median("many-flows", "flows_per_second", "flows/s", ",.0f"),
+    _median("many-flows", "mb_before", "MB PSS\nbefore", ".0f"),
+    _median("many-flows", "mb_after", "after", ".0f"),
+    _median("many-flows", "packets_missed", "packets\nmissed", ",.0f"),
+    _median("many-flows", "p50_ms", "others'\np50 ms", ".2f"),
+    _median("many-flows", "p99_ms", "p99\nms", ".2f"),
+)
 _LISTS = (
     _median(LISTS, "domains", "domains", ",.0f"),
     _median(LISTS, "prefixes", "prefixes", ",.0f"),
@@ -119,6 +128,7 @@ def grids(results: Results) -> Iterator[Grid]:
     if any(sample.subject == EVERY_PACKET for sample in results.samples):
         yield _grid("Every packet through the censor", _INSPECTION, [PLAIN, EVERY_PACKET], results)
     yield _grid("Injecting, with the server 20 ms behind the censor", _RACES, [RACES], results)
+    yield _grid("More flows than are remembered, and 20 others a second meanwhile", _FLOOD, [FLOOD], results)
     yield _grid("A registry dump in a fresh process", _LISTS, [LISTS], results)
     yield _grid("The list exchanged while 200 flows a second are opened", _RELOAD, [REGISTRY], results)
     yield _goals(results)

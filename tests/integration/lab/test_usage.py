@@ -35,7 +35,10 @@ def refusal(folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "nosuch"], "no scenario 'nosuch': neither a folder with a scenario.toml nor one of control"),
+        (
+            ["run", "nosuch"],
+            "no scenario 'nosuch': neither a folder with a scenario.toml nor one of active-probing, control",
+        ),
         (["exec", "client", "--", "true"], "no lab 'default' is running; start one with: sidedoor lab up"),
         (["status", "--name", "mine"], "no lab 'mine' is running; start one with: sidedoor lab up --name mine"),
         (["down"], "no lab 'default' is running; start one with: sidedoor lab up"),

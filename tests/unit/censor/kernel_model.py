@@ -15,6 +15,8 @@ from censor.lists.prefixes import PrefixSet
 from censor.marks import GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.offload import AddressBlock, Ports, address_blocks, plan
 from censor.packets import ACK, FIN, RST, SYN, TCP, UDP, Packet, parse
+from censor.residual_blocks import shapes
+from censor.residual_rules import Residual
 from censor.rules import RuleSet
 
 _PROTOCOLS = {"tcp": TCP, "udp": UDP}
@@ -36,7 +38,7 @@ class Block:
     blocked: Blocked
     until: float
     seconds: float
-    client_only: bool
+    shape: Residual
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class KernelModel:
         reply = sender != connection.client
         asks = False
         for block in self._hit(packet, t):
-            if block.blocked.certain:
+            if block.shape.action == "drop":
                 return Fate(False)
             asks = True
         fate = self._ask(packet, data, t, connection, reply=reply, asks=asks)
@@ -144,23 +146,22 @@ class KernelModel:
 
     def _block(self, blocked: Blocked) -> None:
         key = blocked.rule, *_key(blocked)
-        rule = next(rule for rule in self.core.compiled.rules if rule.name == blocked.rule)
-        client_only = any(getattr(action, "direction", "") == "to_server" for action in rule.actions)
         self._residuals = [one for one in self._residuals if (one.blocked.rule, *_key(one.blocked)) != key]
         (entry,) = [one for one in self.core.residuals.entries() if (one.rule.name, *one.key) == key]
         until = blocked.begins + blocked.seconds
-        self._residuals.append(Block(blocked, until, entry.seconds, client_only and blocked.certain))
+        shape = shapes(self.core.compiled)[blocked.rule]
+        self._residuals.append(Block(blocked, until, entry.seconds, shape))
 
     def _hit(self, packet: Packet, t: float) -> list[Block]:
         found = []
         for block in self._residuals:
-            directions = (True,) if block.client_only else (True, False)
+            directions = (True,) if block.shape.client_only else (True, False)
             matches = any(_key(block.blocked) == _packet_key(block.blocked, packet, one) for one in directions)
             if matches and block.blocked.begins <= t < block.until:
-                if block.blocked.refresh:
+                if block.shape.refresh_seconds is not None:
                     block.until = max(block.until, t + block.seconds)
                 found.append(block)
-        return sorted(found, key=lambda block: not block.blocked.certain)
+        return sorted(found, key=lambda block: block.shape.action != "drop")
 
 
 def _within(port: int, ports: Ports) -> bool:

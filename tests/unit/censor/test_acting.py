@@ -9,6 +9,8 @@ from scapy.layers.inet6 import IPv6
 from censor.core import Core
 from censor.decision import Decision
 from censor.packets import ACK, RST
+from censor.residual_blocks import shapes
+from censor.residual_rules import Residual
 from tests.unit.censor.traffic import (
     CLIENT,
     HELLO,
@@ -477,22 +479,21 @@ class TestResidual:
         assert len({one.seconds for one in found}) == 20
 
     def test_what_the_kernel_is_told(self) -> None:
-        (blocked,) = core(acting('kind = "residual", seconds = 60', HTTP)).decide(Ends().data(GET), t=100.0).blocked
+        judge = core(acting('kind = "residual", seconds = 60', HTTP))
+        (blocked,) = judge.decide(Ends().data(GET), t=100.0).blocked
         assert (blocked.rule, blocked.kind, blocked.server_port, blocked.client_port) == ("rule0", "3-tuple", 443, 0)
-        assert (blocked.begins, blocked.seconds, blocked.certain, blocked.refresh) == (100.0, 60.0, True, False)
-        (blocked,) = (
-            core(acting('kind = "residual", seconds = 60, direction = "to_server"', HTTP))
-            .decide(Ends().data(GET))
-            .blocked
-        )
-        assert blocked.certain
+        assert (blocked.begins, blocked.seconds) == (100.0, 60.0)
+        assert shapes(judge.compiled) == {"rule0": Residual(0)}
+        judge = core(acting('kind = "residual", seconds = 60, direction = "to_server"', HTTP))
+        assert shapes(judge.compiled) == {"rule0": Residual(0, client_only=True)}
 
     @pytest.mark.parametrize(
         "keys", ['then = "reset"', 'direction = "to_client"', "probability = 0.5", "probability = [0.5, 1.0]"]
     )
     def test_what_the_kernel_cannot_do_alone(self, keys: str) -> None:
         judge = core(acting(f'kind = "residual", seconds = 60, {keys}', HTTP))
-        assert not judge.decide(Ends().data(GET)).blocked[0].certain
+        assert judge.decide(Ends().data(GET)).blocked
+        assert shapes(judge.compiled)["rule0"].action == "queue"
 
     @pytest.mark.parametrize(
         ("other", "alone"),
@@ -510,13 +511,14 @@ class TestResidual:
     )
     def test_beside_other_actions(self, other: str, alone: bool) -> None:
         table = f'{HTTP}\nactions = [{{ kind = "residual", seconds = 60 }}, {{ {other} }}]'
-        assert core(table).decide(Ends().data(GET)).blocked[0].certain is alone
+        assert (shapes(core(table).compiled)["rule0"].action == "drop") is alone
 
     def test_beside_a_rule_that_allows(self) -> None:
         judge = core(
             acting('kind = "allow"', "when = 'server.port == 1'"), acting('kind = "residual", seconds = 60', HTTP)
         )
-        assert not judge.decide(Ends().data(GET)).blocked[0].certain
+        assert judge.decide(Ends().data(GET)).blocked
+        assert shapes(judge.compiled)["rule1"].action == "queue"
 
     def test_another_action_that_lasts_goes_before(self) -> None:
         table = f'{HTTP}\nactions = [{{ kind = "residual", seconds = 60 }}, {{ kind = "drop", after_packets = 2 }}]'

@@ -681,11 +681,33 @@ def test_overload_lets_new_flows_pass() -> None:
     assert judge.statistics.overloaded == 2
 
 
+def test_convictions_last_as_long_as_any_rule_probes() -> None:
+    judge = core(acting('kind = "probe"', "when = 'socks'"))
+    judge.convict(bytes([203, 0, 113, 10]), 443, 5.0, 60.0)
+    judge.set_rules(rules(acting('kind = "probe"', "when = 'socks.version == 5'")))
+    assert not judge.decide(Ends().syn(), t=6.0).accept
+    judge.convict(bytes([203, 0, 113, 10]), 443, 7.0, 5.0)  # the new verdict counts
+    assert judge.decide(Ends(client_port=40001).syn(), t=12.1).accept
+    judge.convict(bytes([203, 0, 113, 10]), 443, 13.0, 60.0)
+    judge.set_rules(rules(SNI_RST))
+    assert judge.decide(Ends(client_port=40002).syn(), t=14.0).accept
+    judge.set_rules(rules(acting('kind = "probe"', "when = 'socks'")))
+    assert judge.decide(Ends(client_port=40003).syn(), t=15.0).accept
+
+
+def test_packets_of_known_flows_count_to_the_overload() -> None:
+    judge, known = traffic_core(acting('kind = "drop"'), head="[censor.overload]\npackets_per_second = 3"), Ends()
+    for t in (10.0, 10.3, 10.6):
+        assert judge.decide(known.data(INNOCENT), t=t).accept
+    assert judge.decide(Ends(client_port=40001).data(HELLO), t=10.9).accept
+    assert not judge.decide(Ends(client_port=40002).data(HELLO), t=11.0).accept
+
+
 def test_conviction() -> None:
     judge = traffic_core(acting('kind = "probe"', HTTP))
     blocked = judge.convict(bytes([203, 0, 113, 10]), 443, 5.0, 60.0)
     assert blocked is not None
-    assert (blocked.kind, blocked.begins, blocked.seconds, blocked.certain) == ("server", 5.0, 60.0, True)
+    assert (blocked.kind, blocked.begins, blocked.seconds) == ("server", 5.0, 60.0)
     assert not judge.decide(Ends().syn(), t=6.0).accept
     assert judge.decide(Ends(server_port=80).syn(), t=6.0).accept
     assert core(SNI_RST).convict(bytes(4), 443, 5.0, 60.0) is None

@@ -7,6 +7,7 @@ import pytest
 from censor.actions import Reset
 from censor.core import Core
 from censor.packets import ACK, SYN, parse
+from censor.residual_blocks import shapes
 from censor.rules_file import parse_rules
 from tests.unit.censor.analyzers.initials import crypto_frame, hello, initial, zero_rtt
 from tests.unit.censor.analyzers.test_tls import real_hello
@@ -76,14 +77,15 @@ def test_the_flow_itself_is_left_to_what_the_rule_does_to_it() -> None:
     connection = Connection(judge).open()
     decision = connection.send(HELLO)
     assert passed(decision)
-    assert not decision.blocked[0].certain, "the kernel alone would not let the five packets pass"
+    # The kernel alone would not let the five packets pass.
+    assert shapes(connection.core.compiled)["x"].action == "queue"
     assert all(passed(connection.receive(b"data")) for _ in range(5))
     assert vanished(connection.receive(b"data"))
     assert vanished(connection.again(t=1.0).send(flags=SYN))
 
 
 @pytest.mark.parametrize(
-    ("actions", "certain"),
+    ("actions", "alone"),
     [
         ('{kind = "drop"}', True),
         ('{kind = "drop", direction = "to_server"}', False),
@@ -95,10 +97,9 @@ def test_the_flow_itself_is_left_to_what_the_rule_does_to_it() -> None:
         ('{kind = "log"}', True),
     ],
 )
-def test_the_kernel_blocks_alone_only_what_vanishes_anyway(actions: str, certain: bool) -> None:
-    connection = Connection(core(f'{actions}, {{kind = "residual", seconds = 60}}')).open()
-    (blocked,) = connection.send(HELLO).blocked
-    assert blocked.certain is certain
+def test_the_kernel_blocks_alone_only_what_vanishes_anyway(actions: str, alone: bool) -> None:
+    judge = core(f'{actions}, {{kind = "residual", seconds = 60}}')
+    assert (shapes(judge.compiled)["x"].action == "drop") is alone
 
 
 def test_what_extends_the_looking_is_recognised_even_if_no_rule_asks_for_it() -> None:

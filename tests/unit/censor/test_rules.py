@@ -9,7 +9,7 @@ import pytest
 from censor.actions import AnyAction, Drop, ForgeDns, Reject, Reset
 from censor.rules import Action, RuleSet, normalize
 from censor.rules_file import load_rules, parse_rules
-from sidedoor.settings import SettingsError
+from sidedoor.settings import SettingsError, convert
 
 GOOD = """
 [censor]
@@ -213,6 +213,14 @@ until_seconds = 300
     def test_rules_that_hold(self, seconds: float, number: int) -> None:
         assert len(parse_rules(self.RULES).at(seconds).rules) == number
 
+    @pytest.mark.parametrize("scale", [49, 3, 0.1])
+    def test_at_each_moment_something_changes(self, scale: float) -> None:
+        """Though 1 / 49 * 49 is less than 1."""
+        head = f"[censor]\ntime_scale = {scale}\n"
+        rule = '[[rule]]\nname = "x"\nwhen = "exists tls"\nactions = [{kind = "drop"}]\n'
+        rules = parse_rules(head + rule + "from_seconds = 1\nuntil_seconds = 86400\n")
+        assert [len(rules.at(moment).rules) for moment in (0.0, *rules.moments())] == [0, 1, 0]
+
     def test_moments(self) -> None:
         assert parse_rules(self.RULES).moments() == (10.0, 30.0)
         assert RuleSet().moments() == ()
@@ -232,3 +240,9 @@ def test_names_are_unique() -> None:
     one = '[[rule]]\nname = "x"\naction = "drop"\naddresses = ["192.0.2.1"]\n'
     with pytest.raises(SettingsError, match="two rules are called 'x'"):
         parse_rules(one + one)
+
+
+def test_whether_any_rule_probes_now_or_later() -> None:
+    log, probe = ({"name": name, "when": "socks", "actions": [{"kind": name}]} for name in ("log", "probe"))
+    assert not convert({"rule": [log]}, RuleSet, origin="rules").probe
+    assert convert({"rule": [log, probe | {"from_seconds": 9}]}, RuleSet, origin="rules").probe

@@ -70,7 +70,7 @@ ORDERS: list[Order] = [
     Count(),
     End(),
 ]
-BLOCKED = Blocked("name", "2-tuple", b"\xc0\x00\x02\x0a", b"\xcb\x00\x71\x0a", 0, 0, 6, 5.0, 60.0, True, False)
+BLOCKED = Blocked("name", "2-tuple", b"\xc0\x00\x02\x0a", b"\xcb\x00\x71\x0a", 0, 0, 6, 5.0, 60.0)
 REPORTS: list[Report] = [
     Ready(),
     Refused("binding NFQUEUE 100: refused"),

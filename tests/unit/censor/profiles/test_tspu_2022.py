@@ -10,6 +10,7 @@ from scapy.layers.inet import ICMP, IP
 from censor.core import Core
 from censor.fragments import FragmentPolicy, Fragments, FragmentSettings
 from censor.packets import ACK, SYN, fragments_of, parse
+from censor.residual_blocks import shapes
 from tests.unit.censor.analyzers import initials
 from tests.unit.censor.analyzers.initials import V2, crypto_frame, initial
 from tests.unit.censor.analyzers.test_tls import hello, real_hello, sni
@@ -211,7 +212,9 @@ class TestQuic:
     @pytest.mark.parametrize("name", [b"innocent.example", b"blocked.example"])
     def test_the_kernel_is_told_the_same(self, core: Core, name: bytes) -> None:
         (blocked,) = core.decide(udp_packet(quic(1200, name))).blocked
-        assert (blocked.kind, blocked.seconds, blocked.certain, blocked.refresh) == ("4-tuple", 420, True, True)
+        assert (blocked.kind, blocked.seconds) == ("4-tuple", 420)
+        shape = shapes(core.compiled)[blocked.rule]
+        assert (shape.action, shape.client_only, shape.refresh_seconds) == ("drop", False, 420)
 
     def test_it_is_meant_for_blocked_names(self, core: Core) -> None:
         (bystander,) = core.decide(udp_packet(quic(1200))).hits

@@ -35,7 +35,7 @@ def test_a_list_measures_nothing() -> None:
     assert done.exit_code == 0
     assert "plain, idle, names, addresses" in done.stdout
     assert "new-flows, first-byte" in done.stdout
-    assert "rst-race, process, lists" in done.stdout
+    assert "rst-race, many-flows, process, lists" in done.stdout
 
 
 @pytest.mark.parametrize("options", [["--only", "nobody"], ["--json", "/no/such/folder/x"]])

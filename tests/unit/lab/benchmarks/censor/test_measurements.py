@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lab.benchmarks import iperf
-from lab.benchmarks.censor import measurements
+from lab.benchmarks.censor import flood, measurements
+from lab.benchmarks.censor.flood import Sent
 from lab.benchmarks.censor.measurements import MEASUREMENTS, Stage
 from lab.benchmarks.censor.subjects import Kind
 from lab.benchmarks.censor.traffic import Counted, Traffic
@@ -167,6 +169,27 @@ def test_flows_while_a_list_is_exchanged(stage: Stage, monkeypatch: pytest.Monke
     }
     with pytest.raises(BenchError, match="nobody has a list"):
         measurements.reload(Stage(stage.traffic, None, 1.0, [0], None))
+
+
+def test_other_flows_while_there_are_many(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    censor: Any = stage.censor
+    censor.queue_table = Path("queues")
+
+    def measure(queue: Path, number: int) -> Sent:
+        assert (queue, number) == (Path("queues"), 200_000)
+        censor.packets_missed += 2
+        censor.pss_bytes = 3_000_000
+        return Sent(number, 10.0, 8.0)
+
+    monkeypatch.setattr(flood, "measure", measure)
+    monkeypatch.setattr(Traffic, "open", lambda *_: Counted(20.0, 0, 400, 0, 0, 0, 0.0005, 0.25))
+    found = {"flows": 200_000, "flows_per_second": 20_000.0, "packets_missed": 2, "p50_ms": 0.5, "p99_ms": 250.0}
+    assert measurements.flooded(stage) == found | {"mb_before": 0.001, "mb_after": 3.0}
+    censor.pss_bytes = None
+    monkeypatch.setattr(flood, "measure", lambda _, number: Sent(number, 10.0, 8.0))
+    assert measurements.flooded(stage) == found | {"packets_missed": 0}
+    with pytest.raises(BenchError, match="nobody remembers flows"):
+        measurements.flooded(Stage(stage.traffic, None, 1.0, [0], None))
 
 
 def test_the_process(stage: Stage) -> None:
