@@ -12,6 +12,7 @@ from censor.rules_file import profile_rules
 from lab.benchmarks.censor.accuracy.payloads import client_hello, quic_initial
 from tests.lab.censor_network import CLIENT, SERVER, Network, in_network
 from tests.lab.router_wire import Passed, Wire
+from tests.unit.censor.analyzers.initials import crypto_frame, hello, initial
 
 PORT = 8443
 BULK = bytes(60_000)
@@ -144,13 +145,19 @@ async def test_quic_filter_of_china_looks_at_first_datagrams_and_drops_later(net
         await censor.apply(profile_rules("gfw-quic-2025"))
         server, client = await datagrams(network)
         with Wire() as wire:
-            second = [client(port) for port in range(42_000, 42_020)]
-            for payload in (innocent, blocked):
-                for one in second:
-                    await loop.sock_sendall(one, payload)
-                    assert (await loop.sock_recvfrom(server, 2000))[0] == payload
-            assert not network.events.of("residual_started")  # the name was in no first datagram
-            assert len(wire.passed()) == 2 * len(second)
+            port = 42_000
+            whole = hello(b"blocked.example")
+            split = [
+                initial(crypto_frame(at, whole[at : at + 40]), number=number, pad_to=1200)
+                for number, at in enumerate(range(0, len(whole), 40))
+            ]
+            for sent in ([innocent, blocked], split):
+                for one in [client(port := port + 1) for _ in range(20)]:
+                    for payload in sent:
+                        await loop.sock_sendall(one, payload)
+                        assert (await loop.sock_recvfrom(server, 2000))[0] == payload
+            assert not network.events.of("residual_started")  # no first datagram had the name
+            assert len(wire.passed()) == 20 * (2 + len(split))
 
             port = 43_000
             while not network.events.of("residual_started"):
@@ -162,15 +169,15 @@ async def test_quic_filter_of_china_looks_at_first_datagrams_and_drops_later(net
             assert (started["rule"], started["key"], started["server_port"]) == ("quic-name", "3-tuple", 443)
             assert round(started["seconds"]) == 180
 
-            last = loop.time()
+            other, last = client(44_000), loop.time()
             while loop.time() < last + 2:  # 60 ms to 7.5 s later it begins, for the whole 3-tuple
                 before = len(wire.passed())
-                await loop.sock_sendall(second[0], b"\x40" + bytes(30))
+                await loop.sock_sendall(other, b"\x40" + bytes(30))
                 await asyncio.sleep(0.05)
                 if len(wire.passed()) > before:
                     last = loop.time()
                 assert loop.time() < started["t"] + 10
             assert last - started["t"] <= 7.6
             # From the server on nothing is dropped.
-            await loop.sock_sendto(server, b"hello", (CLIENT[4], 42_000))
-            assert await loop.sock_recv(second[0], 100) == b"hello"
+            await loop.sock_sendto(server, b"hello", (CLIENT[4], 44_000))
+            assert await loop.sock_recv(other, 100) == b"hello"
