@@ -13,12 +13,9 @@ Judging (sans-IO), the same for packets from the kernel and from a file:
 - `replay`: all of this on a capture.
 
 On a host:
-- `censor`: wires everything; `line`: one packet queue with its core; `lines`, `workers`, `worker*`: several of them in
-  processes of their own.
-- `packet_io`: NFQUEUE (held for a verdict), NFLOG (copies of what the kernel dropped), nft sets, captures; `injection`.
-- `offload` (sans-IO): what of the rules the kernel does by itself; `kernel` puts it there by the scripts of
-  `kernel_rules`, `address_rules`, `residual_rules`, run by `kernel_programs`; `residual_blocks` keeps its sets in step;
-  `marks`: the bits of a packet's mark; `dead_hand`: ends it when the censor dies and is to fail open.
+- `censor`: wires everything; `lines`: packet queues with their cores, in this process or several.
+- `packet_io`: NFQUEUE (held for a verdict), NFLOG (copies of what the kernel dropped), nft sets, captures, injection.
+- `offload` (sans-IO): what of the rules the kernel does by itself; `kernel` puts it there and takes it away.
 - `prober`: asks suspected proxies what they are.
 - `cli`, `commands`: the command line.
 

@@ -11,22 +11,22 @@ from typing import Annotated, Any
 
 import msgspec
 
-from censor import kernel as kernel_module
-from censor.dead_hand import DeadHand
 from censor.decision import Blocked, Suspect
-from censor.kernel import Kernel
-from censor.kernel_rules import HeadRules
-from censor.lines import Callbacks, Lines, LineSettings, LocalLine, Logged
+from censor.kernel import kernel as kernel_module
+from censor.kernel.dead_hand import DeadHand
+from censor.kernel.kernel import Kernel
+from censor.kernel.marks import GENERATION_MASK, INJECTED_MARK
+from censor.kernel.queueing import HeadRules
+from censor.kernel.residual_blocks import ResidualBlocks
+from censor.lines.local import Callbacks, Lines, LineSettings, LocalLine, Logged
+from censor.lines.workers import Workers
 from censor.lists.binding import Lists
-from censor.marks import GENERATION_MASK, INJECTED_MARK
 from censor.offload import address_blocks, plan
 from censor.packet_io.nflog import NfLog
 from censor.prober.prober import Prober
 from censor.prober.schedule import Verdict
 from censor.prober.settings import ProberSettings
-from censor.residual_blocks import ResidualBlocks
 from censor.rules import RuleSet
-from censor.workers import Workers
 from sidedoor.events import Emit
 from sidedoor.settings import SettingsError
 

@@ -16,13 +16,13 @@ import click
 import msgspec
 import structlog
 
-from censor import kernel
 from censor.censor import Censor, CensorSettings
 from censor.commands.catalogue import explain, profiles
 from censor.commands.check import check
 from censor.commands.properties import properties
 from censor.commands.replay import replay
 from censor.commands.selection import Selection, selected
+from censor.kernel import kernel
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
 from censor.rules import RuleSet

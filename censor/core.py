@@ -26,8 +26,8 @@ from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
 from censor.inspection import MESSAGES_MAX, Inspection
+from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
 from censor.properties import Properties
@@ -120,8 +120,8 @@ class Core:
     def decide(self, data: bytes, mark: int | None = None, t: float = 0.0) -> Decision:
         """The decision on a packet (from its IP header on), which was seen at `t`.
 
-        mark: the packet mark that the kernel gave it (censor/marks.py: what its flow had so far, and its direction);
-        None: there is no kernel, and all packets come here.
+        mark: the packet mark that the kernel gave it (censor/kernel/marks.py: what its flow had so far, and its
+        direction); None: there is no kernel, and all packets come here.
         """
         packet = packets.parse(data)
         if packet is None:

@@ -36,7 +36,8 @@ class Suspect:
 class Blocked:
     """A residual block to be put into the kernel: packets of that key, for so long from `begins` on (packets' clock).
 
-    Ports are 0 where the kind has none. What the kernel does with them is the rule's (censor/residual_blocks.py).
+    Ports are 0 where the kind has none. What the kernel does with them is the rule's
+    (censor/kernel/residual_blocks.py).
     """
 
     rule: str

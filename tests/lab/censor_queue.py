@@ -7,10 +7,10 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from censor import kernel as kernel_module
-from censor.kernel import Kernel
-from censor.kernel_rules import HeadRules
-from censor.marks import ALIVE
+from censor.kernel import kernel as kernel_module
+from censor.kernel.kernel import Kernel
+from censor.kernel.marks import ALIVE
+from censor.kernel.queueing import HeadRules
 from censor.packet_io.nfqueue import NfQueue, QueuedPacket, QueueSettings, Verdict
 from tests.lab.censor_network import CLIENT, SERVER, Network
 

@@ -1,4 +1,4 @@
-"""censor/kernel.py and kernel_rules.py on real packets: what is queued, with which mark, and what verdicts do."""
+"""censor/kernel/queueing.py on real packets: what is queued, with which mark, and what verdicts do."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 from scapy.layers.inet import IP, TCP
 
-from censor import kernel as kernel_module
-from censor.kernel_rules import HeadRules
-from censor.marks import ALIVE, ASK, DROP_AND_WATCH, REPLY, WATCH
+from censor.kernel import kernel as kernel_module
+from censor.kernel.marks import ALIVE, ASK, DROP_AND_WATCH, REPLY, WATCH
+from censor.kernel.queueing import HeadRules
 from censor.packet_io.nfqueue import QueuedPacket, Verdict
 from censor.packets import parse
 from tests.lab.censor_network import CLIENT, SERVER, Network, echo, in_network
@@ -202,7 +202,7 @@ async def test_both_directions_of_an_address_pair_come_to_one_queue(network: Net
 
 _STRICT = f"""
 import asyncio
-from censor.kernel import Kernel
+from censor.kernel.kernel import Kernel
 from censor.packet_io.nfqueue import NfQueue, QueueSettings, Verdict
 from tests.lab.censor_queue import EVERYTHING, GENERATION
 from dataclasses import replace

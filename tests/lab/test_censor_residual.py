@@ -1,4 +1,4 @@
-"""censor/residual_rules.py on real packets: what a residual block hits, what it leaves alone, what is reported."""
+"""censor/kernel/residual_sets.py on real packets: what a residual block hits, what it leaves alone, what is told."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from censor.kernel import Kernel
-from censor.kernel_rules import TABLE, HeadRules
-from censor.marks import ASK, REPLY
+from censor.kernel.kernel import Kernel
+from censor.kernel.marks import ASK, REPLY
+from censor.kernel.queueing import TABLE, HeadRules
+from censor.kernel.residual_sets import Residual, Scope, residual_key, residual_set
 from censor.packet_io.nflog import LoggedPacket, NfLog
-from censor.residual_rules import Residual, Scope, residual_key, residual_set
 from tests.lab.censor_network import CLIENT, SERVER, Network, echo, in_network
 from tests.lab.censor_queue import GENERATION, PORT, QUEUE, Datagrams, decided, marks, passes, queueing, settled
 

@@ -60,7 +60,7 @@ def queued() -> dict[int, int]:
 def workers(pid: int) -> list[int]:
     """The process ids of a censor's workers, the oldest first."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"censor.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"censor.lines.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 async def ended(pids: list[int]) -> None:
@@ -233,7 +233,9 @@ async def test_reload_and_orderly_end(network: Network) -> None:
         assert len(pids) == 2
         for client in CLIENTS:
             await passes(network, client, "messenger.example")
-        (network.folder / "rules.toml").write_text(RULES.format(fail="open", strict="false", domain="messenger.example"))
+        (network.folder / "rules.toml").write_text(
+            RULES.format(fail="open", strict="false", domain="messenger.example")
+        )
         censor.process.send_signal(signal.SIGHUP)
         assert (await censor.event("rule_enforced"))["rule"] == "name"
         for client in CLIENTS:

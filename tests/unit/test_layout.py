@@ -19,14 +19,14 @@ NOT_IN_UNIT_TESTS = frozenset(
 
 # Drivers: modules that do I/O and decide little, each with the test that covers it on real sockets or packets.
 COVERED_ELSEWHERE: dict[str, str] = {
-    "censor/lines.py": "tests/lab/test_censor_workers.py",
+    "censor/lines/local.py": "tests/lab/test_censor_workers.py",
     "censor/prober/cli.py": "tests/integration/censor/test_prober_cli.py",
     "censor/prober/connection.py": "tests/integration/censor/test_prober.py",
     "censor/prober/prober.py": "tests/integration/censor/test_prober.py",
-    "censor/worker.py": "tests/lab/test_censor_workers.py",
-    "censor/worker_channel.py": "tests/integration/censor/test_worker_channel.py",
-    "censor/worker_process.py": "tests/lab/test_censor_workers.py",
-    "censor/workers.py": "tests/lab/test_censor_workers.py",
+    "censor/lines/worker.py": "tests/lab/test_censor_workers.py",
+    "censor/lines/channel.py": "tests/integration/censor/test_channel.py",
+    "censor/lines/worker_process.py": "tests/lab/test_censor_workers.py",
+    "censor/lines/workers.py": "tests/lab/test_censor_workers.py",
     "client/cli.py": "tests/integration/client/test_cli.py",
     "client/origin.py": "tests/integration/client/test_origin.py",
     "client/receiver.py": "tests/integration/client/test_sender.py",

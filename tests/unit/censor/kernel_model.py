@@ -1,6 +1,6 @@
 """The kernel in which the censor runs, as far as verdicts go: connmarks, sets and queueing, by the core's plan.
 
-A model of what censor/kernel_rules.py, address_rules.py and residual_rules.py have nftables and iptables do.
+A model of what censor/kernel/queueing.py, address_rules.py and residual_rules.py have nftables and iptables do.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from censor.core import Core
 from censor.decision import Blocked, Decision
 from censor.effects import refusal
 from censor.flows import FlowKey, flow_key
+from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, WATCH
+from censor.kernel.residual_blocks import shapes
+from censor.kernel.residual_sets import Residual
 from censor.lists.prefixes import PrefixSet
-from censor.marks import GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.offload import AddressBlock, Ports, address_blocks, plan
 from censor.packets import ACK, FIN, RST, SYN, TCP, UDP, Packet, parse
-from censor.residual_blocks import shapes
-from censor.residual_rules import Residual
 from censor.rules import RuleSet
 
 _PROTOCOLS = {"tcp": TCP, "udp": UDP}

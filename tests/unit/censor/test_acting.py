@@ -8,9 +8,9 @@ from scapy.layers.inet6 import IPv6
 
 from censor.core import Core
 from censor.decision import Decision
+from censor.kernel.residual_blocks import shapes
+from censor.kernel.residual_sets import Residual
 from censor.packets import ACK, RST
-from censor.residual_blocks import shapes
-from censor.residual_rules import Residual
 from tests.unit.censor.traffic import (
     CLIENT,
     HELLO,

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from censor import censor as subject
-from censor import kernel
 from censor.actions import Drop
 from censor.censor import Censor, CensorSettings
 from censor.core import Core
 from censor.decision import Blocked, Suspect
-from censor.kernel_rules import HeadRules
-from censor.lines import Callbacks, LineSettings, Logged, Switch
+from censor.kernel import kernel
+from censor.kernel.queueing import HeadRules
+from censor.kernel.residual_sets import Residual
+from censor.lines.local import Callbacks, LineSettings, Logged, Switch
 from censor.lists.binding import Lists
 from censor.offload import AddressBlock
 from censor.packet_io.netlink import KernelError
 from censor.packet_io.nflog import LoggedPacket
 from censor.prober.schedule import Verdict
-from censor.residual_rules import Residual
 from censor.rules import Rule, RuleSet
 from censor.rules_file import parse_rules
 from sidedoor.settings import SettingsError

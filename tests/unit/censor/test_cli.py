@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from censor import cli, kernel
+from censor import cli
+from censor.kernel import kernel
 from censor.packet_io.netlink import KernelError
 from sidedoor.settings import SettingsError, UsageError
 

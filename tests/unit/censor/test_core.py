@@ -13,8 +13,8 @@ from censor.compiled import CompiledRules
 from censor.conditions import ListHolder
 from censor.core import Core
 from censor.decision import PASS, Decision
+from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY
 from censor.lists.formats import parse as parse_list
-from censor.marks import GENERATION_MASK, HEARD, REPLY
 from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
 from tests.unit.censor.analyzers.test_tls import real_hello

@@ -6,8 +6,8 @@ import pytest
 
 from censor.actions import Reset
 from censor.core import Core
+from censor.kernel.residual_blocks import shapes
 from censor.packets import ACK, SYN, parse
-from censor.residual_blocks import shapes
 from censor.rules_file import parse_rules
 from tests.unit.censor.analyzers.initials import crypto_frame, hello, initial, zero_rtt
 from tests.unit.censor.analyzers.test_tls import real_hello

@@ -9,8 +9,8 @@ from scapy.layers.inet import ICMP, IP
 
 from censor.core import Core
 from censor.fragments import FragmentPolicy, Fragments, FragmentSettings
+from censor.kernel.residual_blocks import shapes
 from censor.packets import ACK, SYN, fragments_of, parse
-from censor.residual_blocks import shapes
 from tests.unit.censor.analyzers import initials
 from tests.unit.censor.analyzers.initials import V2, crypto_frame, initial
 from tests.unit.censor.analyzers.test_tls import hello, real_hello, sni

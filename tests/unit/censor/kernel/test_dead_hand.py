@@ -1,4 +1,4 @@
-"""censor/dead_hand.py"""
+"""censor/kernel/dead_hand.py"""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from censor import dead_hand
-from censor.dead_hand import DeadHand
+from censor.kernel import dead_hand
+from censor.kernel.dead_hand import DeadHand
 
 # Arms, says so, and waits to be killed.
 _ARMED = """
 import signal, sys
-from censor.dead_hand import DeadHand
+from censor.kernel.dead_hand import DeadHand
 hand = DeadHand(("touch", sys.argv[1]))
 hand.arm()
 print("armed", flush=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from censor.lines.channel import Channel
+from censor.lines.messages import Event, Stage, encode, order, report
 from censor.rules import RuleSet
-from censor.worker_channel import Channel
-from censor.worker_messages import Event, Stage, encode, order, report
 
 LARGE = encode(Stage(RuleSet(), {"blocked": b"x" * 10_000_000}))
 SECONDS = 10.0

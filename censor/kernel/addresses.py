@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from censor.kernel_rules import TABLE
+from censor.kernel.queueing import TABLE
 from censor.lists.prefixes import Version
 from censor.offload import AddressBlock
 

@@ -1,10 +1,10 @@
-"""censor/marks.py"""
+"""censor/kernel/marks.py"""
 
 from __future__ import annotations
 
 from itertools import combinations
 
-from censor.marks import (
+from censor.kernel.marks import (
     ALIVE,
     ASK,
     GENERATION_MASK,

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from censor.worker_channel import Channel
-from censor.worker_messages import BlockBegun, Event, Report, Suspected, report
+from censor.lines.channel import Channel
+from censor.lines.messages import BlockBegun, Event, Report, Suspected, report
 
 _END_SECONDS = 5.0
 # glibc: large blocks, a list's table of names say, go back to the system when they are freed. By default the heap keeps
@@ -32,7 +32,7 @@ class WorkerProcess:
         with theirs, ExitStack() as stack:
             stack.enter_context(ours)
             self.process = subprocess.Popen(
-                (sys.executable, "-m", "censor.worker", str(theirs.fileno())),
+                (sys.executable, "-m", "censor.lines.worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # the censor's is for its events

@@ -1,4 +1,4 @@
-"""A process of its own for one queue: `python -m censor.worker DESCRIPTOR`, which a censor starts (workers.py).
+"""A process of its own for one queue: `python -m censor.lines.worker DESCRIPTOR`, which a censor starts (workers.py).
 
 What it is to do comes over the socket; it ends when it is told to, or when the censor is gone: the kernel then treats
 its queue as a dead censor's.
@@ -20,13 +20,9 @@ from typing import Any
 
 from censor.core import Core
 from censor.decision import Blocked, Hit, Suspect
-from censor.line import Line
-from censor.lists.binding import Lists
-from censor.lists.block_list import BlockList
-from censor.offload import AddressBlock, address_blocks
-from censor.rules import RuleSet
-from censor.worker_channel import Channel
-from censor.worker_messages import (
+from censor.lines.channel import Channel
+from censor.lines.line import Line
+from censor.lines.messages import (
     Applied,
     BlockBegun,
     Commit,
@@ -48,6 +44,10 @@ from censor.worker_messages import (
     encode,
     order,
 )
+from censor.lists.binding import Lists
+from censor.lists.block_list import BlockList
+from censor.offload import AddressBlock, address_blocks
+from censor.rules import RuleSet
 from sidedoor.settings import UsageError
 
 _UNSENT_LIMIT_BYTES = 1 << 20  # some 4,000 events

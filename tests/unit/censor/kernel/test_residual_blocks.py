@@ -1,4 +1,4 @@
-"""censor/residual_blocks.py, with a kernel that notes what it is told; real ones: tests/lab/test_censor_residual.py."""
+"""censor/kernel/residual_blocks.py, with a kernel that notes what it is told; a real one: tests/lab."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 from censor.compiled import CompiledRules
 from censor.decision import Blocked
-from censor.kernel import Kernel
+from censor.kernel.kernel import Kernel
+from censor.kernel.residual_blocks import ResidualBlocks, shapes
+from censor.kernel.residual_sets import Residual, Scope, residual_key
 from censor.packet_io.netlink import KernelError
-from censor.residual_blocks import ResidualBlocks, shapes
-from censor.residual_rules import Residual, Scope, residual_key
 from tests.unit.censor.traffic import CLIENT, SERVER, acting, packed, rules
 
 NOW = 1000.0

@@ -1,4 +1,4 @@
-"""censor/address_rules.py; that the kernel takes these scripts and acts on them is shown in tests/lab."""
+"""censor/kernel/addresses.py; that the kernel takes these scripts and acts on them is shown in tests/lab."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from censor import address_rules
 from censor.actions import Drop
+from censor.kernel import addresses
 from censor.lists.prefixes import PrefixSet
 from censor.offload import AddressBlock, Ports
 from censor.rules import Rule
@@ -23,13 +23,13 @@ def block(
 
 
 def script(**fields: object) -> str:
-    return address_rules.addresses_script({3: block(**fields)}, 9)  # type: ignore[arg-type]  # block's own
+    return addresses.addresses_script({3: block(**fields)}, 9)  # type: ignore[arg-type]  # block's own
 
 
 def matches(**fields: object) -> list[str]:
     """What of a block's packets is sent to its chain."""
     lines = script(**fields).splitlines()
-    start = lines.index(f"chain {address_rules.match_chain(3)} {{")
+    start = lines.index(f"chain {addresses.match_chain(3)} {{")
     return [line.removesuffix(" goto rule3") for line in lines[start + 1 : -2]]
 
 
@@ -37,16 +37,16 @@ def test_chains_and_empty_sets() -> None:
     text = script()
     assert "set rule3_v4 { type ipv4_addr; flags interval; }" in text
     assert "set rule3_v6 { type ipv6_addr; flags interval; }" in text
-    assert [address_rules.address_set(3, version) for version in (4, 6)] == ["rule3_v4", "rule3_v6"]
+    assert [addresses.address_set(3, version) for version in (4, 6)] == ["rule3_v4", "rule3_v6"]
     assert 'log prefix "rule3" group 9 snaplen 128 queue-threshold 1' in text
     assert "elements" not in text
-    assert address_rules.addresses_script({}, 9) == ""
+    assert addresses.addresses_script({}, 9) == ""
 
 
 def test_what_is_made_is_what_is_removed() -> None:
     made = re.findall(r"^(?:chain|set) (\S+)", script(), re.MULTILINE)
-    assert sorted(made) == sorted((*address_rules.chains(3), *address_rules.sets(3)))
-    assert address_rules.chains(3) == ("rule3_match", "rule3", "rule3_act")  # each goes to the next
+    assert sorted(made) == sorted((*addresses.chains(3), *addresses.sets(3)))
+    assert addresses.chains(3) == ("rule3_match", "rule3", "rule3_act")  # each goes to the next
 
 
 def test_either_end_or_the_server_alone() -> None:
@@ -91,5 +91,5 @@ def test_first_packets_of_flows_are_logged_before_others() -> None:
 
 @pytest.mark.parametrize(("prefix", "serial"), [("rule12", 12), ("rule", None), ("other1", None), ("", None)])
 def test_serials(prefix: str, serial: int | None) -> None:
-    assert address_rules.serial_of(prefix) == serial
-    assert serial is None or address_rules.log_prefix(serial) == prefix
+    assert addresses.serial_of(prefix) == serial
+    assert serial is None or addresses.log_prefix(serial) == prefix

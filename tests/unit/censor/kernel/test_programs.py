@@ -1,4 +1,4 @@
-"""censor/kernel_programs.py, with small programs in the place of the kernel's."""
+"""censor/kernel/programs.py, with small programs in the place of the kernel's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from censor import kernel_programs
+from censor.kernel import programs as kernel_programs
 from censor.packet_io.netlink import KernelError
 from sidedoor.settings import UsageError
 

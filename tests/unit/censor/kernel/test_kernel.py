@@ -1,4 +1,4 @@
-"""censor/kernel.py, with small programs in the place of nft and iptables; the real ones are used in tests/lab."""
+"""censor/kernel/kernel.py, with small programs in the place of nft and iptables; the real ones: tests/lab."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from censor import kernel, kernel_programs
 from censor.compiled import CompiledRules
-from censor.kernel import Kernel
-from censor.kernel_rules import HeadRules
+from censor.kernel import kernel
+from censor.kernel import programs as kernel_programs
+from censor.kernel.kernel import Kernel
+from censor.kernel.queueing import HeadRules
+from censor.kernel.residual_sets import Residual, Scope
 from censor.lists.prefixes import PrefixSet
 from censor.offload import AddressBlock, address_blocks
 from censor.packet_io.netlink import KernelError
-from censor.residual_rules import Residual, Scope
 from censor.rules_file import parse_rules
 from sidedoor.settings import UsageError
 

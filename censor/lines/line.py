@@ -14,8 +14,8 @@ from censor.conditions import ListHolder
 from censor.core import Core
 from censor.decision import PASS, Blocked, Decision, Hit, Suspect
 from censor.fragments import FragmentPolicy, Fragments, FragmentSettings, Ruling
-from censor.injection import Injector
-from censor.marks import SAVE_AND_DROP, WATCH
+from censor.kernel.marks import SAVE_AND_DROP, WATCH
+from censor.packet_io.injection import Injector
 from censor.packet_io.nfqueue import NfQueue, QueuedPacket, QueueSettings, Verdict
 from censor.packets import Packet
 from censor.rules import RuleSet

@@ -1,4 +1,4 @@
-"""censor/injection.py"""
+"""censor/packet_io/injection.py"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from censor.injection import Injector
+from censor.packet_io.injection import Injector
 from sidedoor.settings import UsageError
 
 
@@ -49,7 +49,7 @@ class FakeRawSocket:
 def raw_sockets(monkeypatch: pytest.MonkeyPatch) -> type[FakeRawSocket]:
     FakeRawSocket.made, FakeRawSocket.refuse = {}, None
     FakeRawSocket.families = (socket.AF_INET, socket.AF_INET6)
-    monkeypatch.setattr("censor.injection.socket.socket", FakeRawSocket)
+    monkeypatch.setattr("censor.packet_io.injection.socket.socket", FakeRawSocket)
     return FakeRawSocket
 
 

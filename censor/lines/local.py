@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from censor.core import Core
 from censor.decision import Blocked, Hit, Suspect
-from censor.line import Line
+from censor.lines.line import Line
 from censor.lists.binding import Lists
 from censor.offload import AddressBlock
 from censor.rules import RuleSet

@@ -1,4 +1,4 @@
-"""censor/lines.py; several lines: tests/lab/test_censor_workers.py."""
+"""censor/lines/local.py; several lines: tests/lab/test_censor_workers.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from censor import lines as subject
 from censor.compiled import CompiledRules
 from censor.core import Core
-from censor.lines import Callbacks, LineSettings, LocalLine, Logged
+from censor.lines import local as subject
+from censor.lines.local import Callbacks, LineSettings, LocalLine, Logged
 from censor.lists.binding import Lists
 from censor.offload import address_blocks
 from censor.rules import RuleSet

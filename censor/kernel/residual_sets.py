@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from censor.address_rules import acting_chains
-from censor.kernel_rules import TABLE
+from censor.kernel.addresses import acting_chains
+from censor.kernel.marks import ASK
+from censor.kernel.queueing import TABLE
 from censor.lists.prefixes import Version
-from censor.marks import ASK
 from censor.packet_io.nft_messages import key
 
 _VERSIONS: dict[Version, str] = {4: "ip", 6: "ip6"}

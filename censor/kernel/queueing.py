@@ -1,7 +1,7 @@
 """Sans-IO: the scripts for `nft` and `iptables-restore` that put the censor into the kernel and take it out again.
 
-What is queued is said here; which addresses and residual blocks the kernel enforces by itself: censor/address_rules.py,
-censor/residual_rules.py.
+What is queued is said here; which addresses and residual blocks the kernel enforces by itself: `addresses` and
+`residual_sets`.
 
 Everything is recognisable: the nft table `inet sidedoor`, iptables chains `SIDEDOOR-*`. docs/censor.md draws the path
 of a packet through them.
@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from censor.censor_table import Fail
-from censor.marks import (
+from censor.kernel.marks import (
     ALIVE,
     ASK,
     GENERATION_MASK,

@@ -11,7 +11,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from censor.worker_messages import Frames
+from censor.lines.messages import Frames
 
 _READ_BYTES = 1 << 18
 

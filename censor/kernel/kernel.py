@@ -1,7 +1,7 @@
 """Puts the censor's rules into the kernel of this network namespace, and removes them.
 
-It runs `nft` and `iptables-restore` with the scripts of censor/kernel_rules.py, address_rules.py and residual_rules.py,
-and fills sets by itself. On a host without IPv6, or whose kernel has no ip6tables, it does IPv4 alone.
+It runs `nft` and `iptables-restore` with the scripts of `queueing`, `addresses` and `residual_sets`, and fills sets by
+itself. On a host without IPv6, or whose kernel has no ip6tables, it does IPv4 alone.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from censor import address_rules, kernel_programs, kernel_rules, residual_rules
-from censor.kernel_rules import HeadRules
+from censor.kernel import addresses, programs, queueing, residual_sets
+from censor.kernel.marks import ALIVE
+from censor.kernel.queueing import HeadRules
+from censor.kernel.residual_sets import Residual
 from censor.lists.prefixes import Version
-from censor.marks import ALIVE
 from censor.offload import AddressBlock
 from censor.packet_io.netlink import KernelError
 from censor.packet_io.nftables import NfTables, Transaction
-from censor.residual_rules import Residual
 from sidedoor.settings import UsageError
 
 _VERSIONS: tuple[Version, ...] = (4, 6)
@@ -54,15 +54,15 @@ class Kernel:
         """
         check_tools()
         cleanup()
-        kernel_programs.run(_NFT, kernel_rules.table_script() + kernel_rules.fragments_script(head))
+        programs.run(_NFT, queueing.table_script() + queueing.fragments_script(head))
         self._set_presence(head)
-        script = self._head_script(head) + kernel_rules.base_script()
+        script = self._head_script(head) + queueing.base_script()
         try:
-            kernel_programs.run(_restore(_IPV4), script)
+            programs.run(_restore(_IPV4), script)
         except KernelError as error:
             self.bpf_missing = str(error)
-            script = self._head_script(head) + kernel_rules.base_script()
-            kernel_programs.run(_restore(_IPV4), script)
+            script = self._head_script(head) + queueing.base_script()
+            programs.run(_restore(_IPV4), script)
         self.ipv6_missing = _ipv6_missing() or _refused_ipv6(script)
         self._families = (_IPV4,) if self.ipv6_missing else (_IPV4, _IPV6)
         self.head = head
@@ -84,28 +84,28 @@ class Kernel:
     async def set_head(self, head: HeadRules) -> None:
         """Replace the rules of the head-of-flow queueing, all families at the same time. Raises KernelError."""
         if self.head is None or head.fragments != self.head.fragments:
-            await kernel_programs.run_async(_NFT, kernel_rules.fragments_script(head))
+            await programs.run_async(_NFT, queueing.fragments_script(head))
         if head.fail == "closed":
             self._set_presence(head)
         script = self._head_script(head)
         try:
             async with asyncio.TaskGroup() as group:
                 for command in map(_restore, self._families):
-                    group.create_task(kernel_programs.run_async(command, script), name=command[0])
+                    group.create_task(programs.run_async(command, script), name=command[0])
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         self._set_presence(head)
         self.head = head
 
     def _head_script(self, head: HeadRules) -> str:
-        return kernel_rules.head_script(replace(head, bpf=not self.bpf_missing))
+        return queueing.head_script(replace(head, bpf=not self.bpf_missing))
 
     def _set_presence(self, head: HeadRules) -> None:
         """The table that the rules of a censor that fails closed ask for; it goes with a socket of its own."""
         if head.fail == "closed" and self._presence is None:
             self._presence = NfTables()
             with self._presence.transaction("telling the kernel that the censor lives") as change:
-                change.add_presence(kernel_rules.PRESENCE_TABLE, kernel_rules.PRESENCE_PRIORITY, ALIVE)
+                change.add_presence(queueing.PRESENCE_TABLE, queueing.PRESENCE_PRIORITY, ALIVE)
         elif head.fail == "open" and self._presence is not None:
             self._presence.close()
             self._presence = None
@@ -135,7 +135,7 @@ class Kernel:
             current[serial] = block
         removed = [serial for serial in self._current if serial not in current]
         if added:
-            await kernel_programs.run_async(_NFT, address_rules.addresses_script(added, self._log_group))
+            await programs.run_async(_NFT, addresses.addresses_script(added, self._log_group))
         try:
             for serial, block in added.items():
                 self._fill(serial, block)
@@ -152,10 +152,10 @@ class Kernel:
         old = self._current[serial].networks
         change = self.tables.transaction(f"changing the addresses of the rule {block.rule.name!r}")
         for version in _VERSIONS:
-            name = address_rules.address_set(serial, version)
+            name = addresses.address_set(serial, version)
             more, fewer = block.networks.diff(old, version)
-            change.delete_intervals(kernel_rules.TABLE, name, fewer, version=version)
-            change.add_intervals(kernel_rules.TABLE, name, more, version=version)
+            change.delete_intervals(queueing.TABLE, name, fewer, version=version)
+            change.add_intervals(queueing.TABLE, name, more, version=version)
         return change
 
     def _switch(self, serials: list[int], changes: Sequence[Transaction]) -> tuple[float, float]:
@@ -163,7 +163,7 @@ class Kernel:
         steps = [*changes]
         if serials != list(self._current):
             switch = self.tables.transaction("switching the blocks of addresses")
-            switch.switch_chain(kernel_rules.TABLE, "forward", *map(address_rules.match_chain, serials))
+            switch.switch_chain(queueing.TABLE, "forward", *map(addresses.match_chain, serials))
             steps.insert(0, switch)
         before = time.monotonic()
         for step in steps:
@@ -173,17 +173,17 @@ class Kernel:
     def _fill(self, serial: int, block: AddressBlock) -> None:
         what = f"filling the set of the rule {block.rule.name!r}"
         for version in _VERSIONS:
-            name = address_rules.address_set(serial, version)
-            self.tables.load(kernel_rules.TABLE, name, block.networks.intervals(version), version=version, what=what)
+            name = addresses.address_set(serial, version)
+            self.tables.load(queueing.TABLE, name, block.networks.intervals(version), version=version, what=what)
 
     def _remove(self, serials: list[int]) -> None:
         """Delete the chains and sets of blocks that nothing jumps to any more."""
         for serial in serials:
             with self.tables.transaction("removing a block of addresses") as change:
-                for chain in address_rules.chains(serial):
-                    change.delete_chain(kernel_rules.TABLE, chain)
-                for name in address_rules.sets(serial):
-                    change.delete_set(kernel_rules.TABLE, name)
+                for chain in addresses.chains(serial):
+                    change.delete_chain(queueing.TABLE, chain)
+                for name in addresses.sets(serial):
+                    change.delete_set(queueing.TABLE, name)
 
     async def set_residuals(self, residuals: tuple[Residual, ...]) -> None:
         """Have the kernel enforce exactly these rules' residual blocks; those of rules that stay go on.
@@ -193,22 +193,22 @@ class Kernel:
         added = [one for one in residuals if one not in self._residuals]
         removed = [one for one in self._residuals if one not in residuals]
         if added or removed:
-            script = residual_rules.residuals_script(residuals, added, removed, self._log_group)
-            await kernel_programs.run_async(_NFT, script)
+            script = residual_sets.residuals_script(residuals, added, removed, self._log_group)
+            await programs.run_async(_NFT, script)
             self._residuals = residuals
 
     def block(self, serial: int, key: bytes, *, version: int, timeout_ms: int) -> None:
         """Begin, or begin anew, a residual block of the rule `serial`; takes 0.1 ms. Raises KernelError.
 
-        `key`: see residual_rules.residual_key.
+        `key`: see residual_sets.residual_key.
         """
         with self.tables.transaction("blocking what is left of a flow") as change:
-            name = residual_rules.residual_set(serial, version)
-            change.add_elements(kernel_rules.TABLE, name, [key], timeout_ms=timeout_ms)
+            name = residual_sets.residual_set(serial, version)
+            change.add_elements(queueing.TABLE, name, [key], timeout_ms=timeout_ms)
 
     def block_of(self, prefix: str) -> AddressBlock | None:
         """The block, perhaps just lifted, that logged a packet with this prefix."""
-        serial = address_rules.serial_of(prefix)
+        serial = addresses.serial_of(prefix)
         return None if serial is None else self._current.get(serial) or self._previous.get(serial)
 
 
@@ -227,7 +227,7 @@ def _restore(family: str) -> tuple[str, ...]:
 
 
 def _missing(*tools: str) -> list[str]:
-    return [tool for tool in tools if kernel_programs.located(tool) is None]
+    return [tool for tool in tools if programs.located(tool) is None]
 
 
 def _ipv6_missing() -> str:
@@ -245,11 +245,11 @@ def _ipv6_missing() -> str:
 def _refused_ipv6(script: str) -> str:
     """Run ip6tables-restore with `script`; why the kernel refused it (and nothing is left of it), empty: it did not."""
     command = _restore(_IPV6)
-    done = kernel_programs.execute(command, script)
+    done = programs.execute(command, script)
     if not done.returncode:
         return ""
     _remove_chains(_IPV6)  # one table may have taken them before another refused
-    return f"{command[0]}: {kernel_programs.said(done.stderr)}"
+    return f"{command[0]}: {programs.said(done.stderr)}"
 
 
 def cleanup() -> bool:
@@ -269,22 +269,22 @@ def remove_chains() -> bool:
 
 
 def _remove_chains(family: str) -> bool:
-    script = kernel_rules.removal_script(kernel_programs.run((f"ip{family}tables-save",), ""))
+    script = queueing.removal_script(programs.run((f"ip{family}tables-save",), ""))
     if script:
-        kernel_programs.run(_restore(family), script)
+        programs.run(_restore(family), script)
     return bool(script)
 
 
 def remove_table() -> bool:
     """Remove the nft table; True: it was there. The kernel drops every packet that waits in a queue meanwhile."""
-    command = ("nft", "delete", "table", "inet", kernel_rules.TABLE)  # `nft list` would read all elements there are
-    done = kernel_programs.execute(command, "")
-    if done.returncode and "No such file" in kernel_programs.said(done.stderr):
+    command = ("nft", "delete", "table", "inet", queueing.TABLE)  # `nft list` would read all elements there are
+    done = programs.execute(command, "")
+    if done.returncode and "No such file" in programs.said(done.stderr):
         return False
-    kernel_programs.check(command, done.returncode, done.stderr)
+    programs.check(command, done.returncode, done.stderr)
     return True
 
 
 def removal_command() -> tuple[str, ...]:
     """The command that lifts all address rules."""
-    return kernel_programs.located_command(("nft", "delete", "table", "inet", kernel_rules.TABLE))
+    return programs.located_command(("nft", "delete", "table", "inet", queueing.TABLE))

@@ -1,4 +1,4 @@
-"""censor/worker_messages.py: what a censor says arrives as it was, whatever the pieces that it comes in."""
+"""censor/lines/messages.py: what a censor says arrives as it was, whatever the pieces that it comes in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 
 from censor import profiles
 from censor.decision import Blocked, Hit, Suspect
-from censor.rules_file import parse_rules, profile_rules
-from censor.worker_messages import (
+from censor.lines.messages import (
     Applied,
     BlockBegun,
     Commit,
@@ -32,6 +31,7 @@ from censor.worker_messages import (
     order,
     report,
 )
+from censor.rules_file import parse_rules, profile_rules
 
 RULES = parse_rules("""
 [censor]

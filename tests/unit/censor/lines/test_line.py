@@ -1,4 +1,4 @@
-"""censor/line.py, with a queue whose kernel is the test; on real packets: tests/lab/test_censor_*.py."""
+"""censor/lines/line.py, with a queue whose kernel is the test; on real packets: tests/lab/test_censor_*.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, UDP, fragment
 
-from censor import line as subject
 from censor.core import Core
 from censor.decision import Blocked, Suspect
-from censor.line import Line
-from censor.marks import DROP_AND_WATCH, HEARD, WATCH
+from censor.kernel.marks import DROP_AND_WATCH, HEARD, WATCH
+from censor.lines import line as subject
+from censor.lines.line import Line
 from censor.packet_io.nfqueue import QueuedPacket, QueueSettings, Verdict
 from tests.unit.censor.traffic import CLIENT, HELLO, INNOCENT, SERVER, TLS, Ends, acting, query, rules
 

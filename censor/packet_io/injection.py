@@ -1,7 +1,7 @@
 """Sends forged packets through raw sockets, with a packet mark by which the kernel rules leave them untracked.
 
 Untracked, because a forged RST or answer that conntrack saw would close the real flow's entry on this very host, or
-clash with it (see censor/kernel.py, chain SIDEDOOR-OUTPUT).
+clash with it (see censor/kernel/kernel.py, chain SIDEDOOR-OUTPUT).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from censor.marks import INJECTED_MARK
+from censor.kernel.marks import INJECTED_MARK
 from sidedoor.settings import UsageError
 
 _SO_MARK = 36

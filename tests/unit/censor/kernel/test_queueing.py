@@ -1,4 +1,4 @@
-"""censor/kernel_rules.py; that the kernel takes these scripts and acts on them is shown in tests/lab."""
+"""censor/kernel/queueing.py; that the kernel takes these scripts and acts on them is shown in tests/lab."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from censor import kernel_rules
-from censor.kernel_rules import HeadRules
+from censor.kernel import queueing
+from censor.kernel.queueing import HeadRules
 
 HEAD = HeadRules(queues=(5,), generation=7, tcp_ports=(443, (8000, 8443)), udp_ports=(53,))
 FORWARD = "-A SIDEDOOR-FORWARD "
@@ -21,7 +21,7 @@ BARE_ACK = r"--tcp-flags FIN,SYN,RST,ACK ACK -m bpf --bytecode \"(.*)\" -j RETUR
 
 def forwarded(head: HeadRules) -> list[str]:
     """The rules of the chain, in their order."""
-    lines = kernel_rules.head_script(head).splitlines()
+    lines = queueing.head_script(head).splitlines()
     return [line.removeprefix(FORWARD) for line in lines if line.startswith(FORWARD)]
 
 
@@ -31,7 +31,7 @@ def queued(head: HeadRules) -> list[str]:
 
 
 def test_decided_flows_are_not_queued() -> None:
-    lines = kernel_rules.head_script(HEAD).splitlines()
+    lines = queueing.head_script(HEAD).splitlines()
     # Declaring the chains empties them.
     chains = [f":SIDEDOOR-{name} - [0:0]" for name in ("FORWARD", "HEARD", "QUEUE")]
     assert lines[:4] == ["*mangle", *chains]
@@ -41,7 +41,7 @@ def test_decided_flows_are_not_queued() -> None:
 
 
 def test_the_queue_is_told_the_direction_and_what_the_flow_had() -> None:
-    lines = [line for line in kernel_rules.head_script(HEAD).splitlines() if line.startswith("-A SIDEDOOR-QUEUE")]
+    lines = [line for line in queueing.head_script(HEAD).splitlines() if line.startswith("-A SIDEDOOR-QUEUE")]
     assert lines == [
         "-A SIDEDOOR-QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark 0x2000000",
         "-A SIDEDOOR-QUEUE -j CONNMARK --restore-mark --nfmask 0x1ffffff --ctmask 0x1ffffff",
@@ -50,7 +50,7 @@ def test_the_queue_is_told_the_direction_and_what_the_flow_had() -> None:
 
 
 def test_several_queues_and_none_that_is_bypassed() -> None:
-    script = kernel_rules.head_script(replace(HEAD, queues=(5, 6, 7), fail="closed"))
+    script = queueing.head_script(replace(HEAD, queues=(5, 6, 7), fail="closed"))
     assert "-A SIDEDOOR-QUEUE -j NFQUEUE --queue-balance 5:7\n" in script
 
 
@@ -82,12 +82,12 @@ def test_invalid_and_other_protocols() -> None:
         "-m conntrack --ctdir ORIGINAL",
         "-m conntrack --ctdir REPLY -m connmark ! --mark 0/0x7fffff",
     ]
-    lines = kernel_rules.head_script(head).splitlines()
+    lines = queueing.head_script(head).splitlines()
     assert lines[lines.index(f"{FORWARD}-m conntrack --ctdir ORIGINAL{QUEUE}") - 2 :][:2] == [
         f"{FORWARD}-p tcp -j RETURN",
         f"{FORWARD}-p udp -j RETURN",
     ]
-    assert f"-m conntrack --ctdir REPLY{QUEUE}" in kernel_rules.head_script(replace(head, server=True))
+    assert f"-m conntrack --ctdir REPLY{QUEUE}" in queueing.head_script(replace(head, server=True))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_of_heard_flows_the_servers_segments_and_bare_acknowledgments_pass() -> 
 
 
 def head_text(changes: dict[str, Any]) -> str:
-    return kernel_rules.head_script(replace(HEAD, **changes))
+    return queueing.head_script(replace(HEAD, **changes))
 
 
 def test_what_stops_when_the_censor_is_dead() -> None:
@@ -150,9 +150,9 @@ def test_a_mark_can_be_saved_and_the_packet_dropped() -> None:
 
 
 def test_fragments() -> None:
-    lines = kernel_rules.fragments_script(replace(HEAD, fragments=True)).splitlines()
+    lines = queueing.fragments_script(replace(HEAD, fragments=True)).splitlines()
     flushed = ["flush chain inet sidedoor fragments", "flush chain inet sidedoor forged_fragments"]
-    assert lines[:2] == kernel_rules.fragments_script(HEAD).splitlines() == flushed
+    assert lines[:2] == queueing.fragments_script(HEAD).splitlines() == flushed
     act = "meta mark set meta mark | 0x10000000 notrack"
     assert lines[2:] == [
         f"add rule inet sidedoor fragments ip frag-off & 0x3fff != 0 {act}",
@@ -176,19 +176,19 @@ COMMIT
 
 
 def test_removal_removes_ours_only() -> None:
-    assert kernel_rules.removal_script(SAVED).splitlines() == [
+    assert queueing.removal_script(SAVED).splitlines() == [
         "*raw",
         "-D OUTPUT -j SIDEDOOR-OUTPUT",
         "-F SIDEDOOR-OUTPUT",
         "-X SIDEDOOR-OUTPUT",
         "COMMIT",
     ]
-    assert kernel_rules.removal_script("") == ""
+    assert queueing.removal_script("") == ""
 
 
 def test_base_can_be_removed() -> None:
-    script = kernel_rules.head_script(HEAD) + kernel_rules.base_script().replace("-I ", "-A ")
-    removed = kernel_rules.removal_script(script)
+    script = queueing.head_script(HEAD) + queueing.base_script().replace("-I ", "-A ")
+    removed = queueing.removal_script(script)
     assert {line for line in removed.splitlines() if line.startswith("-D")} == {
         "-D POSTROUTING -j SIDEDOOR-POSTROUTING",
         "-D FORWARD -j SIDEDOOR-FORWARD",
@@ -197,8 +197,8 @@ def test_base_can_be_removed() -> None:
 
 
 def test_table_takes_a_predecessors_place() -> None:
-    script = kernel_rules.table_script()
-    assert script.startswith(kernel_rules.table_removal_script())
+    script = queueing.table_script()
+    assert script.startswith(queueing.table_removal_script())
     assert [line for line in script.splitlines() if "hook" in line] == [
         "chain fragments { type filter hook prerouting priority -450; policy accept; }",
         "chain forged_fragments { type filter hook output priority -450; policy accept; }",

@@ -12,8 +12,8 @@ from censor.actions import Residual as ResidualAction
 from censor.compiled import CompiledRule, CompiledRules
 from censor.decision import Blocked
 from censor.draws import between
-from censor.kernel import Kernel
-from censor.residual_rules import Residual, Scope, residual_key, serial_of
+from censor.kernel.kernel import Kernel
+from censor.kernel.residual_sets import Residual, Scope, residual_key, serial_of
 
 
 class ResidualBlocks:

@@ -19,13 +19,8 @@ import msgspec
 
 from censor.core import Core
 from censor.decision import Blocked
-from censor.lines import Callbacks, LineSettings, Logged, Switch
-from censor.lists.binding import Lists
-from censor.lists.block_list import BlockList
-from censor.packet_io.netlink import KernelError
-from censor.rules import RuleSet
-from censor.statistics import summed
-from censor.worker_messages import (
+from censor.lines.local import Callbacks, LineSettings, Logged, Switch
+from censor.lines.messages import (
     Applied,
     BlockBegun,
     Commit,
@@ -45,8 +40,13 @@ from censor.worker_messages import (
     Told,
     encode,
 )
-from censor.worker_messages import Logged as LoggedMessage
-from censor.worker_process import Answer, WorkerProcess
+from censor.lines.messages import Logged as LoggedMessage
+from censor.lines.worker_process import Answer, WorkerProcess
+from censor.lists.binding import Lists
+from censor.lists.block_list import BlockList
+from censor.packet_io.netlink import KernelError
+from censor.rules import RuleSet
+from censor.statistics import summed
 from sidedoor.settings import UsageError
 
 AGAIN_SECONDS = 10.0
