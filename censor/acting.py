@@ -132,6 +132,10 @@ class Acting:
             self._statistics.rule(match.rule.name).injected += decision.injected - before
 
     def _drop(self, match: Match, action: Drop, decision: Decision) -> None:
+        if _is_message(match) and action == Drop():
+            decision.accept = False
+            self._report(match, action, decision)
+            return
         drawn = self._draw(match.flow, match.rule, "drop")
         effect = effects.dropping(match.rule, action, match.begins, drawn, collateral=match.collateral)
         trigger = action.trigger and not effect.packets_left
@@ -280,6 +284,11 @@ class Acting:
         flow = match.flow
         reason = action.reason or match.rule.name
         decision.suspects += (Suspect(flow.server_address, flow.server_port, flow.first_payload, reason),)
+
+
+def _is_message(match: Match) -> bool:
+    """Whether the packet is a message of its own: the next one from that port (a DNS query) may be about anything."""
+    return match.packet.protocol == packets.UDP and match.rule.repeats
 
 
 def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:

@@ -162,8 +162,8 @@ class Censor:
         """Switch to `rules`; flows are remembered, rules that stay are not touched.
 
         Returns when all of them hold; `rule_lifted` and `rule_enforced` tell of those that changed. Rules with a time
-        come and go by themselves from then on. Raises SettingsError (a list cannot be read) or KernelError, and
-        nothing has changed.
+        come and go by themselves from then on. Raises SettingsError (a list cannot be read), and
+        nothing has changed; or KernelError, and what was refused does not hold until the next call.
         """
         await self._stop_time_line()
         async with self._lock:

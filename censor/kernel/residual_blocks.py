@@ -81,7 +81,8 @@ def shapes(rules: CompiledRules) -> dict[str, Residual]:
 
 
 def _shape(rule: CompiledRule, action: ResidualAction, *, allows: bool) -> Residual:
-    if not drops_alone(rule, action, allows=allows):
-        return Residual(0, Scope(action.key), "queue")
+    # Of what is only asked about, packets that are not hit refresh it, too: it is asked about for longer than needed.
     refresh = math.ceil(between(action.seconds, 1.0)) if action.refresh == "packet" else None
+    if not drops_alone(rule, action, allows=allows):
+        return Residual(0, Scope(action.key), "queue", refresh_seconds=refresh)
     return Residual(0, Scope(action.key), "drop", action.direction == "to_server", refresh)

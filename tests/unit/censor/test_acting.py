@@ -732,3 +732,10 @@ def test_injected_packets_are_counted() -> None:
 def test_an_rst_is_not_answered() -> None:
     judge = core(acting('kind = "reset"', "when = 'server.port == 443'"))
     assert judge.decide(Ends().data(b"", flags=RST | ACK)).after == ()
+
+
+def test_a_dropped_query_leaves_the_next_one_from_its_port_alone() -> None:
+    judge = core(acting('kind = "drop"', "when = 'dns.name under [\"blocked.example\"]'"))
+    ends = Ends(server_port=53)
+    for name, passes in (("blocked.example", False), ("innocent.example", True), ("www.blocked.example", False)):
+        assert judge.decide(ends.datagram(query(name))).accept is passes

@@ -126,7 +126,7 @@ async def test_a_block_that_begins_later(
         ('seconds = 60, direction = "to_server"', Residual(0, client_only=True)),
         ('seconds = [60, 80.5], refresh = "packet"', Residual(0, refresh_seconds=81)),
         ("seconds = 60, probability = 0.5", Residual(0, action="queue")),
-        ('seconds = 60, then = "reset", refresh = "packet"', Residual(0, action="queue")),
+        ('seconds = 60, then = "reset", refresh = "packet"', Residual(0, action="queue", refresh_seconds=60)),
     ],
 )
 def test_shapes(action: str, residual: Residual) -> None:
