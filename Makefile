@@ -36,8 +36,10 @@ demo-docker: setup
 	@sh lab/docker/build-image.sh
 	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat 3 --out runs/quickstart-docker
 
+# Unit tests use all cores; the others use this machine's sockets, ports and clocks, and have it for themselves.
 test: setup check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto tests/unit
+	@$(BIN)/python -m pytest --ignore=tests/unit
 
 check: $(VENV)/.installed
 	@$(BIN)/ruff check .

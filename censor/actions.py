@@ -59,7 +59,7 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Drop(Action, frozen=True, kw_only=True, tag="drop"):
-    """The flow's packets vanish; of datagrams that are messages of their own (DNS), with nothing else said, those alone.
+    """The flow's packets vanish; with nothing else said, of datagrams that are messages of their own (DNS) that one.
 
     direction: whose packets. after_packets: so many more pass, counted over both directions behind the one that
     triggered it, which then passes, too. seconds: how long it lasts (None: as long as the flow). refresh: each further

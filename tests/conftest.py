@@ -100,3 +100,8 @@ def _make_the_engine_set_up_its_rules() -> None:
 
 
 _PROBLEMS = {"netns": _netns_problems, "docker": _docker_problems}
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes may be drawn at import: a name made of them would not be the same in every process of a parallel run."""
+    return argname if isinstance(val, bytes) else None

@@ -59,7 +59,7 @@ def test_a_lab_whose_launcher_runs_is_alive() -> None:
         [],
         "not JSON",
     ],
-    ids=str,
+    ids=lambda owner: str(owner).replace(str(os.getpid()), "alive"),
 )
 def test_a_launcher_that_has_gone_or_a_reused_pid_is_not(owner: Any) -> None:
     assert instance._alive(folder_with("mine", owner)) is None
@@ -112,7 +112,7 @@ def test_the_background_process_says_why_in_one_line(
 
 
 def test_a_temporary_folder_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path) -> None:
-    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path / "missing"))
+    monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: "/missing")
     with pytest.raises(UsageError, match="cannot be made: No such file or directory; set TMPDIR"):
         instance._make_state("mine", "netns")
     monkeypatch.setattr("sidedoor.api.tempfile.gettempdir", lambda: str(tmp_path / ("long" * 30)))
