@@ -22,6 +22,7 @@ from censor.lines.local import Callbacks, Lines, LineSettings, LocalLine, Logged
 from censor.lines.workers import Workers
 from censor.lists.binding import Lists
 from censor.offload import address_blocks, plan
+from censor.packet_io.netlink import KernelError
 from censor.packet_io.nflog import NfLog
 from censor.prober.prober import Prober
 from censor.prober.schedule import Verdict
@@ -281,7 +282,10 @@ class Censor:
                 self._on_blocked(blocked)
 
     def _on_blocked(self, blocked: Blocked) -> None:
-        self._residuals.block(blocked)
+        try:
+            self._residuals.block(blocked)
+        except KernelError as error:  # what comes to the core is blocked all the same
+            self._emit("residual_refused", rule=blocked.rule, reason=str(error))
 
     # What the kernel did by itself
 

@@ -27,6 +27,7 @@ _FLUSH_AT = 8
 _COPY_BYTES = 256  # headers beyond what is looked at of a stream
 _COPY_MAX = 0xFFFF - 4
 _DROPPED_FRAGMENT = Decision(accept=False)
+_FAILURES_TOLD = 20
 _EXPIRY_SECONDS = 0.1  # after the time, to be sure that it has come
 
 
@@ -54,6 +55,7 @@ class Line:
         self._later_number = 0
         self._resources = ExitStack()
         self._missed_reported = 0
+        self._failures = 0
         self.packets_queued = 0
         """Packets that came through Python."""
 
@@ -145,7 +147,10 @@ class Line:
             if fragments is not None and (parsed := packets.parse(packet.payload)) and parsed.fragmented:
                 self._on_fragment(fragments, packet, parsed, hits)
                 continue
-            decision = decide(packet.payload, packet.mark, packet.t)
+            try:
+                decision = decide(packet.payload, packet.mark, packet.t)
+            except Exception as error:  # a mistake of this program's must not hold up the packets behind
+                decision = self._failed(packet, error)
             if decision is PASS:
                 queue.add_verdict(packet.id, Verdict.ACCEPT)
                 passed += 1
@@ -165,6 +170,13 @@ class Line:
             self._emit("packets_missed", count=queue.missed - self._missed_reported)
             self._missed_reported = queue.missed
         return len(queued)
+
+    def _failed(self, packet: QueuedPacket, error: Exception) -> Decision:
+        """The decision on a packet that the core broke on, which the first events of that kind carry."""
+        self._failures += 1
+        if self._failures <= _FAILURES_TOLD:
+            self._emit("packet_failed", t=packet.t, error=repr(error), packet=packet.payload.hex())
+        return PASS if self.core.rules.fail == "open" else Decision(accept=False)
 
     def _execute(self, packet: QueuedPacket, decision: Decision, hits: list[tuple[float, Hit]]) -> None:
         for forged in decision.before:

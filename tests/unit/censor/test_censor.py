@@ -152,6 +152,8 @@ class FakeKernel:
         self.head = head
 
     def block(self, serial: int, key: bytes, *, version: int, timeout_ms: int) -> None:
+        if self.world.refuse == "block":
+            raise KernelError("blocking: no room")
         self.world.done.append(("blocked", serial))
 
     def block_of(self, prefix: str) -> AddressBlock | None:
@@ -392,6 +394,14 @@ async def test_residual_blocks_are_told_to_the_kernel(world: World) -> None:
         await running.apply(parse_rules(RESIDUAL))
         world.lines.callbacks.blocked(BLOCKED)
         assert world.done[-1] == ("blocked", 1)
+
+
+async def test_a_residual_block_that_the_kernel_does_not_take_is_told_of(world: World) -> None:
+    async with censor(world) as running:
+        await running.apply(parse_rules(RESIDUAL))
+        world.refuse = "block"
+        world.lines.callbacks.blocked(BLOCKED)
+        assert world.events[-1] == ("residual_refused", {"rule": "residual", "reason": "blocking: no room"})
 
 
 async def test_suspects_go_to_the_prober_and_convictions_come_back(world: World) -> None:

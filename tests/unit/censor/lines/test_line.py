@@ -10,7 +10,7 @@ import pytest
 from scapy.layers.inet import IP, UDP, fragment
 
 from censor.core import Core
-from censor.decision import Blocked, Suspect
+from censor.decision import Blocked, Decision, Suspect
 from censor.kernel.marks import DROP_AND_WATCH, HEARD, WATCH
 from censor.lines import line as subject
 from censor.lines.line import Line
@@ -344,3 +344,24 @@ class TestFragments:
         assert ("DROP", 1, None) in world.done
         world.loop.pass_time()
         assert [one for one in world.handle(pieces()[1]) if one[0] == "DROP"] == then
+
+
+@pytest.mark.parametrize(("head", "verdict"), [("", Verdict.ACCEPT), ('[censor]\nfail = "closed"', Verdict.DROP)])
+def test_a_packet_that_breaks_the_core_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, head: str, verdict: Verdict
+) -> None:
+    world.apply(DROP, head=head)
+    judge = world.line.core.decide
+    broken, other = Ends(client_port=1).syn(), Ends(client_port=2).data(INNOCENT)
+
+    def decide(data: bytes, mark: int | None = None, t: float = 0.0) -> Decision:
+        if data == broken:
+            raise ZeroDivisionError("of the core")
+        return judge(data, mark, t)
+
+    monkeypatch.setattr(world.line.core, "decide", decide)
+    assert [done[:2] for done in world.handle(broken, other)] == [(verdict.name, 1), ("ACCEPT", 2)]
+    told = {"t": 5.0, "error": "ZeroDivisionError('of the core')", "packet": broken.hex()}
+    assert ("packet_failed", told) in world.events
+    world.handle(*[broken] * 30)
+    assert world.said().count("packet_failed") == 20
