@@ -207,11 +207,6 @@ def base_script() -> str:
 -A POSTROUTING -j {CHAIN_PREFIX}POSTROUTING
 -I FORWARD -j {CHAIN_PREFIX}FORWARD
 COMMIT
-*raw
-:{CHAIN_PREFIX}OUTPUT - [0:0]
--A {CHAIN_PREFIX}OUTPUT -m mark --mark {INJECTED_MARK:#x}/{INJECTED_MASK:#x} -j CT --notrack
--A OUTPUT -j {CHAIN_PREFIX}OUTPUT
-COMMIT
 """
 
 
@@ -234,10 +229,13 @@ def table_script() -> str:
     """The nft text that makes the empty table, in the place of a predecessor's.
 
     All base chains are made now and emptied later: when one is deleted, the kernel drops every packet that is queued.
+    Forged packets are not tracked, before even fragments are put together (-400): conntrack would take an RST for the
+    real end's. (iptables' raw table could do that, too, but would be one more table on the way of forwarded packets.)
     """
+    forged = f"meta mark & {INJECTED_MASK:#x} == {INJECTED_MARK:#x} notrack"
     return f"""{table_removal_script()}table inet {TABLE} {{
 chain fragments {{ type filter hook prerouting priority {_FRAGMENTS_PRIORITY}; policy accept; }}
-chain forged_fragments {{ type filter hook output priority {_FRAGMENTS_PRIORITY}; policy accept; }}
+chain forged {{ type filter hook output priority {_FRAGMENTS_PRIORITY}; policy accept; {forged}; }}
 chain residual {{ type filter hook forward priority {_RESIDUAL_PRIORITY}; policy accept; }}
 chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }}
 }}
@@ -246,14 +244,11 @@ chain forward {{ type filter hook forward priority {_PRIORITY}; policy accept; }
 
 def fragments_script(rules: HeadRules) -> str:
     """The nft text that has IP fragments queued one by one, or lets conntrack put them together first."""
-    lines = [f"flush chain inet {TABLE} fragments", f"flush chain inet {TABLE} forged_fragments"]
+    lines = [f"flush chain inet {TABLE} fragments"]
     if rules.fragments:
         # What is not tracked is not put together (nf_defrag_ipv4); it is queued by its mark, as it has no connmark.
         act = f"meta mark set meta mark | {ASK:#x} notrack"
         lines += [f"add rule inet {TABLE} fragments {match} {act}" for match in _FRAGMENT]
-        # For what leaves in the place of one that was held, iptables' raw table (-300) comes too late.
-        forged = f"meta mark & {INJECTED_MASK:#x} == {INJECTED_MARK:#x}"
-        lines.append(f"add rule inet {TABLE} forged_fragments {forged} notrack")
     return "\n".join(lines) + "\n"
 
 

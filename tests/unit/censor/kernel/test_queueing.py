@@ -151,13 +151,11 @@ def test_a_mark_can_be_saved_and_the_packet_dropped() -> None:
 
 def test_fragments() -> None:
     lines = queueing.fragments_script(replace(HEAD, fragments=True)).splitlines()
-    flushed = ["flush chain inet sidedoor fragments", "flush chain inet sidedoor forged_fragments"]
-    assert lines[:2] == queueing.fragments_script(HEAD).splitlines() == flushed
+    assert lines[:1] == queueing.fragments_script(HEAD).splitlines() == ["flush chain inet sidedoor fragments"]
     act = "meta mark set meta mark | 0x10000000 notrack"
-    assert lines[2:] == [
+    assert lines[1:] == [
         f"add rule inet sidedoor fragments ip frag-off & 0x3fff != 0 {act}",
         f"add rule inet sidedoor fragments exthdr frag exists {act}",
-        "add rule inet sidedoor forged_fragments meta mark & 0xe0000000 == 0x60000000 notrack",
     ]
 
 
@@ -192,7 +190,6 @@ def test_base_can_be_removed() -> None:
     assert {line for line in removed.splitlines() if line.startswith("-D")} == {
         "-D POSTROUTING -j SIDEDOOR-POSTROUTING",
         "-D FORWARD -j SIDEDOOR-FORWARD",
-        "-D OUTPUT -j SIDEDOOR-OUTPUT",
     }
 
 
@@ -201,7 +198,8 @@ def test_table_takes_a_predecessors_place() -> None:
     assert script.startswith(queueing.table_removal_script())
     assert [line for line in script.splitlines() if "hook" in line] == [
         "chain fragments { type filter hook prerouting priority -450; policy accept; }",
-        "chain forged_fragments { type filter hook output priority -450; policy accept; }",
+        "chain forged { type filter hook output priority -450; policy accept; "
+        "meta mark & 0xe0000000 == 0x60000000 notrack; }",
         "chain residual { type filter hook forward priority -160; policy accept; }",
         "chain forward { type filter hook forward priority -165; policy accept; }",
     ]
