@@ -10,6 +10,7 @@ import msgspec
 from censor.actions import CountSpan, Seconds, check_spans
 
 Fail = Literal["open", "closed"]
+AnalyzerName = Literal["tls", "http", "dns", "quic", "socks", "ssh", "signature", "entropy", "mtproto"]
 
 
 class TcpTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,7 +32,7 @@ class TcpTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     segments: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     unparsed_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     extend_segments: CountSpan = 0
-    extend_for: tuple[str, ...] = ()
+    extend_for: tuple[AnalyzerName, ...] = ()
     inspect: Literal["client", "both"] = "client"
     handshake: bool = False
 

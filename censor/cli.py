@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import click
 import msgspec
@@ -23,6 +23,7 @@ from censor.commands.properties import properties
 from censor.commands.replay import replay
 from censor.commands.selection import Selection, selected
 from censor.kernel import kernel
+from censor.lists.binding import check_files
 from censor.packet_io.netlink import KernelError
 from censor.prober.cli import probe
 from censor.rules import RuleSet
@@ -88,7 +89,7 @@ def run(
         raise UsageError(f"--queues: {error}") from error
     with ExitStack() as stack:
         emit = EventWriter("censor", _open(events, stack))
-        counts = _open(statistics, stack) if statistics else None
+        counts = _open(statistics, stack, "wb") if statistics else None
         try:
             asyncio.run(_run(read, settings, emit, counts))
         except KernelError as error:
@@ -104,6 +105,7 @@ async def _run(
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     rules, folder = read()
+    check_files(rules.lists, folder)  # before the censor stands: reading them takes a while
     async with Censor(msgspec.structs.replace(settings, folder=str(folder)), emit) as running:
         if running.ipv6_missing:
             _log.warning("IPv4 only: names in IPv6 traffic are not censored", reason=running.ipv6_missing)
@@ -118,19 +120,22 @@ async def _run(
             counts.write(json.dumps(await running.statistics()).encode() + b"\n")
 
 
-def _open(events: str, stack: ExitStack) -> BinaryIO:
+def _open(events: str, stack: ExitStack, mode: Literal["ab", "wb"] = "ab") -> BinaryIO:
     if events == "-":
         return sys.stdout.buffer
     try:
-        return stack.enter_context(open(events, "ab"))
+        return stack.enter_context(open(events, mode))
     except OSError as error:
         raise UsageError(f"{events}: cannot be written: {error.strerror}") from error
 
 
 @censor.command()
 def clean() -> None:
-    """Remove what a killed censor has left in the kernel of this network namespace."""
+    """Remove what a killed censor has left in the kernel of this network namespace. Refuses while one runs there."""
     try:
+        if queues := kernel.alive():
+            numbers = ", ".join(map(str, queues))
+            raise UsageError(f"a censor runs here (NFQUEUE {numbers}); end it by SIGTERM, and it removes all by itself")
         found = kernel.cleanup()
     except KernelError as error:
         raise click.ClickException(str(error)) from error

@@ -126,6 +126,14 @@ class CompiledRules:
         self._known: dict[tuple[int, int], Properties] = {}
         self._readers: dict[tuple[tuple[CompiledRule, ...], int], Readers] = {}
 
+    @property
+    def lists_read(self) -> frozenset[str]:
+        """The lists that conditions ask for, those of `intended` among them."""
+        read: frozenset[str] = frozenset()
+        for rule in self.rules:
+            read |= rule.condition.lists | (rule.intended.lists if rule.intended else frozenset())
+        return read
+
     def readers(self, live: list[CompiledRule], server_port: int) -> Readers:
         """The analyzers that may settle these rules for a flow to that port."""
         key = tuple(live), server_port if server_port in _PORTS else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,10 +32,21 @@ def parse_rules(text: str, origin: str = "rules") -> RuleSet:
         data = _over_profile(data, name, origin)
     rules = settings.convert(data, RuleSet, origin=origin)
     try:
-        CompiledRules(rules, {one.name: ListHolder(_EMPTY) for one in rules.lists})
+        compiled = CompiledRules(rules, {one.name: ListHolder(_EMPTY) for one in rules.lists})
     except ValueError as error:
         raise settings.SettingsError(f"{origin}: {error}") from error
+    _check_lists(rules, compiled, origin)
     return rules
+
+
+def _check_lists(rules: RuleSet, compiled: CompiledRules, origin: str) -> None:
+    """Raises SettingsError for a list that no rule asks for: over a profile, most probably a misspelt one."""
+    asked = compiled.lists_read
+    for one in rules.lists:
+        if one.name not in asked:
+            near = difflib.get_close_matches(one.name, asked, n=1)
+            guess = f"did you mean {near[0]!r}?" if near else f"they ask for {', '.join(sorted(asked)) or 'none'}"
+            raise settings.SettingsError(f"{origin}: list {one.name!r}: no rule asks for it; {guess}")
 
 
 def load_rules(path: str | Path) -> RuleSet:

@@ -83,7 +83,7 @@ def lists_of(lists: Mapping[str, ListHolder]) -> list[dict[str, Any]]:
 
 
 def _with_files(rules: RuleSet, list_files: Iterable[str]) -> RuleSet:
-    """The rules with other files for their lists; the entries that a list has in place stay."""
+    """The rules with other files for their lists; what a list had before is replaced."""
     lists = {one.name: one for one in rules.lists}
     for text in list_files:
         name, equals, path = text.partition("=")
@@ -92,7 +92,7 @@ def _with_files(rules: RuleSet, list_files: Iterable[str]) -> RuleSet:
         if name not in lists:
             raise UsageError(f"--list {text}: the rules have no list {name!r} ({_lists(lists)})")
         file = str(Path(path).absolute())
-        lists[name] = msgspec.structs.replace(lists[name], file=file, format="auto")
+        lists[name] = msgspec.structs.replace(lists[name], file=file, format="auto", entries=())
     return msgspec.structs.replace(rules, lists=tuple(lists.values()))
 
 

@@ -20,6 +20,7 @@ from censor.kernel.residual_sets import Residual
 from censor.lists.prefixes import Version
 from censor.offload import AddressBlock
 from censor.packet_io.netlink import KernelError
+from censor.packet_io.nfqueue import NfQueue, QueueSettings
 from censor.packet_io.nftables import NfTables, Transaction
 from sidedoor.settings import UsageError
 
@@ -250,6 +251,22 @@ def _refused_ipv6(script: str) -> str:
         return ""
     _remove_chains(_IPV6)  # one table may have taken them before another refused
     return f"{command[0]}: {programs.said(done.stderr)}"
+
+
+def alive() -> tuple[int, ...]:
+    """The queues of a censor that runs in this network namespace. Raises UsageError, KernelError as `cleanup` does."""
+    check_tools()
+    numbers = queueing.queues_of(programs.run((f"ip{_IPV4}tables-save",), ""))
+    return tuple(number for number in numbers if _is_bound(number))
+
+
+def _is_bound(number: int) -> bool:
+    """Whether somebody reads a queue: nobody else can bind it then."""
+    try:
+        NfQueue(QueueSettings(number)).close()
+    except UsageError:
+        return True
+    return False
 
 
 def cleanup() -> bool:

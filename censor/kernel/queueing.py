@@ -225,6 +225,16 @@ def removal_script(saved: str) -> str:
     return "\n".join(script) + "\n" if script else ""
 
 
+def queues_of(saved: str) -> tuple[int, ...]:
+    """The numbers of the queues that our chains send packets to, given what iptables-save printed."""
+    found: set[int] = set()
+    for one, first, last in re.findall(
+        rf"^-A {CHAIN_PREFIX}QUEUE .*-j NFQUEUE (?:--queue-num (\d+)|--queue-balance (\d+):(\d+))", saved, re.MULTILINE
+    ):
+        found |= {int(one)} if one else set(range(int(first), int(last) + 1))
+    return tuple(sorted(found))
+
+
 def table_script() -> str:
     """The nft text that makes the empty table, in the place of a predecessor's.
 

@@ -15,6 +15,7 @@ from censor.lists.domains import DomainSet
 from censor.lists.formats import parse, read
 from censor.lists.prefixes import PrefixSet, Version
 from censor.lists.reading import read_aside
+from sidedoor.settings import SettingsError
 
 if TYPE_CHECKING:
     from censor.rules import List
@@ -73,12 +74,26 @@ class Lists:
         return held if isinstance(held, BlockList) else content
 
 
+def check_files(lists: tuple[List, ...], folder: Path) -> None:
+    """Raises SettingsError for a list whose file cannot be read. What is in it is another question."""
+    for one in lists:
+        if one.file is not None:
+            try:
+                (folder / one.file).open("rb").close()
+            except OSError as error:
+                message = f"list {one.name!r}: {folder / one.file}: cannot be read: {error.strerror}"
+                raise SettingsError(message) from error
+
+
 def load(one: List, folder: Path) -> BlockList:
     """A list's content: its file's and its entries'. Raises SettingsError."""
     entries = parse("\n".join(one.entries), "plain", origin=f"list {one.name!r}") if one.entries else None
     if one.file is None:
         return entries or parse("", "plain", origin=f"list {one.name!r}")
-    content = read(folder / one.file, one.format)
+    try:
+        content = read(folder / one.file, one.format)
+    except SettingsError as error:
+        raise SettingsError(f"list {one.name!r}: {error}") from error
     return content if entries is None else _joined(content, entries)
 
 
@@ -86,7 +101,10 @@ async def load_aside(one: List, folder: Path) -> BlockList:
     """What `load` gives; a large file is read by another process."""
     if one.file is None or not _is_large(folder / one.file):
         return load(one, folder)
-    content = await read_aside(folder / one.file, one.format)
+    try:
+        content = await read_aside(folder / one.file, one.format)
+    except SettingsError as error:
+        raise SettingsError(f"list {one.name!r}: {error}") from error
     entries = load(msgspec.structs.replace(one, file=None), folder)
     return _joined(content, entries) if one.entries else content
 

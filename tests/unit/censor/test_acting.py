@@ -382,6 +382,17 @@ class TestResidual:
         assert len(decision.blocked) == 1
         return judge
 
+    @pytest.mark.parametrize(("then", "passes"), [("reset", False), ("inject", True)])
+    def test_the_flow_that_triggered_it_is_hit_where_all_are(self, then: str, passes: bool) -> None:
+        for probability, hits in (("1.0", 1), ("0.0", 0)):
+            judge, ends = (
+                core(acting(f'kind = "residual", seconds = 60, then = "{then}", probability = {probability}', HTTP)),
+                Ends(),
+            )
+            fates(judge, [*ends.handshake(), ends.data(GET)])
+            decision = judge.decide(ends.data(b"more"))
+            assert (len(decision.hits), decision.accept) == (hits, passes or not hits)
+
     @pytest.mark.parametrize(
         ("key", "passes"),
         [

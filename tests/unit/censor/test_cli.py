@@ -34,6 +34,7 @@ def test_run_refuses_queues_that_do_not_exist() -> None:
 
 @pytest.mark.parametrize(("found", "says"), [(True, "removed\n"), (False, "nothing to remove\n")])
 def test_clean(monkeypatch: pytest.MonkeyPatch, found: bool, says: str) -> None:
+    monkeypatch.setattr(kernel, "alive", lambda: ())
     monkeypatch.setattr(kernel, "cleanup", lambda: found)
     assert CliRunner().invoke(cli.censor, ["clean"]).output == says
 
@@ -42,6 +43,15 @@ def test_clean_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> bool:
         raise KernelError("nft failed")
 
+    monkeypatch.setattr(kernel, "alive", lambda: ())
     monkeypatch.setattr(kernel, "cleanup", fail)
     result = CliRunner().invoke(cli.censor, ["clean"])
     assert (result.exit_code, result.output) == (1, "Error: nft failed\n")
+
+
+def test_clean_leaves_a_living_censor_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "alive", lambda: (100, 101))
+    monkeypatch.setattr(kernel, "cleanup", lambda: pytest.fail("it was removed"))
+    result = CliRunner().invoke(cli.censor, ["clean"])
+    assert isinstance(result.exception, UsageError)
+    assert "a censor runs here (NFQUEUE 100, 101)" in str(result.exception)

@@ -26,6 +26,7 @@ entries = ["other.example"]
 [[rule]]
 name = "below"
 when = "tls.sni under @names"
+intended = "not tls.sni under @others"
 actions = [{ kind = "drop" }]
 """
 
@@ -103,3 +104,16 @@ def test_names_that_the_profile_has(profile: str) -> None:
 
 def test_every_shipped_profile_can_be_read() -> None:
     assert [profile_rules(name).profile is not None for name in profiles.names()] == [True] * len(profiles.names())
+
+
+@pytest.mark.parametrize(
+    ("lists", "says"),
+    [
+        ('[[list]]\nname = "blokced"', r"list 'blokced': no rule asks for it; did you mean 'blocked'\?"),
+        ('[[list]]\nname = "x"', "list 'x': no rule asks for it; they ask for blocked"),
+    ],
+)
+def test_a_list_that_no_rule_asks_for(lists: str, says: str) -> None:
+    rule = 'name = "r"\nwhen = "tls.sni under @blocked"\nintended = "exists tls.sni"\nactions = [{kind = "drop"}]'
+    with pytest.raises(SettingsError, match=says):
+        parse_rules(f'[[list]]\nname = "blocked"\n{lists}\n[[rule]]\n{rule}\n')

@@ -19,6 +19,7 @@ from censor.kernel.residual_sets import Residual, Scope
 from censor.lists.prefixes import PrefixSet
 from censor.offload import AddressBlock, address_blocks
 from censor.packet_io.netlink import KernelError
+from censor.packet_io.nfqueue import QueueSettings
 from censor.rules_file import parse_rules
 from sidedoor.settings import UsageError
 
@@ -379,3 +380,18 @@ async def test_head_goes_to_both_families(tools: Tools) -> None:
     tools.make("ip6tables-restore", "exit 1")
     with pytest.raises(KernelError, match="ip6tables-restore"):
         await subject.set_head(HEAD)
+
+
+def test_a_censor_that_reads_its_queue_is_alive(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools.make("iptables-save", "echo '-A SIDEDOOR-QUEUE -j NFQUEUE --queue-balance 5:6'")
+
+    class FakeQueue:
+        def __init__(self, settings: QueueSettings) -> None:
+            if settings.number == 6:
+                raise UsageError("another process has this number")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(kernel, "NfQueue", FakeQueue)
+    assert kernel.alive() == (6,)

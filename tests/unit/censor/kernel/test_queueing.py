@@ -203,3 +203,9 @@ def test_table_takes_a_predecessors_place() -> None:
         "chain residual { type filter hook forward priority -160; policy accept; }",
         "chain forward { type filter hook forward priority -165; policy accept; }",
     ]
+
+
+@pytest.mark.parametrize(("queues", "numbers"), [((5,), (5,)), ((5, 6, 7), (5, 6, 7))])
+def test_queues_are_found_again(queues: tuple[int, ...], numbers: tuple[int, ...]) -> None:
+    assert queueing.queues_of(queueing.head_script(replace(HEAD, queues=queues))) == numbers
+    assert queueing.queues_of(SAVED) == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from censor.lists import binding
-from censor.lists.binding import Lists, load
+from censor.lists.binding import Lists, check_files, load, load_aside
 from censor.lists.block_list import BlockList
 from censor.lists.formats import read
 from censor.rules import List
@@ -115,3 +115,16 @@ async def test_reading_aside_gives_the_same(tmp_path: Path, monkeypatch: pytest.
         assert aside.staged == here.staged
     with pytest.raises(SettingsError, match=r"none\.txt: cannot be read"):
         await Lists().stage_aside((List(name="x", file="none.txt"),), tmp_path)
+
+
+async def test_mistakes_name_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = List(name="blocked", file="missing.txt")
+    for check in (lambda: check_files((List(name="x"), missing), tmp_path), lambda: load(missing, tmp_path)):
+        with pytest.raises(SettingsError, match=r"^list 'blocked': .*missing\.txt: cannot be read: "):
+            check()
+    (tmp_path / "bad.csv").write_text("no,column\n1,2\n")
+    bad = List(name="pages", file="bad.csv", format="citizenlab")
+    check_files((bad,), tmp_path)
+    monkeypatch.setattr(binding, "_LARGE_BYTES", 0)
+    with pytest.raises(SettingsError, match=r"^list 'pages': .*bad\.csv"):
+        await load_aside(bad, tmp_path)
