@@ -99,6 +99,8 @@ def _elsewhere(key: str, here: list[inspect.Type], root: inspect.Type) -> str:
 def _described(types: list[inspect.Type]) -> str:
     """What is expected, in TOML's words: "a string or a table with `address`"; "" where it has none."""
     words: dict[str, None] = {}  # in order, each once
+    if len(types) > 1 and all(isinstance(one, inspect.LiteralType) for one in types):  # the tags of a union of tables
+        return f"one of {', '.join(_choices(types))}"
     for one in types:
         if isinstance(one, inspect.NoneType):
             continue  # TOML has no null: the key is left out
@@ -117,7 +119,7 @@ def _details(one: inspect.Type) -> str:
     if isinstance(one, inspect.CollectionType):
         items = [item.type if isinstance(item, inspect.Metadata) else item for item in _members(one.item_type)]
         plurals = [_WORDS[type(item)][1] + _choices_of(item) for item in items if type(item) in _WORDS]
-        return f" of {' or '.join(plurals)}" if plurals else ""
+        return f" of {' or '.join(dict.fromkeys(plurals))}" if plurals else ""
     return _choices_of(one)
 
 

@@ -38,7 +38,7 @@ def read(path: str | Path, type_: type[T]) -> T:
 def read_text(path: str | Path) -> str:
     """What stands in the file at `path`. Raises SettingsError: it cannot be read, or is not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -31,6 +31,12 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert read(path, Settings) == Settings("[::1]:1080", Limits(5.0), [Rule("a", [443])])
 
 
+def test_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.toml"
+    path.write_text('listen = "[::1]:1080"\n', encoding="utf-8-sig")
+    assert read(path, Settings) == Settings("[::1]:1080")
+
+
 def test_an_empty_file_is_the_defaults() -> None:
     assert parse("", Settings) == Settings()
 
