@@ -58,8 +58,14 @@ def test_file(tmp_path: Path) -> None:
         ('[[rule]]\nname = "x"\nwhen = "tls.sni in @no"\nactions = [{kind = "log"}]', "@no: no such list"),
         ('[[rule]]\nname = "x"\nwhen = "tls"\nintended = "tsl"\nactions = [{kind = "log"}]', "rule 'x': `intended`"),
         ('[[rule]]\nname = "x"\nwhen = "tls"\nactions = [{kind = "forge_dns"}]', "forge_dns answers a dns message"),
-        ('[[rule]]\nname = "x"\nwhen = "tls"\nactions = {kind = "log"}', "expected an array of tables, found one table"),
-        ('[[rule]]\nname = "x"\nwhen = "tls"\nactions = [{}]', "kind` (rule 'x') is missing; expected one of drop, rej"),
+        (
+            '[[rule]]\nname = "x"\nwhen = "tls"\nactions = {kind = "log"}',
+            "expected an array of tables, found one table",
+        ),
+        (
+            '[[rule]]\nname = "x"\nwhen = "tls"\nactions = [{}]',
+            "kind` (rule 'x') is missing; expected one of drop, rej",
+        ),
         ('[censor]\nprofile = "no-such"', "r.toml: `censor.profile`: no profile 'no-such'"),
         ("censor = 1", "r.toml: key `censor`"),
         ("[censor]\nprofile = 1", "r.toml: key `censor.profile`"),
