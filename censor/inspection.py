@@ -193,18 +193,23 @@ class Inspection:
         return True
 
     def _each_segment(self, rules: CompiledRules, flow: Flow, side: Side, payload: bytes) -> bool:
-        """Each segment by itself, as long as the window of segments that are looked at is open."""
+        """Each segment by itself, as long as the flow's window of segments that are looked at is open."""
         recognised = self._recognised(rules, flow, side, payload)
-        assert side.segments_left is not None
-        side.segments_left -= 1
         table = self._table
+        more = 0
         if recognised and table.extend_segments and recognised & set(table.extend_for):
             more = count_between(table.extend_segments, draw(self._seed, flow.id, "extend_segments"))
-            side.segments_left = max(side.segments_left, more)
+        sides = [one for one in (flow.client, flow.server) if one is not None]
+        for one in sides:
+            assert one.segments_left is not None
+            one.segments_left = max(one.segments_left - 1, more)
+        if more:
             return True
         unparsed = table.unparsed_bytes is not None and len(payload) >= table.unparsed_bytes and not recognised
+        assert side.segments_left is not None
         if side.segments_left <= 0 or unparsed or (recognised and not table.extend_segments):
-            self.close(rules, flow, side)
+            for one in sides:
+                self.close(rules, flow, one)
             return True
         return bool(recognised)
 

@@ -105,8 +105,9 @@ def plan(rules: CompiledRules) -> Plan:
     udp = _union(_reach(rule, "udp") for rule in rest)
     other = any(_reach(rule, "") for rule in rest)
     syn = table.tcp.handshake or any(_from_the_first_packet(rule) for rule in rest)
-    bare_acks = table.tcp.reassembly in ("in_order", "full")
-    server = syn or table.tcp.inspect == "both"
+    counts = rules.counts
+    bare_acks = counts or table.tcp.reassembly in ("in_order", "full")
+    server = counts or table.tcp.inspect == "both"
     return Plan(tcp, udp, other=other, syn=syn, bare_acks=bare_acks, server=server, everything=False)
 
 

@@ -35,12 +35,13 @@ def parse_rules(text: str, origin: str = "rules") -> RuleSet:
         compiled = CompiledRules(rules, {one.name: ListHolder(_EMPTY) for one in rules.lists})
     except ValueError as error:
         raise settings.SettingsError(f"{origin}: {error}") from error
-    _check_lists(rules, compiled, origin)
+    if rules.censor.profile is not None:
+        _check_lists(rules, compiled, origin)
     return rules
 
 
 def _check_lists(rules: RuleSet, compiled: CompiledRules, origin: str) -> None:
-    """Raises SettingsError for a list that no rule asks for: over a profile, most probably a misspelt one."""
+    """Raises SettingsError for a list over a profile that no rule asks for: most probably, it is misspelt."""
     asked = compiled.lists_read
     for one in rules.lists:
         if one.name not in asked:

@@ -54,8 +54,8 @@ class HeadRules:
     fail: "closed" holds up new flows, and what would be queued, from the moment that the ALIVE table's owner has died
         (censor/packet_io/nftables.py: Transaction.add_presence). `strict`: everything else, too.
     tcp_ports, udp_ports: the server ports whose undecided flows are queued; None: all.
-    syn: TCP flows from their SYN on. Without it, what the client sends behind the SYN.
-    bare_acks: without them (and without `syn`), acknowledgments without payload of flows that never were decided pass
+    syn: TCP flows from their SYN on, whichever end sends it. Without it, what the client sends behind the SYN.
+    bare_acks: without them acknowledgments without payload of flows that never were decided pass
         unqueued, the one that ends the handshake among them.
     bpf: the kernel has this match; without it, all acknowledgments of undecided flows are queued.
     server: what the server sends in undecided flows, too. Without it, only of flows of an older generation.
@@ -147,8 +147,10 @@ def _to_queue(match: str) -> list[str]:
 
 def _tcp(rules: HeadRules) -> list[str]:
     lines = []
-    if rules.bpf and not rules.syn and not rules.bare_acks and rules.tcp_ports != ():
+    if rules.bpf and not rules.bare_acks and rules.tcp_ports != ():
         lines = [f"{_FORWARD} -p tcp {_UNSEEN} {_BARE_ACK} -j RETURN"]
+    if rules.syn and rules.tcp_ports != ():  # a server that answers a SYN with a SYN opens the flow, too
+        lines += _to_queue("-p tcp --syn -m conntrack --ctdir REPLY")
     return lines + _flows(rules, "tcp", rules.tcp_ports, "" if rules.syn else " ! --syn")
 
 

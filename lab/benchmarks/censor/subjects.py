@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from censor import profiles
+from lab.benchmarks.censor.network import SERVER
 
 PLAIN = "plain"
 EVERY_PACKET = "every-packet"
@@ -39,6 +40,8 @@ when = 'server.address in @registry'
 kind = "drop"
 """
 _NAMES, _ADDRESSES = 1000, 1000
+# What the traffic of a measurement needs to be let pass by a profile that acts on all of its network.
+_EXEMPT = {"tspu-2025-freeze": f'[[list]]\nname = "white-addresses"\nentries = ["{SERVER}"]\n'}
 _NAME_ACTIONS = ("dns_nxdomain", "sni_rst")
 
 
@@ -75,7 +78,7 @@ def subjects() -> list[Subject]:
         Subject("idle"),
         _with_rules("names", _name_rules()),
         _with_rules("addresses", _address_rule()),
-        *(_with_rules(name, f'[censor]\nprofile = "{name}"\n') for name in profiles.names()),
+        *(_with_rules(name, f'[censor]\nprofile = "{name}"\n{_EXEMPT.get(name, "")}') for name in profiles.names()),
         _with_rules(REGISTRY, _LIST_RULES, Kind.LIST),
         _with_rules(EVERY_PACKET, "[censor]\ninspect_everything = true\n", Kind.EVERY_PACKET),
         _with_rules(RACES, _race_rules(), Kind.RACE),

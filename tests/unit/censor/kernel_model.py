@@ -127,12 +127,13 @@ class KernelModel:
         ports = wanted.tcp if packet.protocol == TCP else wanted.udp
         if not _within(packet.source_port if reply else packet.destination_port, ports):
             return False
+        opens = packet.protocol == TCP and packet.flags & (SYN | ACK | RST | FIN) == SYN
         if reply:
-            return wanted.server or older
-        if packet.protocol == UDP or wanted.syn:
+            return wanted.server or older or (opens and wanted.syn)
+        if packet.protocol == UDP:
             return True
-        if packet.flags & (SYN | ACK | RST | FIN) == SYN:
-            return False
+        if opens:
+            return wanted.syn
         return wanted.bare_acks or not bare or older
 
     # Sets

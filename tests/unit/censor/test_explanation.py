@@ -215,7 +215,7 @@ class TestKernel:
     def test_other_protocols_and_ranges(self) -> None:
         when = 'server.port in [80, 8000..8100] or protocol == "icmp"'
         assert queued(compiled(rule('kind = "drop"', when), head=self.HEAD)) == (
-            "TCP to ports 80, 8000-8100: both ends' packets from the first on, until the flow is decided",
+            "TCP to ports 80, 8000-8100: the client's packets from the first on, until the flow is decided",
             "UDP to ports 80, 8000-8100: the client's datagrams, until the flow is decided",
             "other protocols: until the flow is decided",
         )

@@ -51,7 +51,7 @@ def test_rules() -> None:
 
 
 def test_lists() -> None:
-    assert first_column(section("## Lists")) == keys(List)
+    assert first_column(section("## Lists").partition("What a row stands for")[0]) == keys(List)
 
 
 def test_the_tables_of_the_censor() -> None:

@@ -153,16 +153,17 @@ class TestPlan:
     )
     def test_from_the_syn_on(self, when: str, syn: bool) -> None:
         found = plan(compiled(when, action='kind = "log"'))
-        assert (found.syn, found.server) == (syn, syn)
+        assert (found.syn, found.server) == (syn, False)
 
     def test_counting_begins_with_the_flow(self) -> None:
-        assert plan(compiled("tls", action='kind = "freeze", packets = 9')).syn
+        found = plan(compiled("tls", head='[censor.tcp]\nreassembly = "none"', action='kind = "freeze", packets = 9'))
+        assert (found.syn, found.server, found.bare_acks) == (True, True, True)
 
     @pytest.mark.parametrize(
         ("table", "syn", "server", "bare_acks"),
         [
             ("", False, False, True),
-            ("handshake = true", True, True, True),
+            ("handshake = true", True, False, True),
             ('inspect = "both"', False, True, True),
             ('reassembly = "none"', False, False, False),
             ('reassembly = "in_order"', False, False, True),

@@ -115,13 +115,15 @@ def test_every_shipped_profile_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lists", "says"),
+    ("name", "says"),
     [
-        ('[[list]]\nname = "blokced"', r"list 'blokced': no rule asks for it; did you mean 'blocked'\?"),
-        ('[[list]]\nname = "x"', "list 'x': no rule asks for it; they ask for blocked"),
+        ("name", "list 'name': no rule asks for it; did you mean 'names'?"),
+        ("x", "list 'x': no rule asks for it; they ask for names, others"),
     ],
 )
-def test_a_list_that_no_rule_asks_for(lists: str, says: str) -> None:
-    rule = 'name = "r"\nwhen = "tls.sni under @blocked"\nintended = "exists tls.sni"\nactions = [{kind = "drop"}]'
-    with pytest.raises(SettingsError, match=says):
-        parse_rules(f'[[list]]\nname = "blocked"\n{lists}\n[[rule]]\n{rule}\n')
+def test_a_list_over_a_profile_that_no_rule_asks_for(profile: str, name: str, says: str) -> None:
+    text = f'[[list]]\nname = "{name}"\n'
+    assert parse_rules(text).lists[0].name == name
+    with pytest.raises(SettingsError) as caught:
+        parse_rules(f'[censor]\nprofile = "{profile}"\n{text}')
+    assert str(caught.value).endswith(says)

@@ -68,6 +68,7 @@ def test_clients_of_ports_and_servers_of_an_older_generation() -> None:
 
 def test_all_ports() -> None:
     assert queued(HeadRules(queues=(5,), generation=7, tcp_ports=None, syn=True, udp_ports=None, server=True))[2:] == [
+        "-p tcp --syn -m conntrack --ctdir REPLY",
         "-p tcp -m conntrack --ctdir ORIGINAL",
         "-p tcp -m conntrack --ctdir REPLY",
         "-p udp -m conntrack --ctdir ORIGINAL",
@@ -94,7 +95,7 @@ def test_invalid_and_other_protocols() -> None:
     ("changes", "pass_"),
     [
         ({"bare_acks": False}, True),
-        ({"bare_acks": False, "syn": True}, False),
+        ({"bare_acks": False, "syn": True}, True),
         ({"bare_acks": False, "tcp_ports": ()}, False),
         ({"bare_acks": False, "bpf": False}, False),
         ({}, False),
