@@ -19,8 +19,7 @@ class TcpTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reassembly: `none`: each segment by itself; `arrival`: as they come, whatever their sequence numbers; `in_order`:
     what comes in order, the rest is not kept; `full`: out-of-order segments wait for those before them.
     overlap: which copy of a byte counts where segments overlap (`full`). limit_bytes: no more of a direction is looked
-    at. segments: no more data segments of a direction (`none`: of a flow) are looked at (None: no limit; `none` looks at
-    one).
+    at. segments: no more data segments of a direction (`none`: of a flow) are looked at (None: no limit; `none`: one).
     unparsed_bytes: a data segment so long that nothing recognises ends the looking (`none`).
     extend_segments: so many more are looked at behind one that an analyzer of `extend_for` recognised.
     inspect: whose bytes. handshake: handshakes are followed packet by packet, so that who opened a connection is known

@@ -14,7 +14,7 @@ from pathlib import Path
 from lab.benchmarks.processes import BenchError, running
 from lab.runtimes.linux import mount_tmpfs
 
-# No profile blocks this server: it is neither the lab's messenger nor of a cloud. (One that looks at its network is told.)
+# No profile blocks this server: it is neither the lab's messenger nor of a cloud (but see subjects.py).
 CLIENT, SERVER = "192.0.2.10", "203.0.113.99"
 _ROUTER = {"client": "192.0.2.1", "server": "203.0.113.1"}
 _HOSTS = ("client", "router", "wan", "server")
