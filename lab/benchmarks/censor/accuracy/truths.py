@@ -13,7 +13,7 @@ from lab.benchmarks.censor.accuracy import payloads
 from lab.benchmarks.censor.accuracy.flows import Fate, Flow
 
 OWN = "203.0.113.10"
-SERVERS = ("198.18.0.0/16", "198.19.0.0/17", "198.51.100.0/24", "203.0.113.64/26")
+SERVERS = (f"{OWN}/32", "198.18.0.0/16", "198.19.0.0/17", "198.51.100.0/24", "203.0.113.64/26")
 """What the server has beside its OWN address."""
 CLIENTS = "198.19.128.0/17"
 """What the client has beside its own address: each flow comes from another, so that no residual block hits two."""
