@@ -19,7 +19,9 @@ class TcpTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reassembly: `none`: each segment by itself; `arrival`: as they come, whatever their sequence numbers; `in_order`:
     what comes in order, the rest is not kept; `full`: out-of-order segments wait for those before them.
     overlap: which copy of a byte counts where segments overlap (`full`). limit_bytes: no more of a direction is looked
-    at. segments: no more data segments of a direction (`none`: of a flow) are looked at (None: no limit; `none`: one).
+    at. resync_segments: with so many segments behind the same gap the bytes are read on behind it (`in_order`, `full`;
+    None: the gap is waited for). segments: no more data segments of a direction (`none`: of a flow) are looked at
+    (None: no limit; `none`: one).
     unparsed_bytes: a data segment so long that nothing recognises ends the looking (`none`).
     extend_segments: so many more are looked at behind one that an analyzer of `extend_for` recognised.
     inspect: whose bytes. handshake: handshakes are followed packet by packet, so that who opened a connection is known
@@ -29,6 +31,7 @@ class TcpTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reassembly: Literal["none", "arrival", "in_order", "full"] = "full"
     overlap: Literal["first", "last"] = "first"
     limit_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 16384
+    resync_segments: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     segments: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     unparsed_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     extend_segments: CountSpan = 0

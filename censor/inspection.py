@@ -52,7 +52,10 @@ class Inspection:
         self._table = table
         self._seed = seed
         self._settings = StreamSettings(
-            reassembly=Reassembly(table.reassembly), limit_bytes=table.limit_bytes, overlap=Overlap(table.overlap)
+            reassembly=Reassembly(table.reassembly),
+            limit_bytes=table.limit_bytes,
+            overlap=Overlap(table.overlap),
+            resync_segments=table.resync_segments,
         )
         self._each = table.reassembly == "none"
         self._segments = table.segments if table.segments is not None else (1 if self._each else None)

@@ -332,3 +332,13 @@ def test_long_names_and_no_name() -> None:
 
 def test_the_table_is_what_the_rules_say() -> None:
     assert core(f"{TLS}\nactions = [{{ kind = 'drop' }}]").compiled.rules[0].actions == (Drop(),)
+
+
+@pytest.mark.parametrize(("resync", "read"), [("", False), ("resync_segments = 2\n", True)])
+def test_a_gap_that_is_never_filled_is_given_up(resync: str, read: bool) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: blocked.example\r\n\r\n"
+    when = "when = 'http.host under [\"blocked.example\"]'"
+    judge, ends = core(acting('kind = "drop"', when), head=f"[censor.tcp]\n{resync}"), Ends()
+    fates(judge, ends.handshake())
+    assert judge.decide(ends.data(request[20:], 120)).accept  # a hundred bytes before it are missing
+    assert judge.decide(ends.data(request, 100)).accept is not read
