@@ -91,7 +91,7 @@ def test_lists_lie_beside_the_rules(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     folder = folder_with(tmp_path, HEAD + BLOCK.replace("all.toml", "rules/all.toml"))
     (folder / "rules/all.toml").write_text(LISTED)
-    assert refusal(folder) == f"{folder}/rules/bans.txt: cannot be read: No such file or directory"
+    assert refusal(folder) == f"list 'bans': {folder}/rules/bans.txt: cannot be read: No such file or directory"
     (folder / "rules/bans.txt").write_text("blocked.example\n")
     assert load(folder, roles=ROLE_NAMES).blocks[0].rules == "rules/all.toml"
 
