@@ -37,7 +37,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def on(host: str, command: list[str]) -> list[str]:
         seen.append(command)
-        return ["sh", "-c", seen[0][0], "sh", command[-1]]
+        # A shell cannot trap a signal that was ignored when it began, as after nohup.
+        return ["env", "--default-signal=HUP", "sh", "-c", seen[0][0], "sh", command[-1]]
 
     monkeypatch.setattr(instance, "on", on)
     return seen
