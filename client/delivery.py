@@ -19,13 +19,13 @@ WINDOW_MESSAGES = 256
 
 @dataclass(slots=True)
 class Entry:
-    """One message in the outbox. `connection` is the one that the latest copy went out by, None before the first."""
+    """One message in the outbox. `connections`: those by which copies went out, and that have not been lost since."""
 
     id: int
     body: bytes
     queued_at: float
     attempts: int = 0
-    connection: int | None = None
+    connections: set[int] = field(default_factory=set)
 
 
 class Outbox:
@@ -72,16 +72,30 @@ class Outbox:
                 return None
             heapq.heappop(self._ready)
             if entry is not None:
+                if connection in entry.connections:
+                    continue  # It went by this connection as a hedge; lost with another one, it is not lost.
                 entry.attempts += 1
-                entry.connection = connection
+                entry.connections.add(connection)
                 return entry
         return None
 
+    def copy(self, id_: int, connection: int) -> Entry | None:
+        """The message to send on `connection`, too, marked so; None: it has its ack, or went there, or nowhere yet."""
+        entry = self._entries.get(id_)
+        if entry is None or not entry.attempts or connection in entry.connections:
+            return None
+        entry.attempts += 1
+        entry.connections.add(connection)
+        return entry
+
     def lost(self, connection: int) -> int:
-        """`connection` is gone: what went out by it last and has no ack is to be sent again. Returns how many."""
-        again = [entry for entry in self._entries.values() if entry.connection == connection]
+        """`connection` is gone: what went out by it and has no ack is to be sent again. Returns how many.
+
+        What went by another connection as well is sent again, too: only the one in use tells whether it arrived.
+        """
+        again = [entry for entry in self._entries.values() if connection in entry.connections]
         for entry in again:
-            entry.connection = None
+            entry.connections.discard(connection)
             heapq.heappush(self._ready, entry.id)
         return len(again)
 

@@ -8,12 +8,13 @@ All calls into the policy are synchronous; what they order is done before anythi
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from client.delivery import Outbox
+from client.delivery import Entry, Outbox
 from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
 from client.policies import (
     DIRECT,
@@ -21,6 +22,8 @@ from client.policies import (
     Answered,
     Close,
     Command,
+    Copy,
+    Diagnosed,
     Dial,
     DialFailed,
     Ended,
@@ -31,11 +34,14 @@ from client.policies import (
     Ponged,
     ProbeEnded,
     ProbeStarted,
+    Remember,
+    RouteFacts,
     Sent,
+    StageReached,
     Use,
 )
 from client.policies import Ping as PingCommand
-from client.policies.sidedoor import Sidedoor
+from client.policies.catalogue import make_policy
 from client.routes import Attempt, DialError
 from client.routes.catalogue import make_routes
 from client.routes.connection import Connection
@@ -46,11 +52,14 @@ from sidedoor.events import Emit
 
 @dataclass(slots=True)
 class _Line:
-    """One connection, from its dial to its end. `control`: records that go out before any message."""
+    """One connection, from its dial to its end. `control`: records that go out before any message; `copies`: ids of
+    messages that the policy wants by this connection, too; `greeted`: it has said hello."""
 
     number: int
     route: str
     attempt: Attempt = field(default_factory=Attempt)
+    copies: deque[int] = field(default_factory=deque)
+    greeted: bool = False
     control: deque[Record] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     connection: Connection | None = None
@@ -69,7 +78,8 @@ class Sender:
         self._emit = emit
         self._routes = make_routes(settings, settings.routes)
         self._quiet = QuietPorts()
-        self._policy = Sidedoor(list(self._routes), settings.policy)
+        facts = [RouteFacts(route.name, route.proxied, route.evades) for route in settings.routes]
+        self._policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))
         self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
         self._session = secrets.randbits(63)
         self._route = settings.routes[0].name
@@ -154,6 +164,8 @@ class Sender:
                 self._control(self._lines[number], Ping(ping))
             case Use(connection=number):
                 self._use(self._lines[number])
+            case Copy(connection=number, ids=ids):
+                self._copy(self._lines[number], ids)
             case Abort(connection=number):
                 self._abort(self._lines[number])
             case Close(connection=number):
@@ -171,6 +183,10 @@ class Sender:
                 self._emit(
                     "probe_ended", route=route, ok=failure is None, failure=failure, local=local, sockets=list(sockets)
                 )
+            case Remember():
+                pass
+            case Diagnosed(route=route, kind=kind, confidence=confidence):
+                self._emit("diagnosed", route=route, kind=kind, confidence=confidence)
 
     def _dial(self, line: _Line) -> None:
         assert self._group is not None
@@ -182,6 +198,16 @@ class Sender:
         old, self._route = self._route, line.route
         if old != line.route:
             self._emit("failed_back" if line.route == DIRECT else "route_switched", old=old, new=line.route)
+        self._greet(line)
+
+    def _copy(self, line: _Line, ids: tuple[int, ...]) -> None:
+        if not line.greeted:
+            self._greet(line)
+        line.copies.extend(ids)
+        line.wake.set()
+
+    def _greet(self, line: _Line) -> None:
+        line.greeted = True
         self._control(line, Hello(self._settings.name))
 
     def _abort(self, line: _Line) -> None:
@@ -218,6 +244,7 @@ class Sender:
 
     async def _run_line(self, line: _Line) -> None:
         began = time.monotonic()
+        line.attempt.entered = lambda stage: self._entered(line, stage)
         try:
             connection = await self._routes[line.route].dial(line.attempt)
         except DialError as error:
@@ -236,6 +263,10 @@ class Sender:
             await self._converse(line, connection)
         finally:
             await connection.close()
+
+    def _entered(self, line: _Line, stage: str) -> None:
+        if self._lines.get(line.number) is line:
+            self._observe(StageReached(line.number, stage))
 
     async def _converse(self, line: _Line, connection: Connection) -> None:
         async with asyncio.TaskGroup() as group:
@@ -272,7 +303,7 @@ class Sender:
             if line.control:
                 await connection.send(line.control.popleft())
                 continue
-            entry = self._outbox.next(line.number) if self._in_use is line else None
+            entry = self._next(line)
             if entry is None:
                 return
             message = Message(
@@ -289,7 +320,14 @@ class Sender:
             await connection.send(message)
             self._emit("message_sent", t=now, id=entry.id, route=line.route, attempt=attempt, connection=line.number)
             if line.number in self._lines:
-                self._observe(Sent(line.number, entry.id), now)
+                self._observe(Sent(line.number, entry.id, len(entry.body)), now)
+
+    def _next(self, line: _Line) -> Entry | None:
+        """What goes out by this line now: copies that the policy wants here, then messages if it is the one in use."""
+        while line.copies:
+            if (entry := self._outbox.copy(line.copies.popleft(), line.number)) is not None:
+                return entry
+        return self._outbox.next(line.number) if self._in_use is line else None
 
     def _received(self, line: _Line, record: Record) -> None:
         now = time.monotonic()

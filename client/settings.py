@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from client.delivery import WINDOW_MESSAGES
 from client.policies import DIRECT
+from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
 
 
@@ -29,6 +32,9 @@ class DirectRoute(
 ):
     """Straight to the origin's addresses, which the system's resolver knows."""
 
+    proxied: ClassVar[bool] = False
+    evades: ClassVar[frozenset[str]] = frozenset()
+
     @property
     def name(self) -> str:
         """Always `direct`: there is one such route."""
@@ -39,6 +45,9 @@ class Socks5Route(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="socks5", kw_only=True
 ):
     """Through a SOCKS5 proxy (RFC 1928), which resolves the origin's name. Both or none of username and password."""
+
+    proxied: ClassVar[bool] = True
+    evades: ClassVar[frozenset[str]] = frozenset()
 
     name: str
     host: str
@@ -112,7 +121,7 @@ class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_on
 
     peer: str
     routes: tuple[DirectRoute | Socks5Route, ...] = (DirectRoute(),)
-    policy: SidedoorSettings = SidedoorSettings()
+    policy: PolicySettings = SidedoorSettings()
     window_messages: int = WINDOW_MESSAGES
     limit_messages: int = 4096
 

@@ -1,9 +1,9 @@
 """The origin's decisions: which record goes to which connection, and what is kept meanwhile. Sans-IO.
 
 For each sender session the switchboard keeps the messages that their receiver has not acknowledged, and the highest
-acknowledged id. It forwards one copy to the receiver and drops the others; it forwards acks to the connection of the
-sender that said hello last, since after a change of path the older one may lead nowhere. An ack that is lost all the
-same is no loss: the sender's next copy of that message is answered with the ack again.
+acknowledged id. It forwards one copy to the receiver and drops the others; it forwards acks to each connection by which
+a copy came, and to the one of the sender that said hello last: any of them may lead nowhere by now. An ack that is lost
+all the same is no loss: the sender's next copy of that message is answered with the ack again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Misbehaviour(Exception):
 class _Session:
     shown_id: int = 0
     pending: dict[int, Message] = field(default_factory=dict)
+    came_by: dict[int, set[int]] = field(default_factory=dict)  # id of a pending message -> connections of its copies
 
 
 class Switchboard:
@@ -86,18 +87,22 @@ class Switchboard:
             ack = Ack(message.sender, message.receiver, message.session, message.id)
             return [accepted, (connection, ack)]
         if message.id in session.pending:
+            session.came_by[message.id].add(connection)
             self._emit("message_duplicate", id=message.id)
             return [accepted]
         if len(session.pending) >= PENDING_LIMIT:
             raise Misbehaviour(f"{PENDING_LIMIT} messages of {message.sender} wait for {message.receiver} already")
         session.pending[message.id] = message
+        session.came_by[message.id] = {connection}
         return [accepted, *self._to(message.receiver, _rebased(message, session))]
 
     def _ack(self, ack: Ack) -> Outgoing:
         session = self._session(ack.sender, ack.receiver, ack.session)
         session.shown_id = max(session.shown_id, ack.id)
         session.pending.pop(ack.id, None)
-        return self._to(ack.sender, ack)
+        came_by = session.came_by.pop(ack.id, set())
+        newest = [connection for connection, _ in self._to(ack.sender, ack)]
+        return [(connection, ack) for connection in sorted(came_by.union(newest))]
 
     def _to(self, peer: str, record: Record) -> Outgoing:
         connections = self._connections.get(peer)

@@ -14,6 +14,7 @@ import msgspec
 
 from censor.lists import binding
 from censor.rules_file import parse_rules
+from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
 from sidedoor.settings import UsageError, read
 
@@ -102,7 +103,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     link: Link = Link()
     foreign_censor: ForeignCensor | None = msgspec.field(name="censor", default=None)
     traffic: Traffic = Traffic()
-    policy: SidedoorSettings = SidedoorSettings()
+    policy: PolicySettings = SidedoorSettings()
     """Settings of the sender's policy (`client.policies`)."""
     blocks: tuple[Block, ...] = msgspec.field(name="block", default=())
     faults: tuple[Fault, ...] = msgspec.field(name="fault", default=())

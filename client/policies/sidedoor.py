@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
 from client.policies import (
@@ -27,13 +28,17 @@ from client.policies import (
     Ended,
     Established,
     Heard,
+    NetworkChanged,
     Observation,
     PathBad,
     Ping,
     Ponged,
     ProbeEnded,
     ProbeStarted,
+    Recollection,
+    RouteFacts,
     Sent,
+    StageReached,
     Use,
 )
 from client.policies.evidence import Evidence
@@ -63,11 +68,13 @@ class Link:
 class Sidedoor:
     """See the module; implements `client.policies.Policy`. `routes`: names, in order of preference, unique."""
 
-    def __init__(self, routes: Sequence[str], settings: SidedoorSettings) -> None:
-        self._routes = tuple(routes)
-        self._proxies = tuple(route for route in routes if route != DIRECT)
+    def __init__(
+        self, routes: Sequence[RouteFacts], settings: SidedoorSettings, random: Random, recollection: Recollection
+    ) -> None:
+        self._routes = tuple(route.name for route in routes)
+        self._proxies = tuple(route.name for route in routes if route.proxied)
         self._settings = settings
-        self._rtt = {route: RttEstimate() for route in routes}
+        self._rtt = {route: RttEstimate() for route in self._routes}
         self._links: dict[int, Link] = {}
         self._numbers = 0
         self._pings = 0
@@ -92,6 +99,8 @@ class Sidedoor:
         return self._commands()
 
     def observe(self, observation: Observation, now: float) -> list[Command]:
+        if isinstance(observation, NetworkChanged):
+            return []
         link = self._links[observation.connection]
         match observation:
             case Established():
@@ -102,6 +111,8 @@ class Sidedoor:
                 self._gone(link, "eof" if failure == "eof_error" else "reset", failure, now)
             case Sent(id=id_):
                 _evidence(link).sent(id_, now)
+            case StageReached():
+                pass
             case _:
                 self._alive(link, observation, now)
         return self._commands()

@@ -9,7 +9,7 @@ failure. Failures are OONI's strings (spec df-007; `client.routes.failures`). A 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -32,15 +32,17 @@ class DialError(Exception):
 @dataclass(slots=True)
 class Attempt:
     """What one dial did so far. `stages`: {stage: seconds} of the finished ones; `locals`: "address:port" of each TCP
-    socket that it used, those that failed or lost the race included."""
+    socket that it used, those that failed or lost the race included; `entered` is called as each stage begins."""
 
     stages: dict[str, float] = field(default_factory=dict)
     locals: list[str] = field(default_factory=list)
+    entered: Callable[[str], None] = lambda stage: None
 
     @asynccontextmanager
     async def stage(self, name: str) -> AsyncIterator[None]:
         """Time a stage. Any failure inside, timeouts included, becomes a DialError of this stage."""
         began = time.monotonic()
+        self.entered(name)
         try:
             yield
         except DialError:

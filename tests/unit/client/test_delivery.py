@@ -31,7 +31,7 @@ def ids(outbox: Outbox, connection: int) -> list[int]:
 def test_ids_count_from_one_and_the_ack_gives_the_latency() -> None:
     outbox = Outbox()
     assert [outbox.submit(b"a", 1.0), outbox.submit(b"b", 2.0)] == [1, 2]
-    assert outbox.next(7) == Entry(1, b"a", 1.0, attempts=1, connection=7)
+    assert outbox.next(7) == Entry(1, b"a", 1.0, attempts=1, connections={7})
     assert outbox.acked(1, 1.5) == 0.5
     assert outbox.acked(1, 1.6) is None
     assert (outbox.duplicate_acks, len(outbox), outbox.base, outbox.peak) == (1, 1, 2, 2)
@@ -55,7 +55,7 @@ def test_what_a_lost_connection_carried_goes_first_and_by_the_same_ids() -> None
     assert outbox.lost(1) == 3
     assert outbox.lost(1) == 0
     assert ids(outbox, 2) == [1, 3, 4, 5]
-    assert outbox.lost(1) == 0, "they went by connection 2 last"
+    assert outbox.lost(1) == 0, "they went by connection 2 since"
 
 
 def test_an_ack_that_comes_while_the_copy_waits_to_go_again_saves_it() -> None:
@@ -86,6 +86,25 @@ def test_a_full_outbox_takes_nothing_more() -> None:
     assert outbox.full
     with pytest.raises(OverflowError, match="1 messages"):
         outbox.submit(b"", 0.0)
+
+
+def test_a_hedge_goes_by_a_second_connection_once_and_is_no_loss_with_either() -> None:
+    outbox = Outbox()
+    for _ in range(3):
+        outbox.submit(b"", 0.0)
+    assert outbox.copy(1, 2) is None, "it never went out"
+    assert ids(outbox, 1) == [1, 2, 3]
+    copied = outbox.copy(2, 2)
+    assert copied is not None
+    assert (copied.attempts, copied.connections) == (2, {1, 2})
+    assert outbox.copy(2, 2) is None
+    outbox.acked(3, 0.1)
+    assert outbox.copy(3, 2) is None
+    assert outbox.lost(2) == 1
+    assert ids(outbox, 1) == [], "it went by connection 1, which stands"
+    outbox.copy(2, 3)
+    assert outbox.lost(1) == 2
+    assert ids(outbox, 3) == [1]
 
 
 # -- the receiver's side

@@ -43,6 +43,17 @@ def test_a_message_goes_on_and_its_ack_comes_back(board: Switchboard) -> None:
     assert board.receive(BOB, ack(1)) == [(ALICE, ack(1))]
 
 
+def test_an_ack_goes_by_each_connection_that_carried_a_copy_and_by_the_newest(board: Switchboard) -> None:
+    board.receive(BOB, Hello("bob"))
+    board.receive(ALICE, message(1))
+    spare = 7
+    board.receive(spare, message(1))
+    assert board.receive(BOB, ack(1)) == [(ALICE, ack(1)), (spare, ack(1))]
+    board.receive(ALICE, message(2))
+    board.receive(ALICE_AGAIN, Hello("alice"))
+    assert board.receive(BOB, ack(2)) == [(ALICE, ack(2)), (ALICE_AGAIN, ack(2))]
+
+
 def test_messages_wait_for_a_receiver_that_is_away_and_come_in_order(board: Switchboard) -> None:
     for id_ in (2, 1, 3):
         assert board.receive(ALICE, message(id_)) == [(ALICE, Accepted(id_))]

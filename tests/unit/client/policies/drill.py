@@ -12,6 +12,7 @@ from client.policies import (
     Answered,
     Close,
     Command,
+    Copy,
     Dial,
     DialFailed,
     Ended,
@@ -24,6 +25,7 @@ from client.policies import (
     Ponged,
     ProbeEnded,
     Sent,
+    StageReached,
     Use,
 )
 
@@ -134,6 +136,17 @@ class Drill:
             if self.paths[self.lines[number].route].blocked != "data":
                 self._answer(number, Answered(number, id_))
 
+    def _copy(self, number: int, id_: int) -> None:
+        """At once, but not inside the call that ordered it."""
+
+        def send() -> None:
+            if number in self.lines:
+                self._tell(Sent(number, id_))
+                if self.paths[self.lines[number].route].blocked != "data":
+                    self._answer(number, Answered(number, id_))
+
+        self._at(self.now, send)
+
     def _answer(self, number: int, answer: Observation) -> None:
         """The answer arrives a round trip later, in order, unless the path swallows it at either end of the trip."""
         line = self.lines[number]
@@ -161,6 +174,9 @@ class Drill:
                     self._answer(number, Ponged(number, ping))
                 case Use(connection=number):
                     self.in_use = number
+                case Copy(connection=number, ids=ids):
+                    for id_ in ids:
+                        self._copy(number, id_)
                 case Abort(connection=number) | Close(connection=number):
                     del self.lines[number]
                     if self.in_use == number:
@@ -185,6 +201,13 @@ class Drill:
                 self._tell(DialFailed(number, "tcp", "generic_timeout_error"))
                 del self.lines[number]
 
+        def stage(name: str) -> None:
+            if number in self.lines:
+                self._tell(StageReached(number, name))
+
+        self._at(self.now, lambda: stage("tcp"))
+        if not path.blocked:
+            self._at(self.now + path.rtt, lambda: stage("tls"))
         self._at(self.now + path.rtt * (1 if path.blocked else DIAL_ROUND_TRIPS), arrive)
 
     def _tell(self, observation: Observation) -> None:

@@ -2,12 +2,25 @@ from __future__ import annotations
 
 import itertools
 import random
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from client.policies import Abort, Close, Dial, PathBad, Ping, ProbeEnded, ProbeStarted, Use
+from client.policies import (
+    DIRECT,
+    Abort,
+    Close,
+    Dial,
+    PathBad,
+    Ping,
+    ProbeEnded,
+    ProbeStarted,
+    Recollection,
+    RouteFacts,
+    Use,
+)
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
 from tests.unit.client.policies.drill import Drill, Path
@@ -18,7 +31,8 @@ WARM = SidedoorSettings(standby="warm")
 
 def drill(policy: SidedoorSettings = COLD, *, proxies: int = 2, interval: float = 0.02) -> Drill:
     paths = {"direct": Path()} | {f"proxy{n}": Path(rtt=0.08) for n in range(1, proxies + 1)}
-    return Drill(Sidedoor(list(paths), policy), paths, interval)
+    routes = [RouteFacts(name, proxied=name != DIRECT) for name in paths]
+    return Drill(Sidedoor(routes, policy, Random(1), Recollection()), paths, interval)
 
 
 def healthy(policy: SidedoorSettings = COLD, *, proxies: int = 2, interval: float = 0.02) -> Drill:
