@@ -67,6 +67,13 @@ class NetworkChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutesChanged:
+    """The list of routes is another one now; connections by a route that is not in it any more may go on."""
+
+    routes: tuple[RouteFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """A copy of the message went out by the connection; `size`: its record's, in bytes."""
 
@@ -98,7 +105,9 @@ class Heard:
     connection: int
 
 
-Observation = Established | DialFailed | Ended | StageReached | Sent | Answered | Ponged | Heard | NetworkChanged
+Observation = (
+    Established | DialFailed | Ended | StageReached | Sent | Answered | Ponged | Heard | NetworkChanged | RoutesChanged
+)
 
 # What a policy orders.
 

@@ -37,6 +37,7 @@ from client.policies import (
     ProbeStarted,
     Recollection,
     RouteFacts,
+    RoutesChanged,
     Sent,
     StageReached,
     Use,
@@ -99,7 +100,7 @@ class Sidedoor:
         return self._commands()
 
     def observe(self, observation: Observation, now: float) -> list[Command]:
-        if isinstance(observation, NetworkChanged):
+        if isinstance(observation, NetworkChanged | RoutesChanged):
             return []
         link = self._links[observation.connection]
         match observation:
