@@ -12,11 +12,13 @@ from client.policies import Policy, Recollection, RouteFacts
 from client.policies.outline import Outline, OutlineSettings
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.policies.tdlib import Tdlib
+from client.policies.tdlib_settings import TdlibSettings
 
 if TYPE_CHECKING:
     from client.settings import DialSettings
 
-PolicySettings = OutlineSettings | SidedoorSettings
+PolicySettings = OutlineSettings | SidedoorSettings | TdlibSettings
 
 
 def make_policy(
@@ -31,6 +33,8 @@ def make_policy(
     match settings:
         case OutlineSettings():
             return Outline(routes, settings, random, recollection)
+        case TdlibSettings():
+            return Tdlib(routes, settings, random, recollection)
         case _:
             return Sidedoor(routes, settings, random, recollection)
 
