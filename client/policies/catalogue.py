@@ -16,11 +16,13 @@ from client.policies.psiphon import Psiphon, PsiphonSettings
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
 from client.policies.signal import Signal, SignalSettings
+from client.policies.tdlib import Tdlib
+from client.policies.tdlib_settings import TdlibSettings
 
 if TYPE_CHECKING:
     from client.settings import DialSettings
 
-PolicySettings = LanternSettings | OutlineSettings | PsiphonSettings | SidedoorSettings | SignalSettings
+PolicySettings = LanternSettings | OutlineSettings | PsiphonSettings | SidedoorSettings | SignalSettings | TdlibSettings
 
 
 def make_policy(
@@ -41,6 +43,8 @@ def make_policy(
             return Psiphon(routes, settings, random, recollection)
         case SignalSettings():
             return Signal(routes, settings, random, recollection)
+        case TdlibSettings():
+            return Tdlib(routes, settings, random, recollection)
         case _:
             return Sidedoor(routes, settings, random, recollection)
 

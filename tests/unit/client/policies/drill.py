@@ -36,7 +36,8 @@ DIAL_ROUND_TRIPS = 4
 @dataclass
 class Path:
     """`blocked`: "" carries; "drop" swallows everything; "refuse" refuses dials; "data" lets dials and pings pass but
-    no messages. `extra`: seconds added to one round trip, by its number on this path."""
+    no messages; "stall" lets dials come as far as TLS. `extra`: seconds added to one round trip, by its number on
+    this path."""
 
     rtt: float = 0.04
     blocked: str = ""
@@ -154,13 +155,13 @@ class Drill:
         line = self.lines[number]
         path = self.paths[line.route]
         path.trips += 1
-        if path.blocked == "drop":
+        if path.blocked in ("drop", "stall"):
             return
         line.last_arrival = max(line.last_arrival, self.now + path.rtt + path.extra(path.trips))
         self._at(line.last_arrival, lambda: self._arrive(number, path, answer))
 
     def _arrive(self, number: int, path: Path, answer: Observation) -> None:
-        if number in self.lines and path.blocked != "drop":
+        if number in self.lines and path.blocked not in ("drop", "stall"):
             self._tell(answer)
             if number in self.lines and isinstance(answer, Answered):
                 self._tell(Heard(number))
@@ -193,7 +194,7 @@ class Drill:
             if path.blocked == "refuse":
                 self._tell(DialFailed(number, "tcp", "connection_refused"))
                 del self.lines[number]
-            elif path.blocked == "drop":
+            elif path.blocked in ("drop", "stall"):
                 self._at(self.now + self.connect_seconds, give_up)
             else:
                 self._tell(Established(number, DIAL_ROUND_TRIPS * path.rtt))
@@ -208,7 +209,7 @@ class Drill:
                 self._tell(StageReached(number, name))
 
         self._at(self.now, lambda: stage("tcp"))
-        if not path.blocked:
+        if path.blocked in ("", "stall"):
             self._at(self.now + path.rtt, lambda: stage("tls"))
         self._at(self.now + path.rtt * (1 if path.blocked else DIAL_ROUND_TRIPS), arrive)
 
