@@ -14,11 +14,13 @@ from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
 from client.policies.tdlib import Tdlib
 from client.policies.tdlib_settings import TdlibSettings
+from client.policies.tg_android import TgAndroid
+from client.policies.tg_android_settings import TgAndroidSettings
 
 if TYPE_CHECKING:
     from client.settings import DialSettings
 
-PolicySettings = OutlineSettings | SidedoorSettings | TdlibSettings
+PolicySettings = OutlineSettings | SidedoorSettings | TdlibSettings | TgAndroidSettings
 
 
 def make_policy(
@@ -35,6 +37,8 @@ def make_policy(
             return Outline(routes, settings, random, recollection)
         case TdlibSettings():
             return Tdlib(routes, settings, random, recollection)
+        case TgAndroidSettings():
+            return TgAndroid(routes, settings, random, recollection)
         case _:
             return Sidedoor(routes, settings, random, recollection)
 
