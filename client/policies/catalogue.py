@@ -18,11 +18,21 @@ from client.policies.sidedoor_settings import SidedoorSettings
 from client.policies.signal import Signal, SignalSettings
 from client.policies.tdlib import Tdlib
 from client.policies.tdlib_settings import TdlibSettings
+from client.policies.tg_android import TgAndroid
+from client.policies.tg_android_settings import TgAndroidSettings
 
 if TYPE_CHECKING:
     from client.settings import DialSettings
 
-PolicySettings = LanternSettings | OutlineSettings | PsiphonSettings | SidedoorSettings | SignalSettings | TdlibSettings
+PolicySettings = (
+    LanternSettings
+    | OutlineSettings
+    | PsiphonSettings
+    | SidedoorSettings
+    | SignalSettings
+    | TdlibSettings
+    | TgAndroidSettings
+)
 
 
 def make_policy(
@@ -45,6 +55,8 @@ def make_policy(
             return Signal(routes, settings, random, recollection)
         case TdlibSettings():
             return Tdlib(routes, settings, random, recollection)
+        case TgAndroidSettings():
+            return TgAndroid(routes, settings, random, recollection)
         case _:
             return Sidedoor(routes, settings, random, recollection)
 
