@@ -87,16 +87,17 @@ class Probing:
         self.next_at = now + self._settings.first_probe_seconds
         if not self._proxied(route):
             self._failback(route).returned(now)
+            self._trial(route).returned(now)
 
     def path_bad(self, route: str, now: float) -> None:
         """The path in use went bad."""
         if not self._proxied(route):
             self._failback(route).direct_bad(now)
 
-    def failed_after(self, route: str, carried_bytes: int, now: float) -> None:
-        """A connection in use went bad after it had carried so many bytes of messages."""
+    def left_after(self, route: str, carried_bytes: int, now: float) -> None:
+        """The path in use went silent or slow after its connection had carried so many bytes of messages."""
         if not self._proxied(route):
-            self._trial(route).failed_after(carried_bytes, now)
+            self._trial(route).left_after(carried_bytes, now)
 
     # -- one probe
 
@@ -146,6 +147,8 @@ class Probing:
                 return True
             self.give_up(link, "interrupted", now)
         else:
+            if link.trial is not None and evidence is not None and evidence.answered_bytes:
+                self._trial(link.route).failed_after(evidence.answered_bytes, now)
             self.give_up(link, "generic_timeout_error", now)
         return False
 

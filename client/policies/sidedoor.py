@@ -246,8 +246,8 @@ class Sidedoor:
 
     def _path_failed(self, link: Link, reason: str, now: float) -> None:
         """The carrier has ended, or is to be left."""
-        if link.evidence is not None:
-            self._probing.failed_after(link.route, link.evidence.answered_bytes, now)
+        if reason in ("ack_overdue", "slow"):
+            self._probing.left_after(link.route, link.established.answered_bytes, now)
         self._mark_bad(reason, now)
         self._exposure.failed(link.route, now)
         spare = self._board.usable(self._board.with_role("spare"), now)
