@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from client.policies import Policy, Recollection, RouteFacts
+from client.policies.lantern import Lantern
+from client.policies.lantern_ranking import LanternSettings
 from client.policies.outline import Outline, OutlineSettings
+from client.policies.psiphon import Psiphon, PsiphonSettings
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.policies.signal import Signal, SignalSettings
 from client.policies.tdlib import Tdlib
 from client.policies.tdlib_settings import TdlibSettings
 from client.policies.tg_android import TgAndroid
@@ -20,7 +24,15 @@ from client.policies.tg_android_settings import TgAndroidSettings
 if TYPE_CHECKING:
     from client.settings import DialSettings
 
-PolicySettings = OutlineSettings | SidedoorSettings | TdlibSettings | TgAndroidSettings
+PolicySettings = (
+    LanternSettings
+    | OutlineSettings
+    | PsiphonSettings
+    | SidedoorSettings
+    | SignalSettings
+    | TdlibSettings
+    | TgAndroidSettings
+)
 
 
 def make_policy(
@@ -33,8 +45,14 @@ def make_policy(
     """The policy that `settings` names. `routes`: in order of preference, names unique; `recollection`: of this
     network; `random`: for jitter and ties."""
     match settings:
+        case LanternSettings():
+            return Lantern(routes, settings, random, recollection)
         case OutlineSettings():
             return Outline(routes, settings, random, recollection)
+        case PsiphonSettings():
+            return Psiphon(routes, settings, random, recollection)
+        case SignalSettings():
+            return Signal(routes, settings, random, recollection)
         case TdlibSettings():
             return Tdlib(routes, settings, random, recollection)
         case TgAndroidSettings():
@@ -45,9 +63,12 @@ def make_policy(
 
 def dial_settings(settings: PolicySettings, default: DialSettings) -> DialSettings:
     """The limits of a dial's stages, none shorter than the policy's own: a policy that imitates a program waits as
-    long as that does. Every such policy's settings have `stage_seconds`; `sidedoor` goes by the default."""
+    long as that does. Every such policy's settings have `stage_seconds`, `signal`'s the time between
+    addresses, too; `sidedoor` goes by the default."""
     if isinstance(settings, SidedoorSettings):
         return default
+    if isinstance(settings, SignalSettings):
+        default = msgspec.structs.replace(default, stagger_seconds=settings.stagger_seconds)
     stages = ("connect_seconds", "socks_seconds", "tls_seconds", "upgrade_seconds")
     return msgspec.structs.replace(
         default, **{stage: max(getattr(default, stage), settings.stage_seconds) for stage in stages}

@@ -5,9 +5,10 @@ from typing import Any, get_args
 
 import pytest
 
-from client.policies import RouteFacts
+from client.policies import Dial, RouteFacts
 from client.policies.catalogue import PolicySettings, dial_settings, make_policy
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.policies.signal import SignalSettings
 from client.settings import DialSettings
 from sidedoor.settings import convert
 
@@ -22,7 +23,7 @@ def test_a_policy_is_made_by_its_name(type_: type) -> None:
     settings: Any = convert({"name": name}, PolicySettings)  # type: ignore[arg-type] # a union is no class for mypy
     policy = make_policy(settings, [RouteFacts("direct", proxied=False)], random=Random(1))
     assert type(policy).__name__.lower() == name.replace("-", "")
-    assert [type(command).__name__ for command in policy.start(0.0)] == ["Dial"]
+    assert policy.start(0.0)[0] == Dial(1, "direct")
 
 
 @pytest.mark.parametrize("type_", SETTINGS, ids=IDS)
@@ -40,6 +41,10 @@ def test_no_stage_of_a_dial_ends_before_the_policy_would_end_it(type_: type) -> 
         assert getattr(widened, stage) == max(settings.stage_seconds, getattr(DialSettings(), stage))
     patient = DialSettings(connect_seconds=100.0)
     assert dial_settings(settings, patient).connect_seconds == 100.0
+
+
+def test_signal_staggers_the_addresses_of_a_name_as_it_does() -> None:
+    assert dial_settings(SignalSettings(), DialSettings()).stagger_seconds == 0.3
 
 
 def test_sidedoor_goes_by_the_default() -> None:
