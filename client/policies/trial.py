@@ -27,9 +27,9 @@ class Trial:
     needed_bytes: int
     until: float
 
-    def passed(self, answered_bytes: int, now: float, *, waiting: bool) -> bool:
-        """Whether it is proved. `waiting`: copies went out that have no answer yet."""
-        return answered_bytes >= self.needed_bytes or (now >= self.until and not waiting)
+    def passed(self, answered_bytes: int, now: float, *, late: bool) -> bool:
+        """Whether it is proved. `late`: the answer to a copy is overdue."""
+        return not late and (answered_bytes >= self.needed_bytes or now >= self.until)
 
 
 @dataclass(slots=True)
