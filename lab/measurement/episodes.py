@@ -8,6 +8,7 @@ was observed is None, and `censored_at_seconds` says how long it was waited for:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,8 @@ Event = Mapping[str, Any]
 
 HOLD_SECONDS = 2.0  # a recovery counts when acks go on for this long ...
 HOLD_GAP_SECONDS = 1.0  # ... with no longer pause than this between two of them
+GOODPUT_SHARE = 0.8  # after a throttle or a freeze: of the goodput before, for as long as that
+GOODPUT_SLACK_MESSAGES = 2  # so much less than that share may be there at any moment: messages come one by one
 OUTAGE_LEAD_SECONDS = 1.0  # the outage is looked for from this long before t0
 MINIMUM_WINDOW_SECONDS = 0.1  # goodput over less than this says nothing
 
@@ -60,6 +63,7 @@ class _Episode(msgspec.Struct, frozen=True, kw_only=True):
     lifted: float | None
     horizon: float
     cut_short: bool
+    goodput: bool
 
 
 def measure_blocks(
@@ -102,6 +106,7 @@ def _episodes(log: Sequence[Event]) -> list[_Episode]:
                 lifted=None if moment is None else float(moment),
                 horizon=horizon,
                 cut_short=not ended,
+                goodput=start.get("recovery") == "goodput",
             )
         )
     return episodes
@@ -118,7 +123,9 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
     route = _route_in_use(log, t0)
     # After the block is lifted, whatever comes back does so by itself.
     observed_until = episode.ended if episode.lifted is None else episode.lifted
-    ttr = _recovery(log, t0, observed_until)
+    goodput = _goodput(log, episode, t0, None)
+    least = GOODPUT_SHARE * (goodput.before or _offered(log, t0, episode.ended)) if episode.goodput else 0.0
+    ttr = _recovery(log, t0, observed_until, least)
     failback = _failback(log, episode, route)
     failed_back_at = None if failback is None or episode.lifted is None else episode.lifted + failback
     return msgspec.structs.replace(
@@ -128,7 +135,7 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
         ttr_seconds=ttr,
         outage_seconds=_outage(log, t0, episode.ended),
         failback_seconds=failback,
-        goodput_bytes_per_second=_goodput(log, episode, t0, failed_back_at),
+        goodput_bytes_per_second=goodput if failed_back_at is None else _goodput(log, episode, t0, failed_back_at),
         recovered=ttr is not None,
         censored_at_seconds=None if ttr is not None else max(0.0, observed_until - t0),
         failback_censored_at_seconds=(
@@ -163,25 +170,48 @@ def _first(within: Sequence[Event], name: str, start: float) -> float | None:
     return _since(start, (event["t"] for event in within if event["event"] == name))
 
 
-def _recovery(log: Sequence[Event], t0: float, until: float) -> float | None:
-    """t0 -> first ack, up to `until`, of a message queued after t0, if acks then go on for the hold time."""
-    queued = {e["id"] for e in log if e["event"] == "message_queued" and e["t"] >= t0}
-    acks = [event for event in log if event["event"] == "message_acked" and event["t"] >= t0]
-    moments = [float(event["t"]) for event in acks]
-    observed_until = float(log[-1]["t"])
-    for index, ack in enumerate(acks):
-        if ack["t"] > until:
+def _recovery(log: Sequence[Event], t0: float, until: float, least: float) -> float | None:
+    """t0 -> first ack, up to `until`, of a message queued after t0, if acks then go on for the hold time.
+
+    `least`: the bytes per second that have to be acknowledged all the while, if any.
+    """
+    sizes = {e["id"]: int(e["bytes"]) for e in log if e["event"] == "message_queued"}
+    born = {e["id"] for e in log if e["event"] == "message_queued" and e["t"] >= t0}
+    acks = [(float(e["t"]), e["id"]) for e in log if e["event"] == "message_acked" and e["t"] >= t0]
+    moments = [moment for moment, _ in acks]
+    last = min(until, float(log[-1]["t"]) - HOLD_SECONDS)
+    for index, (moment, id_) in enumerate(acks):
+        if moment > last:
             break
-        if ack["id"] in queued and _sustained(moments[index:], observed_until):
-            return moments[index] - t0
+        end = bisect_left(moments, moment + HOLD_SECONDS, lo=index)
+        if id_ not in born or not _sustained(moments[index:end]):
+            continue
+        if not least or _carries([(t, sizes.get(acked, 0)) for t, acked in acks[index:end]], least):
+            return moment - t0
     return None
 
 
-def _sustained(moments: Sequence[float], observed_until: float) -> bool:
+def _sustained(moments: Sequence[float]) -> bool:
     """Whether acks at `moments` (in order) go on for the hold time from the first of them."""
-    end = moments[0] + HOLD_SECONDS
-    held = [moment for moment in moments if moment < end]
-    return observed_until >= end and all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*held, end]))
+    return all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*moments, moments[0] + HOLD_SECONDS]))
+
+
+def _carries(acks: Sequence[tuple[float, int]], least: float) -> bool:
+    """Whether, from the first of these acks (moment, bytes) on, `least` bytes per second were there at every moment."""
+    start = acks[0][0]
+    slack = GOODPUT_SLACK_MESSAGES * max(size for _, size in acks)
+    carried = 0
+    for moment, size in acks:
+        if carried + slack < least * (moment - start):
+            return False
+        carried += size
+    return carried + slack >= least * HOLD_SECONDS
+
+
+def _offered(log: Sequence[Event], start: float, end: float) -> float:
+    """Payload bytes that the user sent per second: what is compared with where nothing was delivered before."""
+    sizes = [int(e["bytes"]) for e in log if e["event"] == "message_queued" and start <= e["t"] <= end]
+    return sum(sizes) / (end - start) if end > start else 0.0
 
 
 def _outage(log: Sequence[Event], t0: float, end: float) -> float | None:
