@@ -179,3 +179,19 @@ def _topology(homes: tuple[Host, ...], *, proxies: int, web: bool) -> Topology:
     if web:
         names |= {name: by_name["web"].addresses() for name in WEB_NAMES}
     return Topology(networks, hosts, names, nameserver=str(by_name["dns"].on("services").ipv4))
+
+
+def crowded(clients: int, proxies: int = 4) -> Topology:
+    """The standard lab with `clients` more in the home network (client1 ...), and `proxies` proxies in all."""
+    base = standard()
+    known = {host.name for host in base.hosts}
+    more = [
+        Host(f"client{n}", (_interface("home", f"192.0.2.{100 + n}", f"2001:db8:1::{100 + n}"),), gateway="censor")
+        for n in range(1, clients + 1)
+    ]
+    more += [
+        Host(f"proxy{n}", (_interface("proxies", f"198.51.100.{10 + n}", f"2001:db8:3::{10 + n}"),), gateway="wan")
+        for n in range(1, proxies + 1)
+        if f"proxy{n}" not in known
+    ]
+    return Topology(base.networks, (*base.hosts, *more), base.names, base.nameserver)
