@@ -23,7 +23,6 @@ from lab.scenario import Traffic
 from sidedoor.events import Emit
 from sidedoor.settings import convert
 
-
 _INTERFACES = Path("/proc/self/net/dev")
 _TIMER_SECONDS = 0.01
 _LATE_SECONDS = 0.005  # what exceeds a timer's own granularity, by far

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from censor.rules_file import parse_rules
 from lab.benchmarks.fallback import account, blocks
 from lab.benchmarks.fallback.blocks import BlockType
