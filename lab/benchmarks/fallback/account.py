@@ -14,8 +14,11 @@ from lab.benchmarks.fallback.records import Cost, Lateness, Record, Verdict
 from lab.benchmarks.fallback.records import Messages as MessageCounts
 from lab.measurement.accounts import count_messages
 from lab.measurement.episodes import Block, Event, measure_blocks
+from lab.measurement.summary import to_microseconds
 
 DIRECT = "direct"
+LATENCY_SECONDS = 1.0
+"""Before t0 and after the recovery: how long an ack takes is told from the messages of this time."""
 LATENESS_LEAD_SECONDS = 0.2
 """A machine that stood still so shortly before t0 has moved what came after it, too."""
 
@@ -36,8 +39,9 @@ def complete(
     log = sorted(events, key=lambda event: float(event["t"]))
     (block,) = measure_blocks(log, addresses)
     messages = count_messages(log)
-    route_before, route_after = _routes(log, block)
-    return msgspec.structs.replace(
+    back = _recovered_at(block)
+    route_before, route_after = (None if t is None else _route_at(log, t) for t in (block.t0, back))
+    found = msgspec.structs.replace(
         record,
         t0=block.t0,
         ttd_seconds=block.ttd_seconds,
@@ -47,8 +51,8 @@ def complete(
         outage_seconds=block.outage_seconds,
         route_before=route_before,
         route_after=route_after,
-        latency_before_seconds=_latency(log, None, block.t0),
-        latency_after_seconds=_latency(log, _recovered_at(block), None),
+        latency_before_seconds=None if block.t0 is None else _latency(log, block.t0 - LATENCY_SECONDS, block.t0),
+        latency_after_seconds=None if back is None else _latency(log, back, back + LATENCY_SECONDS),
         messages=MessageCounts(
             sent=messages.sent,
             delivered=messages.delivered,
@@ -61,15 +65,11 @@ def complete(
         lateness_ms=_lateness(log, lab_late, block),
         problem=record.problem or (None if block.t0 is not None else "the block did not hit this client"),
     )
+    return msgspec.convert(to_microseconds(msgspec.to_builtins(found)), Record)
 
 
 def _recovered_at(block: Block) -> float | None:
     return None if block.t0 is None or block.ttr_seconds is None else block.t0 + block.ttr_seconds
-
-
-def _routes(log: Sequence[Event], block: Block) -> tuple[str | None, str | None]:
-    """The routes that messages took at t0, and at the recovery."""
-    return tuple(None if t is None else _route_at(log, t) for t in (block.t0, _recovered_at(block)))  # type: ignore[return-value]
 
 
 def _route_at(log: Sequence[Event], t: float) -> str:
@@ -77,18 +77,11 @@ def _route_at(log: Sequence[Event], t: float) -> str:
     return str(switches[-1]) if switches else DIRECT
 
 
-def _latency(log: Sequence[Event], start: float | None, end: float | None) -> float | None:
+def _latency(log: Sequence[Event], start: float, end: float) -> float | None:
     """The median of queue -> ack of the messages queued and acknowledged between `start` and `end`; None of none."""
-    if start is None and end is None:
-        return None
-    values = [
-        float(e["latency_seconds"])
-        for e in log
-        if e["event"] == "message_acked"
-        and (start is None or e["t"] - e["latency_seconds"] >= start)
-        and (end is None or e["t"] <= end)
-    ]
-    return round(median(values), 6) if values else None
+    acks = [(float(e["t"]), float(e["latency_seconds"])) for e in log if e["event"] == "message_acked"]
+    values = [latency for t, latency in acks if t - latency >= start and t <= end]
+    return median(values) if values else None
 
 
 def _cost(log: Sequence[Event], block: Block, wire_bytes: int | None) -> Cost:

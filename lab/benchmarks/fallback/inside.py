@@ -10,16 +10,14 @@ import asyncio
 import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lab.benchmarks.fallback import arms, blocks, records
-from lab.benchmarks.fallback.plan import MESSAGE_BYTES, Condition
-from lab.benchmarks.fallback.records import Record
+from lab.benchmarks.fallback.plan import MESSAGE_BYTES, Condition, missing
+from lab.benchmarks.fallback.records import RUNS, Record
 from lab.benchmarks.fallback.round import Client, Round
 from lab.benchmarks.fallback.watch import ArmWatch
 from lab.control import CommandFailed
@@ -28,8 +26,6 @@ from lab.runtimes import INTERRUPTED, Runtime
 from lab.supervisor import RoleFailed, RoleSpec, Supervisor
 from lab.topology import ORIGIN_NAME
 
-RUNS = "runs.jsonl"
-LATENESS_LIMIT_MS = 50.0
 _TIMER_SECONDS = 0.01
 _LATE_SECONDS = 0.005
 _PAUSE_SECONDS = (
@@ -48,12 +44,6 @@ def run(arguments: dict[str, Any], runtime: Runtime, state: Path, stop: int) -> 
     """0: every policy has its runs; 1: the lab broke, or runs did not count too often; 130: interrupted."""
     order = msgspec.convert(arguments, Order)
     return asyncio.run(_Lab(order, runtime, state).run(stop))
-
-
-def missing(condition: Condition, done: Sequence[Record]) -> dict[str, int]:
-    """How many runs of each policy are still wanted; those that have enough are left out."""
-    counted = Counter(record.policy for record in done if record.counts(LATENESS_LIMIT_MS))
-    return {name: n - counted[name] for name, n in condition.runs.items() if n > counted[name]}
 
 
 class _Lab:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+RUNS = "runs.jsonl"
+"""The file of a condition's folder."""
+
 
 class Messages(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the messages of the run, all of them. Lost: not shown although the block was lifted."""
@@ -54,12 +57,14 @@ class Lateness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. Times in seconds; `t0` since the round's start, the others since t0 as docs/lab.md says.
+    """One run; `condition`: the lab that it was in.
 
-    `ttr_seconds` None: not recovered in the `censored_at_seconds` that were watched (right-censored). `problem`: why
-    this run does not count: the block did not hit the client, the client was not well before it.
+    Times in seconds; `t0` since the round's start, the others since t0 as docs/lab.md says. `ttr_seconds` None: not
+    recovered in the `censored_at_seconds` that were watched (right-censored). `problem`: why this run does not count:
+    the block did not hit the client, the client was not well before it.
     """
 
+    condition: str = ""
     block: str
     policy: str
     rtt_ms: int

@@ -49,6 +49,7 @@ class Client:
     events: list[dict[str, Any]] = field(default_factory=list)
     wire_bytes: int | None = None
     running: bool = False
+    ended: float | None = None
     problem: str | None = None
 
 
@@ -88,15 +89,15 @@ class Round:
     def take(self, event: dict[str, Any]) -> None:
         """An event of any role (t: CLOCK_MONOTONIC)."""
         if event["event"] == "censor_hit":
-            for client in self._clients:
-                if client.watch.is_hit(event):
-                    client.watch.hit(event["t"])
-                    client.events.append(event)
+            for hit in self._clients:
+                if hit.watch.is_hit(event):
+                    hit.watch.hit(event["t"])
+                    hit.events.append(event)
         elif (client := self._by_role.get(event["source"])) is not None:
             client.events.append(event)
             client.watch.take(event)
-        elif (client := self._by_name.get(event.get("sender", ""))) is not None:
-            client.events.append(event)
+        elif (receiving := self._by_name.get(event.get("sender", ""))) is not None:
+            receiving.events.append(event)
         elif event["event"] in ("rule_enforced", "rule_lifted"):
             self._shared.append(event)
 
@@ -129,8 +130,8 @@ class Round:
         await self._each(self._follow)
         await self._lift()
         await self._each(self._end)
-        self._emit("episode_ended", block=self._block.name)
-        return [self._record(client) for client in self._clients]
+        now = time.monotonic()
+        return [self._measured(client, now if client.ended is None else client.ended) for client in self._clients]
 
     async def _each(self, course: Callable[[Client], Any]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -209,7 +210,8 @@ class Round:
             remaining = deadline - time.monotonic()
             if not await _until(lambda: client.watch.recovered(time.monotonic()), remaining):
                 return
-            if self._measured(client, ended=True).ttr_seconds is not None:
+            if self._measured(client, time.monotonic()).ttr_seconds is not None:
+                client.ended = time.monotonic()
                 await self._end(client)
                 return
             await asyncio.sleep(_MEASURE_SECONDS)
@@ -242,13 +244,11 @@ class Round:
 
     # -- what came out
 
-    def _record(self, client: Client) -> Record:
-        return self._measured(client, ended=False)
-
-    def _measured(self, client: Client, *, ended: bool) -> Record:
-        """`ended`: as if the episode ended now."""
+    def _measured(self, client: Client, ended: float) -> Record:
+        """`ended`: when its episode did (CLOCK_MONOTONIC)."""
         condition = self._condition
         begun = Record(
+            condition=condition.id,
             block=condition.block,
             policy=client.policy,
             rtt_ms=condition.rtt_ms,
@@ -261,9 +261,8 @@ class Round:
             truth=self._block.kind,
             problem=client.problem,
         )
-        log = [*self._shared, *client.events]
-        if ended:
-            log.append({"t": time.monotonic(), "source": "lab", "event": "episode_ended", "block": self._block.name})
+        end = {"t": ended, "source": "lab", "event": "episode_ended", "block": self._block.name}
+        log = [*self._shared, *client.events, end]
         start = self._start
         rebased = [event | {"t": round(event["t"] - start, 6)} for event in log]
         return account.complete(
