@@ -14,6 +14,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from client.delivery import Entry, Outbox
 from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
 from client.policies import (
@@ -41,7 +43,7 @@ from client.policies import (
     Use,
 )
 from client.policies import Ping as PingCommand
-from client.policies.catalogue import make_policy
+from client.policies.catalogue import dial_settings, make_policy
 from client.routes import Attempt, DialError
 from client.routes.catalogue import make_routes
 from client.routes.connection import Connection
@@ -76,7 +78,8 @@ class Sender:
     def __init__(self, settings: SenderSettings, emit: Emit) -> None:
         self._settings = settings
         self._emit = emit
-        self._routes = make_routes(settings, settings.routes)
+        dial = dial_settings(settings.policy, settings.dial)
+        self._routes = make_routes(msgspec.structs.replace(settings, dial=dial), settings.routes)
         self._quiet = QuietPorts()
         facts = [RouteFacts(route.name, route.proxied, route.evades) for route in settings.routes]
         self._policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))

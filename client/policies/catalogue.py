@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from client.policies import Policy, Recollection, RouteFacts
+from client.policies.outline import Outline, OutlineSettings
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
 
-PolicySettings = SidedoorSettings
+if TYPE_CHECKING:
+    from client.settings import DialSettings
+
+PolicySettings = OutlineSettings | SidedoorSettings
 
 
 def make_policy(
@@ -21,4 +28,19 @@ def make_policy(
 ) -> Policy:
     """The policy that `settings` names. `routes`: in order of preference, names unique; `recollection`: of this
     network; `random`: for jitter and ties."""
-    return Sidedoor(routes, settings, random, recollection)
+    match settings:
+        case OutlineSettings():
+            return Outline(routes, settings, random, recollection)
+        case _:
+            return Sidedoor(routes, settings, random, recollection)
+
+
+def dial_settings(settings: PolicySettings, default: DialSettings) -> DialSettings:
+    """The limits of a dial's stages, none shorter than the policy's own: a policy that imitates a program waits as
+    long as that does. Every such policy's settings have `stage_seconds`; `sidedoor` goes by the default."""
+    if isinstance(settings, SidedoorSettings):
+        return default
+    stages = ("connect_seconds", "socks_seconds", "tls_seconds", "upgrade_seconds")
+    return msgspec.structs.replace(
+        default, **{stage: max(getattr(default, stage), settings.stage_seconds) for stage in stages}
+    )
