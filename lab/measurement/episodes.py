@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
+from lab.measurement import shortfall
+
 Event = Mapping[str, Any]
 
 HOLD_SECONDS = 2.0  # a recovery counts when acks go on for this long ...
 HOLD_GAP_SECONDS = 1.0  # ... with no longer pause than this between two of them
-GOODPUT_SHARE = 0.8  # after a throttle or a freeze: of the goodput before, for as long as that
-GOODPUT_SLACK_MESSAGES = 2  # so much less than that share may be there at any moment: messages come one by one
 OUTAGE_LEAD_SECONDS = 1.0  # the outage is looked for from this long before t0
 MINIMUM_WINDOW_SECONDS = 0.1  # goodput over less than this says nothing
 
@@ -124,8 +124,8 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
     # After the block is lifted, whatever comes back does so by itself.
     observed_until = episode.ended if episode.lifted is None else episode.lifted
     goodput = _goodput(log, episode, t0, None)
-    least = GOODPUT_SHARE * (goodput.before or _offered(log, t0, episode.ended)) if episode.goodput else 0.0
-    ttr = _recovery(log, t0, observed_until, least)
+    asked = goodput.before or _offered(log, t0, episode.ended)
+    ttr = _recovery(log, t0, observed_until, asked if episode.goodput else None)
     failback = _failback(log, episode, route)
     failed_back_at = None if failback is None or episode.lifted is None else episode.lifted + failback
     return msgspec.structs.replace(
@@ -170,42 +170,37 @@ def _first(within: Sequence[Event], name: str, start: float) -> float | None:
     return _since(start, (event["t"] for event in within if event["event"] == name))
 
 
-def _recovery(log: Sequence[Event], t0: float, until: float, least: float) -> float | None:
+def _recovery(log: Sequence[Event], t0: float, until: float, goodput: float | None) -> float | None:
     """t0 -> first ack, up to `until`, of a message queued after t0, if acks then go on for the hold time.
 
-    `least`: the bytes per second that have to be acknowledged all the while, if any.
+    `goodput`: the bytes per second of before, where they have to be back, too.
     """
-    sizes = {e["id"]: int(e["bytes"]) for e in log if e["event"] == "message_queued"}
     born = {e["id"] for e in log if e["event"] == "message_queued" and e["t"] >= t0}
-    acks = [(float(e["t"]), e["id"]) for e in log if e["event"] == "message_acked" and e["t"] >= t0]
-    moments = [moment for moment, _ in acks]
+    acks = [event for event in log if event["event"] == "message_acked" and event["t"] >= t0]
+    moments = [float(event["t"]) for event in acks]
     last = min(until, float(log[-1]["t"]) - HOLD_SECONDS)
-    for index, (moment, id_) in enumerate(acks):
+    back = None if goodput is None else _restored(log, t0, goodput)
+    for index, moment in enumerate(moments):
         if moment > last:
             break
         end = bisect_left(moments, moment + HOLD_SECONDS, lo=index)
-        if id_ not in born or not _sustained(moments[index:end]):
-            continue
-        if not least or _carries([(t, sizes.get(acked, 0)) for t, acked in acks[index:end]], least):
+        if acks[index]["id"] in born and _sustained(moments[index:end]) and (back is None or index in back):
             return moment - t0
     return None
+
+
+def _restored(log: Sequence[Event], t0: float, goodput: float) -> frozenset[int]:
+    """Which acks after t0, by index, leave no shortfall of goodput, and none comes for the hold time."""
+    sizes = {e["id"]: int(e["bytes"]) for e in log if e["event"] == "message_queued"}
+    acks = [event for event in log if event["event"] == "message_acked"]
+    latency = min((float(event["latency_seconds"]) for event in acks), default=0.0)
+    carried = [(float(event["t"]), sizes.get(event["id"], 0)) for event in acks if event["t"] >= t0]
+    return shortfall.restored(carried, t0=t0, hold_seconds=HOLD_SECONDS, goodput=goodput, latency_seconds=latency)
 
 
 def _sustained(moments: Sequence[float]) -> bool:
     """Whether acks at `moments` (in order) go on for the hold time from the first of them."""
     return all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*moments, moments[0] + HOLD_SECONDS]))
-
-
-def _carries(acks: Sequence[tuple[float, int]], least: float) -> bool:
-    """Whether, from the first of these acks (moment, bytes) on, `least` bytes per second were there at every moment."""
-    start = acks[0][0]
-    slack = GOODPUT_SLACK_MESSAGES * max(size for _, size in acks)
-    carried = 0
-    for moment, size in acks:
-        if carried + slack < least * (moment - start):
-            return False
-        carried += size
-    return carried + slack >= least * HOLD_SECONDS
 
 
 def _offered(log: Sequence[Event], start: float, end: float) -> float:
@@ -241,7 +236,10 @@ def _failback(log: Sequence[Event], episode: _Episode, route: str) -> float | No
 
 
 def _goodput(log: Sequence[Event], episode: _Episode, t0: float, failed_back_at: float | None) -> Goodput:
-    """Before: from the previous episode (or the first delivery) to t0; during: to the lifting; after: failed back."""
+    """Before: from the previous episode (or the first delivery) to t0; during: to the lifting; after: failed back.
+
+    A client that was started in the middle of the block has no before.
+    """
     deliveries = [(float(e["t"]), int(e["bytes"])) for e in log if e["event"] == "message_delivered"]
     earlier_ends = [float(e["t"]) for e in log if e["event"] == "episode_ended" and e["t"] <= episode.started]
     begin = earlier_ends[-1] if earlier_ends else deliveries[0][0] if deliveries else t0
@@ -253,4 +251,5 @@ def _goodput(log: Sequence[Event], episode: _Episode, t0: float, failed_back_at:
         return sum(size for t, size in deliveries if start <= t < end) / (end - start)
 
     after = None if failed_back_at is None else rate(failed_back_at, episode.horizon)
-    return Goodput(before=rate(begin, t0), during=rate(t0, lifted), after=after)
+    before = rate(begin, t0) if deliveries and deliveries[0][0] < episode.started else None
+    return Goodput(before=before, during=rate(t0, lifted), after=after)
