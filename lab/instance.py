@@ -28,11 +28,9 @@ _POLL_SECONDS = 0.05
 _SOCKET_PATH_BYTES = 107  # unix(7): sun_path is 108 bytes with its NUL
 
 
-def run(entry: str, runtime: str, arguments: dict[str, Any], *, output: Path, clients: int = 0) -> int:
+def run(entry: str, runtime: str, arguments: dict[str, Any], *, output: Path) -> int:
     """Run `entry` as a lab of its own until it ends; its exit status. Raises UsageError."""
     with _state(f"run-{os.getpid()}", runtime) as state:
-        if clients:
-            return netns.launch(entry, state, arguments, clients)
         return _launch(entry, runtime, state, arguments, output)
 
 

@@ -1,8 +1,8 @@
-"""Sans-IO: when goodput is back after a throttle or a freeze, which let some of a flow pass and so are not told by acks.
+"""Sans-IO: when goodput is back after a throttle or a freeze. They let some of a flow pass, so that acks do not tell.
 
-The shortfall is what goodput lacks of 80 % of what it was: it grows by that rate, each acknowledged byte takes one off,
-it never falls below nothing (a burst of what was held up pays for no silence to come), and has an upper end. A throttled
-path keeps it there; on a good one, what waits in the queue makes up for it at once.
+The shortfall is what goodput lacks of 80 % of what it was: it grows by that rate, each acknowledged byte takes one
+off, it never falls below nothing (a burst of what was held up pays for no silence to come), and has an upper end. A
+throttled path keeps it there; on a good one, what waits in the queue makes up for it at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def restored(
 ) -> frozenset[int]:
     """Which acks, by index, find no shortfall, with no lasting one in the hold time behind them.
 
-    `acks`: (moment, bytes) in order, none before t0. `goodput`: bytes per second of before. `latency_seconds`: of an ack
-    when all is well.
+    `acks`: (moment, bytes) in order, none before t0. `goodput`: bytes per second of before. `latency_seconds`: of an
+    ack when all is well.
     """
     if not acks:
         return frozenset()

@@ -1,7 +1,8 @@
 """The messenger's three processes as roles: the origin, the receiver, and the sender with its traffic.
 
 The sender's command `finish` (within_seconds) ends the traffic, waits for what is under way, and says how many
-messages were never acknowledged, and how many bytes its host's interfaces have carried since it began.
+messages were never acknowledged, and how many bytes its host's interfaces have carried since it began. `connections`
+says how many TCP connections are established there, by the port at their other end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from sidedoor.events import Emit
 from sidedoor.settings import convert
 
 _INTERFACES = Path("/proc/self/net/dev")
+_CONNECTIONS = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _TIMER_SECONDS = 0.01
 _LATE_SECONDS = 0.005  # what exceeds a timer's own granularity, by far
 
@@ -32,6 +35,12 @@ def interface_bytes(table: str) -> int:
     """Bytes received and sent by all interfaces but the loopback, out of the text of /proc/net/dev (proc(5))."""
     rows = (line.partition(":") for line in table.splitlines()[2:])
     return sum(int(row.split()[0]) + int(row.split()[8]) for name, _, row in rows if name.strip() != "lo")
+
+
+def established(*tables: str) -> dict[str, int]:
+    """Established TCP connections by remote port, out of the texts of /proc/net/tcp and tcp6 (proc(5))."""
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return dict(Counter(str(int(row[2].rpartition(":")[2], 16)) for row in rows if row[3] == "01"))
 
 
 async def watch_timer(emit: Emit) -> None:
@@ -98,5 +107,9 @@ async def run_sender(settings: dict[str, Any], control: RoleControl) -> None:
             carried = interface_bytes(_INTERFACES.read_text()) - carried_before
             return {"pending": sender.unacknowledged, "wire_bytes": carried}
 
+        async def connections() -> dict[str, Any]:
+            return {"established": established(*(table.read_text() for table in _CONNECTIONS if table.exists()))}
+
         control.on("finish", finish)
+        control.on("connections", connections)
         control.emit("role_ready")

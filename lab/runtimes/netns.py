@@ -54,7 +54,7 @@ def unshare_command() -> list[str]:
     return [shutil.which("unshare", path=search_path()) or "unshare", *user, *flags]
 
 
-def launch(entry: str, state: Path, arguments: dict[str, Any], clients: int = 0) -> int:
+def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
     """Run `entry` ("module:function") as the supervisor of a new lab; returns its exit status.
 
     SIGINT, SIGTERM and SIGHUP ask it to end in order (a second one kills it: status 130). If this process is killed,
@@ -76,7 +76,7 @@ def launch(entry: str, state: Path, arguments: dict[str, Any], clients: int = 0)
     os.close(options_read)
     os.close(stop_read)
     with open(options_write, "w", encoding="utf-8") as stream:
-        json.dump({"entry": entry, "state": str(state), "arguments": arguments, "clients": clients}, stream)
+        json.dump({"entry": entry, "state": str(state), "arguments": arguments}, stream)
     asked = killed = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -29,7 +29,7 @@ from lab.roles import KINDS
 from lab.runtimes.linux import mount_tmpfs, set_process_name, set_sysctl, setns
 from lab.runtimes.netns import NetnsRuntime
 from lab.runtimes.netns_host import hold
-from lab.topology import Host, Topology, crowded, standard
+from lab.topology import Host, Topology, standard
 
 
 def warm() -> None:
@@ -197,7 +197,7 @@ def main(options_descriptor: int, stop_descriptor: int) -> NoReturn:
         options = json.load(stream)
     set_process_name("sd-init")
     state = Path(options["state"])
-    topology = crowded(options["clients"]) if options["clients"] else standard()
+    topology = standard()
     try:
         mount_tmpfs("/run")
         warm()

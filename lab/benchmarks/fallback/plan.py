@@ -8,14 +8,15 @@ The default is the full factorial for `sidedoor`, and all policies side by side 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from lab.benchmarks.fallback.arms import NO_SPARE, OURS
+from lab.benchmarks.fallback.arms import DIRECT_ONLY, NO_SPARE, OURS
 from lab.benchmarks.fallback.blocks import BLOCKS
-from lab.benchmarks.fallback.records import Record
+from lab.benchmarks.fallback.records import ControlRecord, Record
 
 MESSAGE_BYTES = 1000
 THROTTLE_INTERVAL_SECONDS = 0.02
@@ -39,7 +40,7 @@ _ROUND_SECONDS = 6.0
 _LAB_SECONDS = 5.0
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="blocked"):
     """One lab. arms: a policy a client; runs: how many runs of each policy are wanted.
 
     watch_seconds: for so long a recovery is waited for. kill: each client gets SIGKILL in mid-block and goes on with
@@ -82,7 +83,43 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return _LAB_SECONDS + self.rounds * (_ROUND_SECONDS + waiting)
 
 
+class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="control"):
+    """A lab without a block: what the policies do and cost when nobody does anything to them but the network.
+
+    seconds: how long a run is; jitter_ms: of the wan; the others as in Condition.
+    """
+
+    number: int
+    arms: tuple[str, ...]
+    runs: dict[str, int]
+    seconds: float
+    rtt_ms: int = 40
+    loss: float = 0.01
+    jitter_ms: float = 20.0
+    seed: int = 0
+
+    @property
+    def id(self) -> str:
+        """The name of its folder."""
+        return f"control-{self.number}"
+
+    @property
+    def interval_seconds(self) -> float:
+        """Between two messages of a client."""
+        return self.rtt_ms / 2000
+
+    @property
+    def estimated_seconds(self) -> float:
+        """Of all its rounds."""
+        each = Counter(self.arms)
+        rounds = max(-(-n // each[policy]) for policy, n in self.runs.items())
+        return _LAB_SECONDS + rounds * (_ROUND_SECONDS + self.seconds)
+
+
 COMPARED = "compared"
+CONTROL_LABS = 2
+CONTROL_ARMS = (OURS,) * 8 + (DIRECT_ONLY,) * 2 + (NO_SPARE,)
+CONTROL_SECONDS = 300.0
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +137,37 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def missing(condition: Condition, done: Sequence[Record]) -> dict[str, int]:
+def controls(client_hours: float, seed: int, seconds: float = CONTROL_SECONDS) -> list[Control]:
+    """Labs without a block that give so many client-hours of ours, beside a client that has no proxies."""
+    each = Counter(CONTROL_ARMS)
+    rounds = math.ceil(client_hours * 3600 / (CONTROL_LABS * each[OURS] * seconds))
+    return [
+        Control(
+            number=number,
+            arms=CONTROL_ARMS,
+            runs={policy: rounds * n for policy, n in each.items()},
+            seconds=seconds,
+            seed=seed + 1000 * number,
+        )
+        for number in range(1, CONTROL_LABS + 1)
+    ]
+
+
+def calibration(seed: int) -> Condition:
+    """The lab that is run alone and among others, to see whether times suffer."""
+    return Condition(
+        block="syn-drop",
+        warm=True,
+        rtt_ms=REFERENCE[0],
+        loss=REFERENCE[1],
+        arms=(OURS,) * ARMS,
+        runs={OURS: 4 * ARMS},
+        watch_seconds=WATCH_SECONDS,
+        seed=seed,
+    )
+
+
+def missing(condition: Condition | Control, done: Sequence[Record | ControlRecord]) -> dict[str, int]:
     """How many runs of each policy are still wanted; those that have enough are left out."""
     counted = Counter(record.policy for record in done if record.counts(LATENESS_LIMIT_MS))
     return {name: n - counted[name] for name, n in condition.runs.items() if n > counted[name]}

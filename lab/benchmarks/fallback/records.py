@@ -6,7 +6,9 @@ A condition's file has a line for each run; what was half written when a bench w
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -96,17 +98,46 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return self.problem is None and self.lateness_ms.worst <= lateness_limit_ms
 
 
-def read(path: Path) -> list[Record]:
+class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One run without a block, `seconds` long, from when the client was well on.
+
+    standby_connections: the most that were established to proxies at once, of those that were looked at.
+    """
+
+    policy: str
+    seed: int
+    round: int
+    client: str
+    seconds: float = 0.0
+    false_switches: int = 0
+    path_bad: int = 0
+    connections_opened: int = 0
+    standby_connections: int = 0
+    proxies_revealed: int = 0
+    wire_bytes: int | None = None
+    messages: Messages = Messages()
+    lateness_ms: float = 0.0
+    problem: str | None = None
+
+    def counts(self, lateness_limit_ms: float) -> bool:
+        """A machine that does not keep up is no excuse for a false switch: all that were under way do."""
+        return self.problem is None
+
+
+AnyRecord = TypeVar("AnyRecord", Record, ControlRecord)
+
+
+def read(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
     """The file's runs; none where there is no file. Raises msgspec.ValidationError for lines of another kind."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
     whole, _, _ = data.rpartition(b"\n")
-    return [msgspec.json.decode(line, type=Record) for line in whole.splitlines() if line]
+    return [msgspec.json.decode(line, type=kind) for line in whole.splitlines() if line]
 
 
-def append(path: Path, records: list[Record]) -> None:
+def append(path: Path, records: Sequence[Record | ControlRecord]) -> None:
     """Add the runs of a round, in one write; a line that was cut short before is removed."""
     with open(path, "a+b") as stream:
         stream.seek(0)

@@ -12,7 +12,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +33,6 @@ DRAIN_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _MEASURE_SECONDS = 0.25
 _FOLDER = Path(__file__).parent
-
-
-@dataclass(eq=False, slots=True)
-class Client:
-    """One arm's client in this round. role: it is the source of its events, too; name: what the receiver knows."""
-
-    host: str
-    policy: str
-    role: RoleSpec
-    name: str
-    addresses: tuple[str, ...]
-    watch: ArmWatch
-    events: list[dict[str, Any]] = field(default_factory=list)
-    wire_bytes: int | None = None
-    running: bool = False
-    ended: float | None = None
-    problem: str | None = None
 
 
 class Round:
