@@ -98,14 +98,13 @@ def _interface(network: str, ipv4: str, ipv6: str) -> Interface:
     return Interface(network, IPv4Address(ipv4), IPv6Address(ipv6))
 
 
-PROXIES_OF_A_CROWD = 4
+CROWD_PROXIES = 4
 CROWD_LIMIT = 99
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What a topology for benchmarks has: that many clients, `client1` and so on (1 to CROWD_LIMIT), and whether there
-    are a bystander and a web site for it."""
+    """A topology for benchmarks: 1 to CROWD_LIMIT clients, `client1` and so on. bystander: one, and its web site."""
 
     clients: int
     bystander: bool = False
@@ -125,7 +124,7 @@ def crowd(of: Crowd) -> Topology:
         raise ValueError(f"a crowd of {of.clients} clients: expected 1 to {CROWD_LIMIT}")
     clients = [_home(f"client{number}", 100 + number) for number in range(1, of.clients + 1)]
     bystanders = [_home("bystander", 20)] if of.bystander else []
-    return _topology((*clients, *bystanders), proxies=PROXIES_OF_A_CROWD, web=of.bystander)
+    return _topology((*clients, *bystanders), proxies=CROWD_PROXIES, web=of.bystander)
 
 
 def _home(name: str, number: int) -> Host:
