@@ -139,7 +139,7 @@ def _file(name: str) -> str:
 def _both_families(addresses: Sequence[str]) -> list[str]:
     """All addresses of the hosts that have these. Raises ValueError."""
     hosts = crowd(Crowd(clients=1)).hosts
-    found = []
+    found: list[str] = []
     for address in addresses:
         owners = [host for host in hosts if address in host.addresses()]
         if not owners:
