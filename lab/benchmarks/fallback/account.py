@@ -5,12 +5,13 @@ Events are dicts as in `events.jsonl` (docs/events.md), `t` in seconds since the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
 import msgspec
 
-from lab.benchmarks.fallback.records import Cost, Lateness, Record, Verdict
+from lab.benchmarks.fallback.records import ControlRecord, Cost, Lateness, Record, Verdict
 from lab.benchmarks.fallback.records import Messages as MessageCounts
 from lab.measurement.accounts import count_messages
 from lab.measurement.episodes import Block, Event, measure_blocks
@@ -38,7 +39,6 @@ def complete(
     """
     log = sorted(events, key=lambda event: float(event["t"]))
     (block,) = measure_blocks(log, addresses)
-    messages = count_messages(log)
     back = _recovered_at(block)
     route_before, route_after = (None if t is None else _route_at(log, t) for t in (block.t0, back))
     found = msgspec.structs.replace(
@@ -53,19 +53,39 @@ def complete(
         route_after=route_after,
         latency_before_seconds=None if block.t0 is None else _latency(log, block.t0 - LATENCY_SECONDS, block.t0),
         latency_after_seconds=None if back is None else _latency(log, back, back + LATENCY_SECONDS),
-        messages=MessageCounts(
-            sent=messages.sent,
-            delivered=messages.delivered,
-            lost=messages.lost,
-            duplicated_application=messages.duplicated_application,
-            duplicated_transport=messages.duplicated_transport,
-        ),
+        messages=_messages(log),
         cost=_cost(log, block, wire_bytes),
         diagnosis=_diagnosis(log, block, route_before),
         lateness_ms=_lateness(log, lab_late, block),
         problem=record.problem or (None if block.t0 is not None else "the block did not hit this client"),
     )
     return msgspec.convert(to_microseconds(msgspec.to_builtins(found)), Record)
+
+
+def complete_quiet(record: ControlRecord, events: Sequence[Event], lab_late: Sequence[Event]) -> ControlRecord:
+    """The record of a run without a block, begun with what was known before, with all that the events say."""
+    log = sorted(events, key=lambda event: float(event["t"]))
+    kinds = Counter(event["event"] for event in log)
+    late = [float(e["seconds"]) for e in [*log, *lab_late] if e["event"] == "timer_late"]
+    return msgspec.structs.replace(
+        record,
+        false_switches=kinds["route_switched"],
+        path_bad=kinds["path_bad"],
+        connections_opened=kinds["route_dialed"],
+        proxies_revealed=len(_proxies_dialed(log)),
+        messages=_messages(log),
+        lateness_ms=round(1000 * max(late, default=0.0), 1),
+    )
+
+
+def _messages(log: Sequence[Event]) -> MessageCounts:
+    counted = count_messages(log)
+    return MessageCounts(**{name: getattr(counted, name) for name in MessageCounts.__struct_fields__})
+
+
+def _proxies_dialed(log: Sequence[Event], until: float = float("inf")) -> set[str]:
+    attempts = [e for e in log if e["event"] in ("route_dialed", "route_failed", "probe_started")]
+    return {e["route"] for e in attempts if e["route"] != DIRECT and e["t"] <= until}
 
 
 def _recovered_at(block: Block) -> float | None:
@@ -85,16 +105,14 @@ def _latency(log: Sequence[Event], start: float, end: float) -> float | None:
 
 
 def _cost(log: Sequence[Event], block: Block, wire_bytes: int | None) -> Cost:
-    attempts = [e for e in log if e["event"] in ("route_dialed", "route_failed", "probe_started")]
-    proxied = [e for e in attempts if e["route"] != DIRECT]
     started = next(float(e["t"]) for e in log if e["event"] == "episode_started")
     switches = [e for e in log if e["event"] == "route_switched" and e["t"] < started and e["old"] == DIRECT]
     until = started if block.t0 is None else block.t0
     return Cost(
         wire_bytes=wire_bytes,
         connections_opened=sum(e["event"] == "route_dialed" for e in log),
-        proxies_revealed_before=len({e["route"] for e in proxied if e["t"] <= until}),
-        proxies_revealed=len({e["route"] for e in proxied}),
+        proxies_revealed_before=len(_proxies_dialed(log, until)),
+        proxies_revealed=len(_proxies_dialed(log)),
         false_switches=len(switches),
     )
 

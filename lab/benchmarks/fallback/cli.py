@@ -18,9 +18,11 @@ import msgspec
 from rich.console import Console
 
 from lab.benchmarks.fallback import arms, plot, runner
+from lab.benchmarks.fallback import controls as summary
 from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.goals import outcomes
-from lab.benchmarks.fallback.plan import Choice, Condition, conditions
+from lab.benchmarks.fallback.plan import Choice, Condition, Control, calibration, conditions, controls
+from lab.benchmarks.fallback.records import ControlRecord, Record
 from lab.benchmarks.fallback.results import Results
 from lab.benchmarks.fallback.table import markdown, tables
 from lab.benchmarks.output import check_folders, write_files
@@ -72,6 +74,17 @@ _DEFAULT_PARALLEL = max(1, (os.cpu_count() or 1) // 2)
     "--parallel", default=_DEFAULT_PARALLEL, show_default=True, type=click.IntRange(1, 256), help="Labs at a time."
 )
 @click.option("--seed", type=int, help="Of every random choice.  [default: drawn; that of --out where there is one]")
+@click.option("--control", is_flag=True, help="Labs without a block instead: what is done and spent for nothing.")
+@click.option(
+    "--hours",
+    default=3.2,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="Client-hours of sidedoor in them.",
+)
+@click.option(
+    "--calibrate", is_flag=True, help="One lab alone and among --parallel of its kind instead: do times suffer?"
+)
 @click.option("--list", "list_", is_flag=True, help="Say what would be measured, and measure nothing.")
 @click.option("--results", "only_results", is_flag=True, help="Show what lies in --out, and measure nothing.")
 def fallback(
@@ -90,6 +103,9 @@ def fallback(
     kill: bool,
     parallel: int,
     seed: int | None,
+    control: bool,
+    hours: float,
+    calibrate: bool,
     list_: bool,
     only_results: bool,
 ) -> None:
@@ -112,8 +128,10 @@ def fallback(
         short=short,
         kill=kill,
     )
+    if control and calibrate:
+        raise UsageError("--control and --calibrate: one after the other, please, into the same --out")
     if list_:
-        _list(conditions(choice), parallel)
+        _list(controls(hours, 0) if control else [calibration(0)] if calibrate else conditions(choice), parallel)
         return
     if sys.platform != "linux":
         raise UsageError("bench fallback needs Linux: it makes network namespaces")
@@ -127,11 +145,18 @@ def fallback(
         )
         if seed is not None and header.seed != seed:
             raise UsageError(f"--seed: {folder} was begun with {header.seed}; leave it out, or name a new folder")
-        todo = [] if only_results else conditions(msgspec.structs.replace(choice, seed=header.seed))
-        outcome, header = _measure(folder, header, todo, parallel)
-        results = Results(
-            runner.read_runs(folder), _machine(), outcome.failures, header.parallel, round(header.seconds, 1)
-        )
+        if only_results:
+            phases = []
+        elif control:
+            phases = [runner.jobs(folder / runner.CONTROL, controls(hours, header.seed))]
+        elif calibrate:
+            header = msgspec.structs.replace(header, calibrated_labs=parallel)
+            phases = runner.calibration_jobs(folder / runner.CALIBRATION, calibration(header.seed), parallel)
+        else:
+            todo = conditions(msgspec.structs.replace(choice, seed=header.seed))
+            phases = [runner.jobs(folder / runner.CONDITIONS, todo)]
+        outcome, header = _measure(folder, header, phases, parallel)
+        results = _results(folder, header, outcome.failures)
     _show(results, json_path, markdown_path, plot_path)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)
@@ -155,7 +180,25 @@ def chosen_blocks(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _list(found: Sequence[Condition], parallel: int) -> None:
+def _results(folder: Path, header: runner.Header, failures: dict[str, str]) -> Results:
+    """Of all that lies in the folder. Raises UsageError."""
+    place = folder / runner.CALIBRATION
+    return Results(
+        runner.read_runs(folder / runner.CONDITIONS, Record),
+        _machine(),
+        failures,
+        header.parallel,
+        round(header.seconds, 1),
+        summary.calibration(
+            runner.read_runs(place / "alone", Record),
+            runner.read_runs(place / "among", Record),
+            header.calibrated_labs,
+        ),
+        summary.control(runner.read_runs(folder / runner.CONTROL, ControlRecord)),
+    )
+
+
+def _list(found: Sequence[Condition | Control], parallel: int) -> None:
     for condition in found:
         runs = ", ".join(f"{policy} {n}" for policy, n in condition.runs.items())
         print(f"{condition.id}: {runs}; about {condition.estimated_seconds / 60:.0f} min")
@@ -166,11 +209,13 @@ def _list(found: Sequence[Condition], parallel: int) -> None:
 
 
 def _measure(
-    folder: Path, header: runner.Header, todo: Sequence[Condition], parallel: int
+    folder: Path, header: runner.Header, phases: Sequence[Sequence[runner.Job]], parallel: int
 ) -> tuple[runner.Outcome, runner.Header]:
-    jobs = runner.jobs(folder, todo)
+    """One phase after the other, the labs of each side by side."""
+    outcome = runner.Outcome({}, False, 0.0)
+    jobs = [job for phase in phases for job in phase]
     if not jobs:
-        return runner.Outcome({}, False, 0.0), header
+        return outcome, header
     header = msgspec.structs.replace(header, parallel=max(parallel, header.parallel) if header.seconds else parallel)
     runner.write_header(folder, header)
     messages = Console(stderr=True, highlight=False)
@@ -178,7 +223,9 @@ def _measure(
     messages.print(f"{len(jobs)} labs, {parallel} at a time: about {minutes:.0f} min", soft_wrap=True)
     with messages.status("starting") as status:
         report = status.update if messages.is_terminal else _lines(messages)
-        outcome = runner.run(jobs, parallel, report)
+        for phase in phases:
+            if not outcome.interrupted:
+                outcome = outcome.and_then(runner.run(phase, parallel, report))
     header = msgspec.structs.replace(header, seconds=header.seconds + outcome.seconds)
     runner.write_header(folder, header)
     return outcome, header

@@ -1,7 +1,8 @@
 """Inside a condition's lab: the foundation once, then round after round until every policy has its runs.
 
-The lab's entry (`lab.instance.run`). Each round's runs are in `runs.jsonl` of the condition's folder when the round is
-over, and a line on stdout says how far it is; what lies there already counts, so that a condition goes on where it was.
+The lab's entry (`lab.instance.run_crowd`). Each round's runs are in `runs.jsonl` of the condition's folder when the
+round is over, and a line on stdout says how far it is; what lies there already counts, so that a condition goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -10,33 +11,36 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from client.policies.catalogue import PolicySettings
 from lab.benchmarks.fallback import arms, blocks, records
-from lab.benchmarks.fallback.plan import MESSAGE_BYTES, Condition, missing
-from lab.benchmarks.fallback.records import RUNS, Record
-from lab.benchmarks.fallback.round import Client, Round
+from lab.benchmarks.fallback.clients import Client, Clients
+from lab.benchmarks.fallback.plan import MESSAGE_BYTES, Condition, Control, missing
+from lab.benchmarks.fallback.quiet import QuietRound
+from lab.benchmarks.fallback.records import RUNS, ControlRecord, Record
+from lab.benchmarks.fallback.round import UPSTREAM, Round
 from lab.benchmarks.fallback.watch import ArmWatch
 from lab.control import CommandFailed
-from lab.deployment import ORIGIN_PORT, PROXY_PASSWORD, PROXY_PORT, PROXY_USER, Deployment
+from lab.deployment import Deployment
+from lab.link import LinkSettings
 from lab.runtimes import INTERRUPTED, Runtime
+from lab.scenario import Traffic
 from lab.supervisor import RoleFailed, RoleSpec, Supervisor
-from lab.topology import ORIGIN_NAME
 
 _TIMER_SECONDS = 0.01
 _LATE_SECONDS = 0.005
-_PAUSE_SECONDS = (
-    0.5  # between rounds: what is in flight arrives, and the censor forgets (`clear` lifts residual blocks)
-)
+_PAUSE_SECONDS = 0.5  # between rounds: what is in flight arrives; residual blocks are lifted with the rules
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the lab is started for. folder: the condition's."""
 
-    condition: Condition
+    condition: Condition | Control
     folder: str
 
 
@@ -53,7 +57,8 @@ class _Lab:
         self._runtime = runtime
         self._state = state
         self._deployment = Deployment(runtime, state, self._folder)
-        self._round: Round | None = None
+        self._round: Round | QuietRound | None = None
+        self._clients: Clients | None = None
         self._late: list[dict[str, Any]] = []
         self._broken: asyncio.Future[str] | None = None
 
@@ -71,9 +76,8 @@ class _Lab:
         try:
             await self._runtime.up()
             self._deployment.make_certificates()
-            async with Supervisor(
-                self._runtime, self._state, self._folder / "logs", self._take, self._died
-            ) as supervisor:
+            logs = self._folder / "logs"
+            async with Supervisor(self._runtime, self._state, logs, self._take, self._died) as supervisor:
                 return await self._rounds(supervisor)
         except asyncio.CancelledError:
             running.uncancel()
@@ -87,59 +91,67 @@ class _Lab:
 
     async def _rounds(self, supervisor: Supervisor) -> int:
         await supervisor.start(*self._foundation())
-        done = records.read(self._folder / RUNS)
+        condition = self._condition
+        done: list[Any] = records.read(
+            self._folder / RUNS, Record if isinstance(condition, Condition) else ControlRecord
+        )
         number = max((record.round for record in done), default=0)
-        rounds_limit = number + 2 * max(self._condition.runs.values()) + 5
+        rounds_limit = number + 2 * max(condition.runs.values()) + 5
         timer = asyncio.create_task(self._watch_timer(), name="timer")
         try:
-            while wanted := missing(self._condition, done):
+            while wanted := missing(condition, done):
                 number += 1
                 if number > rounds_limit:
                     raise RoleFailed(f"too many runs did not count; still wanted: {wanted}")
                 found = await self._one(supervisor, number, wanted)
                 records.append(self._folder / RUNS, found)
                 done += found
-                print(
-                    json.dumps({"round": number, "missing": sum(missing(self._condition, done).values())}), flush=True
-                )
+                print(json.dumps({"round": number, "missing": sum(missing(condition, done).values())}), flush=True)
                 await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             timer.cancel()
         return 0
 
-    async def _one(self, supervisor: Supervisor, number: int, wanted: dict[str, int]) -> list[Record]:
+    async def _one(
+        self, supervisor: Supervisor, number: int, wanted: dict[str, int]
+    ) -> Sequence[Record | ControlRecord]:
+        """One round; the death of a role that the lab cannot do without ends it. Raises RoleFailed, CommandFailed."""
         self._late.clear()
-        clients = self._clients(number, wanted)
-        self._round = Round(
-            self._condition,
-            supervisor,
-            self._deployment,
-            clients,
-            self._proxies(),
-            number=number,
-            seed=self._condition.seed + number,
-            late=lambda start: [event | {"t": event["t"] - start} for event in self._late],
-        )
+        seed = self._condition.seed + number
+        self._clients = clients = Clients(self._arms(number, wanted), supervisor, number=number, seed=seed)
+        self._round = self._course(supervisor, clients, number, seed)
+        running: Coroutine[Any, Any, Sequence[Record | ControlRecord]] = self._round.run()
+        course = asyncio.create_task(running, name=f"round {number}")
         assert self._broken is not None
-        course = asyncio.create_task(self._round.run(), name=f"round {number}")
         try:
             either: set[asyncio.Future[Any]] = {course, self._broken}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._broken.done():
                 raise RoleFailed(self._broken.result())
             return await course
+        except ExceptionGroup as failures:
+            expected, _ = failures.split((RoleFailed, CommandFailed))
+            if expected is None:
+                raise
+            raise RoleFailed(str(expected.exceptions[0])) from failures
         finally:
             course.cancel()
             await asyncio.gather(course, return_exceptions=True)
-            await supervisor.stop(*(client.role.role for client in clients))
-            self._round = None
+            await supervisor.stop(*(client.name for client in clients.all))
+            self._round = self._clients = None
+
+    def _course(self, supervisor: Supervisor, clients: Clients, number: int, seed: int) -> Round | QuietRound:
+        condition, late = self._condition, self._late
+        if isinstance(condition, Control):
+            return QuietRound(condition, supervisor, clients, number=number, seed=seed, late=late)
+        return Round(condition, supervisor, self._deployment, clients, number=number, seed=seed, late=late)
 
     def _take(self, event: dict[str, Any]) -> None:
         if self._round is not None:
             self._round.take(event)
 
     def _died(self, role: str, status: int) -> None:
-        if self._round is not None and self._round.died(role, status):
+        if self._clients is not None and self._clients.died(role, status):
             return
         assert self._broken is not None
         if not self._broken.done():
@@ -155,57 +167,48 @@ class _Lab:
 
     # -- the roles
 
-    def _proxies(self) -> dict[str, str]:
-        hosts = [host for host in self._runtime.topology.hosts if host.name.startswith("proxy")]
-        return {host.name: host.addresses()[0] for host in hosts}
-
     def _foundation(self) -> list[RoleSpec]:
-        deployment, condition = self._deployment, self._condition
-        known = [spec for spec in deployment.foundation() if spec.role != "web"]
-        more = [deployment._proxy(name) for name in self._proxies() if name not in {spec.role for spec in known}]
-        link = {"delay_seconds": condition.rtt_ms / 2000}
-        upstream = {"folder": str(self._state), "command": None, "ready_seconds": 0.0}
-        receiver = {"name": "receiver", **self._end()}
+        condition = self._condition
+        jitter_ms = condition.jitter_ms if isinstance(condition, Control) else 0.0
+        link = LinkSettings(
+            delay_seconds=condition.rtt_ms / 2000,
+            jitter_seconds=jitter_ms / 1000,
+            loss=condition.loss,
+            seed=condition.seed,
+        )
+        upstream = {"folder": self._deployment.path_in_host(self._state), "command": None, "ready_seconds": 0.0}
         return [
-            *known,
-            *more,
-            RoleSpec("link", "link", "wan", link),
-            RoleSpec("upstream", "foreign_censor", "wan", upstream),
-            RoleSpec("receiver", "receiver", "receiver", receiver),
+            *self._deployment.foundation(),
+            RoleSpec("link", "link", "wan", msgspec.to_builtins(link)),
+            RoleSpec(UPSTREAM, "foreign_censor", "wan", upstream),
+            self._deployment.receiver("receiver"),
         ]
 
-    def _end(self) -> dict[str, Any]:
-        return {
-            "origin": {"host": ORIGIN_NAME, "port": ORIGIN_PORT},
-            "ca_file": self._deployment.path_in_host(self._deployment.ca_file),
-            "resolver": {"hosts_file": None},
-        }
-
-    def _clients(self, number: int, wanted: dict[str, int]) -> list[Client]:
-        """The arms of the policies that are wanted, each on another host in every round."""
+    def _arms(self, number: int, wanted: dict[str, int]) -> list[Client]:
+        """A client for each arm of the policies that are wanted, on another host in every round."""
         condition = self._condition
+        hit_rules = None  # any: where the block is there first, whatever is hit is
+        if isinstance(condition, Condition) and condition.warm:
+            hit_rules = blocks.hit_rules(blocks.BLOCKS[condition.block])
         names = condition.arms
-        hit_rules = blocks.hit_rules(blocks.BLOCKS[condition.block]) if condition.warm else None
         clients = []
         for index in range(len(names)):
             policy = names[(index + number) % len(names)]
-            if policy not in wanted:
-                continue
-            host = self._runtime.topology.host(f"client{index + 1}")
-            name = f"{host.name}-{number}"
-            role = RoleSpec(host.name, "sender", host.name, self._sender(name, policy))
-            watch = ArmWatch(frozenset(host.addresses()), hit_rules)
-            clients.append(Client(host.name, policy, role, name, host.addresses(), watch))
+            if policy in wanted:
+                host = self._runtime.topology.host(f"client{index + 1}")
+                watch = ArmWatch(frozenset(host.addresses()), hit_rules)
+                clients.append(Client(policy, self._sender(host.name, policy, number), host.addresses(), watch))
         return clients
 
-    def _sender(self, name: str, policy: str) -> dict[str, Any]:
+    def _sender(self, host: str, policy: str, number: int) -> RoleSpec:
+        condition = self._condition
         arm = arms.find(policy)
-        routes: list[dict[str, Any]] = [{"kind": "direct"}]
-        for proxy, address in self._proxies().items() if arm.proxies else ():
-            route = {"kind": "socks5", "name": proxy, "host": address, "port": PROXY_PORT}
-            routes.append(route | ({"username": PROXY_USER, "password": PROXY_PASSWORD} if proxy == "proxy2" else {}))
-        return {
-            "traffic": {"interval_seconds": self._condition.interval_seconds, "message_bytes": MESSAGE_BYTES},
-            "watch_timer": True,
-            "sender": {"name": name, "peer": "receiver", "routes": routes, "policy": arm.policy, **self._end()},
-        }
+        traffic = Traffic(interval_seconds=condition.interval_seconds, message_bytes=MESSAGE_BYTES)
+        settings = msgspec.convert(arm.policy, PolicySettings)
+        role = self._deployment.client(host, settings, traffic)
+        sender = role.settings["sender"]
+        if not arm.proxies:
+            sender["routes"] = [route for route in sender["routes"] if route["kind"] == "direct"]
+        if isinstance(condition, Condition) and condition.kill:
+            sender["state_file"] = self._deployment.path_in_host(self._state / f"{number}-{host}.queue")
+        return RoleSpec(role.role, role.kind, role.host, role.settings | {"watch_timer": True})

@@ -1,4 +1,4 @@
-"""The process of one condition: `python -m lab.benchmarks.fallback.launch ENTRY CLIENTS FOLDER JSON` starts its lab.
+"""The process of one condition: `python -m lab.benchmarks.fallback.launch ENTRY CLIENTS JSON` starts its lab.
 
 A process of its own, since a lab is asked to end by signals: SIGTERM, and it ends in order.
 """
@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from lab import instance
+from lab.topology import Crowd
 from sidedoor.settings import UsageError
 
 
-def command(entry: str, clients: int, folder: Path, order: dict[str, object]) -> list[str]:
+def command(entry: str, clients: int, order: dict[str, object]) -> list[str]:
     """What to run. entry: "module:function" of the lab; order: its arguments, as plain data."""
-    return [sys.executable, "-m", __name__, entry, str(clients), str(folder), json.dumps(order)]
+    return [sys.executable, "-m", __name__, entry, str(clients), json.dumps(order)]
 
 
-def main(entry: str, clients: str, folder: str, order: str) -> int:
+def main(entry: str, clients: str, order: str) -> int:
     """The lab's exit status; 2 where the machine cannot."""
     try:
-        return instance.run(entry, "netns", json.loads(order), output=Path(folder), clients=int(clients))
+        return instance.run_crowd(entry, json.loads(order), Crowd(clients=int(clients)))
     except UsageError as error:
         print(f"sidedoor: {error}", file=sys.stderr)
         return 2

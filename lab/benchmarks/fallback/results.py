@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from lab.benchmarks.fallback.arms import BASELINES, OURS
+from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS
 from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.plan import COMPARED, LATENESS_LIMIT_MS, RUNS_FOR_P95
-from lab.benchmarks.fallback.records import Messages, Record
+from lab.benchmarks.fallback.records import ControlRecord, Messages, Record
 from lab.measurement.distributions import Distribution, Ratio, describe, percentile, ratio_of_medians, upper_bound
 from lab.measurement.summary import to_microseconds
 
@@ -128,6 +128,18 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Ours without a spare: how many times as long it takes as with one; None where that is not known."""
+
+    cell: Cell
+    ratio: Ratio | None
+
+    def to_json(self) -> dict[str, Any]:
+        ratio = None if self.ratio is None else msgspec.to_builtins(self.ratio)
+        return {"block": self.cell.key.block, "ttr_p50_seconds": self.cell.ttr.p50, "ratio": ratio}
+
+
 @dataclass(frozen=True)
 class Results:
     """All runs of a bench. `machine`: plain data about it; `failures`: condition -> what went wrong."""
@@ -170,6 +182,18 @@ class Results:
         return found
 
     @cached_property
+    def no_spare(self) -> list[Price]:
+        """What it costs to hold no spare, for each lab in which ours stood beside ours without one."""
+        found = []
+        for cell in self.cells:
+            key = cell.key
+            if key.policy == NO_SPARE and cell.runs and not key.killed:
+                ours = self.cell(key.block, OURS, rtt_ms=key.rtt_ms, loss=key.loss, warm=key.warm)
+                samples = [split(runs, "ttr_seconds") for runs in (cell.runs, ours.runs if ours else [])]
+                found.append(Price(cell, ratio_of_medians(*samples)))
+        return found
+
+    @cached_property
     def messages(self) -> Messages:
         """Of all runs, those that do not count for times, too: a lost message is one whatever the machine did."""
         return total(self.records)
@@ -184,6 +208,7 @@ class Results:
                 "seconds": self.seconds,
                 "cells": [cell.to_json() for cell in self.cells],
                 "comparisons": [comparison.to_json() for comparison in self.comparisons],
+                "no_spare": [price.to_json() for price in self.no_spare],
                 "messages": msgspec.to_builtins(self.messages),
                 "parallel": self.lateness() | {"calibration": self.calibration},
                 "control": self.control,
@@ -219,7 +244,7 @@ def split(runs: Iterable[Record], metric: str) -> tuple[list[float], list[float]
     return observed, censored
 
 
-def total(records: Iterable[Record]) -> Messages:
+def total(records: Iterable[Record | ControlRecord]) -> Messages:
     """The sums over the runs."""
     fields = Messages.__struct_fields__
     sums = dict.fromkeys(fields, 0)

@@ -1,7 +1,8 @@
 """Many labs, some at a time, each a process of its own, until all have done their part. Resumable: what is done stays.
 
-The folder: `bench.json` (the seed), `conditions/ID/runs.jsonl` with a line for each run, `conditions/ID/logs`. Ctrl-C
-asks the labs to end in order; each loses its current round at most. If this process is killed the labs go with it.
+The folder: `bench.json` (the seed), `conditions/ID/runs.jsonl` with a line for each run, `conditions/ID/logs`; the same
+in `control` for labs without a block, and in `calibration/alone` and `calibration/among`. Ctrl-C asks the labs to end
+in order; each loses its current round at most. If this process is killed the labs go with it.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from lab.benchmarks.fallback import launch, records
 from lab.benchmarks.fallback.inside import Order
-from lab.benchmarks.fallback.plan import Condition, missing
-from lab.benchmarks.fallback.records import RUNS, Record
+from lab.benchmarks.fallback.plan import Condition, Control, missing
+from lab.benchmarks.fallback.records import RUNS, AnyRecord, ControlRecord, Record
 from lab.runtimes import INTERRUPTED
 from lab.runtimes.linux import die_with_parent
 from sidedoor.settings import UsageError
 
 BENCH = "bench.json"
-CONDITIONS = "conditions"
+CONDITIONS, CONTROL, CALIBRATION = "conditions", "control", "calibration"
 _LINE_LIMIT_BYTES = 1 << 16
 
 Report = Callable[[str], None]
@@ -51,6 +53,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """That it has taken so far, in all its calls."""
     parallel: int = 1
+    calibrated_labs: int = 0
 
 
 @contextlib.contextmanager
@@ -86,29 +89,38 @@ def write_header(folder: Path, header: Header) -> None:
     (folder / BENCH).write_bytes(msgspec.json.encode(header) + b"\n")
 
 
-def read_runs(folder: Path) -> list[Record]:
-    """All runs of all conditions in the folder. Raises UsageError for lines that no bench of this version wrote."""
-    found: list[Record] = []
-    for path in sorted((folder / CONDITIONS).glob(f"*/{RUNS}")):
+def read_runs(folder: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
+    """All runs of all labs in the folder. Raises UsageError for lines that no bench of this version wrote."""
+    found: list[AnyRecord] = []
+    for path in sorted(folder.glob(f"*/{RUNS}")):
         try:
-            found += records.read(path)
+            found += records.read(path, kind)
         except msgspec.DecodeError as error:
             raise UsageError(f"{path}: {error}; name a new folder with --out") from error
     return found
 
 
-def jobs(folder: Path, conditions: Sequence[Condition]) -> list[Job]:
-    """The labs of the conditions that do not have all their runs yet."""
-    found = []
-    for condition in conditions:
-        place = folder / CONDITIONS / condition.id
-        still = missing(condition, records.read(place / RUNS))
-        if still:
-            order = msgspec.to_builtins(Order(condition=condition, folder=str(place)))
-            command = launch.command("lab.benchmarks.fallback.inside:run", len(condition.arms), place, order)
-            share = sum(still.values()) / sum(condition.runs.values())
-            found.append(Job(condition.id, command, place, condition.estimated_seconds * share))
-    return found
+def jobs(folder: Path, conditions: Sequence[Condition | Control]) -> list[Job]:
+    """The labs of the conditions that do not have all their runs yet, each with a folder of its own in `folder`."""
+    return [job for condition in conditions if (job := _job(folder / condition.id, condition)) is not None]
+
+
+def calibration_jobs(folder: Path, condition: Condition, parallel: int) -> list[list[Job]]:
+    """The condition by itself, and then so many of them side by side."""
+    places = [[folder / "alone" / condition.id]]
+    places.append([folder / "among" / f"{condition.id}-{number}" for number in range(1, parallel + 1)])
+    return [[job for place in phase if (job := _job(place, condition)) is not None] for phase in places]
+
+
+def _job(place: Path, condition: Condition | Control) -> Job | None:
+    done: list[Any] = records.read(place / RUNS, Record if isinstance(condition, Condition) else ControlRecord)
+    still = missing(condition, done)
+    if not still:
+        return None
+    order = msgspec.to_builtins(Order(condition=condition, folder=str(place)))
+    command = launch.command("lab.benchmarks.fallback.inside:run", len(condition.arms), order)
+    share = sum(still.values()) / sum(condition.runs.values())
+    return Job(place.name, command, place, condition.estimated_seconds * share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,11 @@ class Outcome:
     failures: dict[str, str]
     interrupted: bool
     seconds: float
+
+    def and_then(self, other: Outcome) -> Outcome:
+        """Both, one after the other."""
+        failures = self.failures | other.failures
+        return Outcome(failures, self.interrupted or other.interrupted, self.seconds + other.seconds)
 
 
 def run(todo: Sequence[Job], parallel: int, report: Report) -> Outcome:

@@ -37,6 +37,9 @@ def grids(results: Results) -> Iterator[Grid]:
         yield _side_by_side(results, warm=warm, rtt_ms=rtt_ms, loss=loss)
     yield _factorial(results)
     yield _details(results)
+    yield _no_spare(results)
+    yield _control(results)
+    yield _calibration(results)
     yield _goals(results)
 
 
@@ -86,6 +89,67 @@ def _details(results: Results) -> Grid:
         rows.append([name, circumstances, str(cell.ttr.n), p95, upper, *times, f"{right}/{of}"])
     headings = ["", "", "n", "ttr\np95", "p95's\nupper bound", "ttd\np50", "outage\np50", "diagnosis\nright"]
     return Grid(f"{OURS}, warm, in seconds", headings, rows, [None] * len(rows), words=2)
+
+
+def _no_spare(results: Results) -> Grid:
+    rows = []
+    for price in results.no_spare:
+        ratio = price.ratio
+        times = "" if ratio is None else f"{ratio.value:.2f}"
+        interval = "" if ratio is None or ratio.ci95 is None else f"{ratio.ci95[0]:.2f}-{ratio.ci95[1]:.2f}"
+        rows.append([price.cell.key.block, figure(price.cell), times, interval])
+    headings = ["", "ttr in s, p50 (95 %)", "of that with\na spare", "95 %"]
+    return Grid('No proxy revealed before a block (standby = "cold"): the price', headings, rows, [None] * len(rows))
+
+
+def _control(results: Results) -> Grid:
+    rows = []
+    for name, found in (results.control or {}).get("policies", {}).items():
+        rate = found["bytes_per_second"]
+        rows.append(
+            [
+                name,
+                f"{found['client_hours']:.2f}",
+                str(found["false_switches"]),
+                str(found["path_bad"]),
+                str(found["standby_connections"]),
+                str(found["proxies_revealed"]),
+                "" if rate is None else f"{rate:,.0f}",
+                f"{found['messages']['lost']}/{found['messages']['sent']:,}",
+            ]
+        )
+    headings = [
+        "",
+        "client-\nhours",
+        "false\nswitches",
+        "path\nbad",
+        "standby\nconnections",
+        "proxies\nrevealed",
+        "bytes/s",
+        "lost",
+    ]
+    return Grid("No block: 1 % loss, 20 ms jitter, RTT 40 ms", headings, rows, [None] * len(rows))
+
+
+def _calibration(results: Results) -> Grid:
+    found = results.calibration
+    rows = []
+    for name in ("alone", "among") if found else ():
+        one = (found or {})[name]
+        ttr, late = one["ttr_seconds"], one["lateness_ms"]
+        shown = name if name == "alone" else f"among {(found or {})['labs']}"
+        times = [_or_nothing(ttr["p50"], ".3f"), _or_nothing(ttr["p95"], ".3f")]
+        rows.append([shown, str(one["n"]), *times, _or_nothing(late["p95"], ".0f"), str(one["repeated"])])
+    if found and found["ratio"]:
+        low, high = found["ratio"]["ci95"] or (None, None)
+        interval = f"{_or_nothing(low, '.2f')}-{_or_nothing(high, '.2f')}"
+        rows.append(["ratio", "", f"{found['ratio']['value']:.2f}", interval, "", ""])
+    headings = ["", "n", "ttr p50\ns", "ttr p95\ns", "worst lateness\np95, ms", "repeated"]
+    return Grid("The same lab alone and among others", headings, rows, [None] * len(rows))
+
+
+def _or_nothing(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _goals(results: Results) -> Grid:
