@@ -119,7 +119,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 COMPARED = "compared"
 CONTROL_LABS = 2
 CONTROL_ARMS = (OURS,) * 8 + (DIRECT_ONLY,) * 2 + (NO_SPARE,)
-CONTROL_SECONDS = 300.0
+CONTROL_SECONDS, _CONTROL_LEAST_SECONDS = 300.0, 5.0
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,10 +137,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-def controls(client_hours: float, seed: int, seconds: float = CONTROL_SECONDS) -> list[Control]:
+def controls(client_hours: float, seed: int) -> list[Control]:
     """Labs without a block that give so many client-hours of ours, beside a client that has no proxies."""
     each = Counter(CONTROL_ARMS)
-    rounds = math.ceil(client_hours * 3600 / (CONTROL_LABS * each[OURS] * seconds))
+    of_each = client_hours * 3600 / (CONTROL_LABS * each[OURS])
+    seconds = min(CONTROL_SECONDS, max(of_each, _CONTROL_LEAST_SECONDS))
+    rounds = math.ceil(of_each / seconds)
     return [
         Control(
             number=number,
