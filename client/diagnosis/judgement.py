@@ -57,6 +57,8 @@ def failing(history: History, now: float, round_trip: float) -> list[Trace]:
     it takes another sign, or more time, to count it."""
     dials = [trace for trace in history.traces if trace.established_at is None]
     signs = [t for t in dials if t.failure is not None or t.pending(patience(t.stage, round_trip, certain=True), now)]
+    while signs and signs[-1].failure is None and len(signs) > 1 and signs[-2].failure is not None:
+        signs.pop()  # Once more may be an accident; what failed before is known.
     if history.certain or len(signs) > 1:
         return signs
     return [t for t in signs if t.pending(patience(t.stage, round_trip, certain=False), now)]
@@ -68,7 +70,8 @@ def _dials(bad: list[Trace], history: History, now: float, *, origin_alive: bool
     newest, last = bad[-1], opinions[-1]
     agreeing = sum(opinion.kind == last.kind for opinion in opinions)
     # A flow that is to vanish some packets after its ClientHello may do so within the handshake: others got further.
-    if last.kind == SNI_DROP and any("tls" in trace.passed for trace in history.traces if trace.dialed_at >= since):
+    inside = [trace for trace in history.traces if trace.dialed_at >= since or not trace.answered]
+    if last.kind == SNI_DROP and any("tls" in trace.passed for trace in inside):
         last = Opinion(FLOW_DROP, STRONG)
     if newest.failure is not None or agreeing > 1:
         level = SURE
