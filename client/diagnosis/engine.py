@@ -112,10 +112,9 @@ class Diagnosis:
 
     def deadline(self) -> float | None:
         """When time alone may change an opinion; None: not before another observation."""
-        moments = (
-            moment for trace in self._traces.values() for moment in self._moments(trace) if moment > self._looked_at
-        )
-        return min(moments, default=None)
+        found = [moment for trace in self._traces.values() for moment in self._moments(trace)]
+        found += [self._guess_at(history) for history in self._histories.values() if self._unexplained(history)]
+        return min((moment for moment in found if moment > self._looked_at), default=None)
 
     def opinion(self, route: str) -> Diagnosed | None:
         """What was told of this route last, if it still holds."""
@@ -226,11 +225,17 @@ class Diagnosis:
             yield since + CERTAIN_SECONDS
         else:
             yield since + waits[1] + FIRST_LOSS_SECONDS
-            if history.since is not None:
-                yield history.since + FIRST_LOSS_SECONDS + waits[0]
+
+    def _unexplained(self, history: History) -> bool:
+        return history.since is not None and history.opinion is None
+
+    def _guess_at(self, history: History) -> float:
+        """When a silence that nothing has explained is worth a guess."""
+        return (history.since or 0.0) + FIRST_LOSS_SECONDS + patience("", self._round_trip(history), certain=True)
 
     def _look(self, now: float) -> None:
         self._looked_at = now
+        self._changed |= {name for name, history in self._histories.items() if self._unexplained(history)}
         for trace in list(self._traces.values()):
             history = self._histories.get(trace.route)
             if history is None:

@@ -93,12 +93,18 @@ def _connections(history: History, fresh: list[Trace], now: float, wait: float) 
     sure = SURE if fine >= CARRIED_BYTES else STRONG if fine >= SOME_BYTES else LIKELY
     if any(trace.failure in RESETS for trace in established):
         return Opinion(RESET, min(sure, STRONG))
-    old = [trace for trace in established if trace not in fresh and trace.stalled(wait, now)]
+    old = [trace for trace in established if trace not in fresh and _fell_silent(trace, history, wait, now)]
     if any(trace.answered for trace in fresh):
         return Opinion(FLOW_DROP, sure) if history.reason == "ack_overdue" else None
     if old:
         return _silence(old[-1], history, now, wait)
     return Opinion(THROTTLED, GUESS) if history.reason == "slow" else None
+
+
+def _fell_silent(trace: Trace, history: History, wait: float, now: float) -> bool:
+    """By its own silence, or because the policy found it long enough."""
+    left = history.reason == "ack_overdue" and trace.over_at is not None and trace.failure is None
+    return trace.stalled(0.0 if left else wait, now)
 
 
 def _stalled(stalled: list[Trace], history: History, now: float, wait: float) -> Opinion:
@@ -129,8 +135,7 @@ def _silence(trace: Trace, history: History, now: float, wait: float) -> Opinion
     """A connection that stood before fell silent, and no dial has told more yet."""
     if history.facts.proxied and trace.transport_alive is not None:
         return Opinion(PROXY_UPSTREAM_DEAD if trace.transport_alive else PROXY_DEAD, STRONG)
-    assert history.since is not None
-    if now < history.since + FIRST_LOSS_SECONDS + wait:
+    if now < (history.since or 0.0) + FIRST_LOSS_SECONDS + wait:
         return None
     if history.facts.proxied:
         return Opinion(PROXY_DEAD, GUESS)

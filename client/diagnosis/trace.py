@@ -9,8 +9,8 @@ LATE_ROUND_TRIPS = 2.0
 LATE_SECONDS = 0.15
 """An answer is late after so many of the route's least round trips and this: a segment lost once and sent again in time
 is not; 20 ms of jitter each way and a delayed ack (RFC 9293: 40 ms on Linux) are allowed for."""
-SPAN_SECONDS = 0.5
-SPAN_ROUND_TRIPS = 3.0
+SPAN_SECONDS = 0.8
+SPAN_ROUND_TRIPS = 4.0
 """A path is slow when answers were late for so long without one in time. A repaired loss does not look like that: the
 answers that it held up come at once, the newest of them in time."""
 SLOW_SHARE = 0.7

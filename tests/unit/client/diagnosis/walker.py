@@ -31,7 +31,8 @@ TRIAL_BYTES = 32_000
 class Walker:
     """`routes` in the order of preference, in a ring. The route that carried last, or failed first, is probed."""
 
-    def __init__(self, routes: list[str], *, probes: bool = True) -> None:
+    def __init__(self, routes: list[str], *, probes: bool = True, verdict_seconds: float = VERDICT_SECONDS) -> None:
+        self._verdict_seconds = verdict_seconds
         self._routes = routes
         self._probes = probes
         self._numbers = 0
@@ -57,7 +58,7 @@ class Walker:
     def deadline(self) -> float | None:
         times = [self._next_at, self._probe_at]
         if self._carrier is not None and self._waiting:
-            times.append(max(min(self._waiting.values()), self._answered_at) + VERDICT_SECONDS)
+            times.append(max(min(self._waiting.values()), self._answered_at) + self._verdict_seconds)
         if self._probe is not None:
             times.append(self._probe_progress + PROBE_TIMEOUT_SECONDS)
         return min((time for time in times if time is not None), default=None)
