@@ -98,13 +98,18 @@ def _connections(history: History, fresh: list[Trace], now: float, wait: float) 
         return Opinion(FLOW_DROP, sure) if history.reason == "ack_overdue" else None
     if old:
         return _silence(old[-1], history, now, wait)
-    return Opinion(THROTTLED, GUESS) if history.reason == "slow" else None
+    return Opinion(THROTTLED, GUESS) if history.reason == "slow" and _is_time_to_guess(history, now, wait) else None
 
 
 def _fell_silent(trace: Trace, history: History, wait: float, now: float) -> bool:
     """By its own silence, or because the policy found it long enough."""
     left = history.reason == "ack_overdue" and trace.over_at is not None and trace.failure is None
     return trace.stalled(0.0 if left else wait, now)
+
+
+def _is_time_to_guess(history: History, now: float, wait: float) -> bool:
+    """Dials, which know better, would have told by now."""
+    return now >= (history.since or 0.0) + FIRST_LOSS_SECONDS + wait
 
 
 def _stalled(stalled: list[Trace], history: History, now: float, wait: float) -> Opinion:
@@ -135,7 +140,7 @@ def _silence(trace: Trace, history: History, now: float, wait: float) -> Opinion
     """A connection that stood before fell silent, and no dial has told more yet."""
     if history.facts.proxied and trace.transport_alive is not None:
         return Opinion(PROXY_UPSTREAM_DEAD if trace.transport_alive else PROXY_DEAD, STRONG)
-    if now < (history.since or 0.0) + FIRST_LOSS_SECONDS + wait:
+    if not _is_time_to_guess(history, now, wait):
         return None
     if history.facts.proxied:
         return Opinion(PROXY_DEAD, GUESS)

@@ -175,7 +175,7 @@ class Network:
         for command in commands:
             match command:
                 case Dial(connection=number, route=route):
-                    vanishes_at = self._random.choice(("tls", *4 * ("upgrade",), *3 * ("after",)))
+                    vanishes_at = self._random.choice(("upgrade", "after"))
                     self.lines[number] = Line(route, self.paths[route], self.now, vanishes_at, last_ack=self.now)
                     self._at(self.now, lambda number=number: self._stage(number))  # type: ignore[misc]  # a default
                 case Ping(connection=number, number=ping):
