@@ -106,8 +106,9 @@ class Diagnosis:
         while self._changed:
             route = min(self._changed)
             self._changed.discard(route)
-            if route in self._histories:
-                found += self._judge(self._histories[route], now)
+            history = self._histories.get(route)
+            if history is not None and history.since is not None:
+                found += self._judge(history, now)
         return found
 
     def deadline(self) -> float | None:
@@ -261,8 +262,6 @@ class Diagnosis:
     # -- opinions
 
     def _judge(self, history: History, now: float) -> list[Diagnosed]:
-        if history.since is None:
-            return []
         told = history.opinion
         if history.healed(now, by_data=told is not None and told.kind in _SHOWN_BY_DATA):
             history.forget()
