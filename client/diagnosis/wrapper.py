@@ -1,15 +1,16 @@
-"""A policy with its diagnosis: the same decisions, and what is wrong with the routes beside them. Sans-IO."""
+"""A policy with its diagnosis: its own decisions, and what is wrong with the routes beside them. Sans-IO."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from client.diagnosis.engine import Diagnosis, unknown
-from client.policies import Command, Observation, Policy, RouteFacts
+from client.policies import Command, Diagnosed, Observation, Policy, RouteFacts
 
 
 class Diagnosing:
-    """Implements `client.policies.Policy` around any policy, whose commands come first and as they are.
+    """Implements `client.policies.Policy` around any policy, whose commands come as they are, with `Diagnosed` behind
+    them. The policy is told each, too, and may do something about it.
 
     `routes` and `quiet_seconds` as for `Diagnosis`, which is `diagnosis`.
     """
@@ -41,6 +42,15 @@ class Diagnosing:
         return self._diagnosed(self._policy.tick(now) if due is not None and due <= now else [], now)
 
     def _diagnosed(self, commands: list[Command], now: float) -> list[Command]:
+        found = self._verdicts(commands, now)
+        all_of_it = [*commands, *found]
+        while found:
+            commands = [command for told in found for command in self._policy.observe(told, now)]
+            found = self._verdicts(commands, now)
+            all_of_it += [*commands, *found]
+        return all_of_it
+
+    def _verdicts(self, commands: Sequence[Command], now: float) -> list[Diagnosed]:
         for command in commands:
             self.diagnosis.ordered(command, now)
-        return [*commands, *self.diagnosis.verdicts(now)]
+        return self.diagnosis.verdicts(now)

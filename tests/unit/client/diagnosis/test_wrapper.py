@@ -3,7 +3,17 @@ from __future__ import annotations
 from random import Random
 
 from client.diagnosis.wrapper import Diagnosing
-from client.policies import Command, Diagnosed, Dial, Observation, PathBad, Recollection, RouteFacts, StageReached
+from client.policies import (
+    Abort,
+    Command,
+    Diagnosed,
+    Dial,
+    Observation,
+    PathBad,
+    Recollection,
+    RouteFacts,
+    StageReached,
+)
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
 from tests.unit.client.diagnosis.network import Network, Path
@@ -19,11 +29,15 @@ class Clock:
     def __init__(self, *times: float) -> None:
         self.times = list(times)
         self.ticked: list[float] = []
+        self.told: list[Diagnosed] = []
 
     def start(self, now: float) -> list[Command]:
         return [Dial(1, "direct")]
 
     def observe(self, observation: Observation, now: float) -> list[Command]:
+        if isinstance(observation, Diagnosed):
+            self.told.append(observation)
+            return [Abort(1)]
         return []
 
     def deadline(self) -> float | None:
@@ -55,6 +69,17 @@ def test_the_policy_is_ticked_when_its_own_deadline_is_due() -> None:
     assert clock.deadline() is None
     made.tick(9.1)
     assert clock.ticked == [0.5, 9.0]
+
+
+def test_the_policy_is_told_the_diagnosis_and_may_act_upon_it() -> None:
+    policy = Clock()
+    made = Diagnosing(policy, ROUTES)
+    made.start(0.0)
+    made.observe(StageReached(1, "dns"), 0.0)
+    verdict = Diagnosed("direct", "dns_drop", 0.6)
+    assert made.tick(2.2) == []
+    assert made.tick(2.3) == [verdict, Abort(1)]
+    assert policy.told == [verdict]
 
 
 def test_the_policys_decisions_are_the_same_with_and_without() -> None:
