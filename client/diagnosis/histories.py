@@ -14,6 +14,9 @@ from client.policies import RouteFacts
 
 HEALED_SECONDS = 5.0
 """A route is well again when a connection has carried in time for so long: longer than a probe takes."""
+CARRIED_BYTES = 24_000
+"""... or two in a row, one after the other, carried so much each and were closed: more than the 15 to 20 KB after which
+connections freeze in Russia since 2025 (net4people/bbs #490)."""
 PATIENCE_SECONDS = 0.3
 PATIENCE_ROUND_TRIPS = 3.0
 """How long a stage or an answer may take where something is known to be wrong: three round trips and Linux's least
@@ -88,8 +91,11 @@ class History:
             self.base = seconds if self.base is None else min(self.base, seconds)
 
     def healed(self, now: float, *, by_data: bool) -> bool:
-        """Whether a living connection has answered in time for long enough since the last trouble; `by_data`: messages,
-        and not pings alone."""
+        """Whether a living connection has answered in time for long enough since the last trouble (`by_data`: messages,
+        and not pings alone), or the last two that ended have carried enough."""
+        ended = [trace for trace in self.traces if trace.over_at is not None][-2:]
+        if len(ended) == 2 and all(trace.well and trace.answered_bytes >= CARRIED_BYTES for trace in ended):
+            return min(trace.dialed_at for trace in ended) >= (self.since or 0.0)
         return any(
             trace.healthy_since is not None
             and trace.over_at is None

@@ -18,15 +18,12 @@ from client.diagnosis import (
     THROTTLED,
 )
 from client.diagnosis.dials import RESETS, opinion_of
-from client.diagnosis.histories import FIRST_LOSS_SECONDS, History, Opinion, patience
+from client.diagnosis.histories import CARRIED_BYTES, FIRST_LOSS_SECONDS, History, Opinion, patience
 from client.diagnosis.trace import Trace
 
 GUESS, LIKELY, STRONG, SURE = 0.4, 0.6, 0.8, 0.9
 CERTAIN_SECONDS = 2.0
 """A stage that is pending for so long is no accident: two lost segments in a row are through by then."""
-CARRIED_BYTES = 24_000
-"""A connection that carried so much is not one that will freeze: more than the 15 to 20 KB after which connections
-freeze in Russia since 2025 (net4people/bbs #490)."""
 SOME_BYTES = 8_000
 SAME_SHARE = 0.6
 """Two connections froze after about the same number of bytes when the smaller one is at least this share."""
@@ -76,7 +73,7 @@ def _dials(bad: list[Trace], history: History, now: float, *, origin_alive: bool
     if newest.failure is not None or agreeing > 1:
         level = SURE
     else:
-        level = STRONG if newest.pending(CERTAIN_SECONDS, now) else LIKELY
+        level = STRONG if newest.stage != "dns" and newest.pending(CERTAIN_SECONDS, now) else LIKELY
     return Opinion(last.kind, min(level, last.confidence))
 
 

@@ -156,14 +156,9 @@ class Trace:
         return None if oldest == math.inf else max(oldest, self.progress_at)
 
     @property
-    def owes(self) -> int:
-        """Messages and pings without an answer."""
-        return len(self._messages) + len(self._pings)
-
-    @property
-    def owes_messages(self) -> bool:
-        """Whether messages lack an answer."""
-        return bool(self._messages)
+    def well(self) -> bool:
+        """Whether it ended, or lives, with nothing owed, nothing late and no failure."""
+        return self.failure is None and self.healthy_since is not None and not self._messages
 
     def stalled(self, patience: float, now: float) -> bool:
         """Whether an established connection has been silent for longer than `patience`, now or when it ended."""

@@ -69,6 +69,30 @@ def test_a_route_is_well_when_a_connection_has_answered_for_five_seconds() -> No
     assert not made.traces
 
 
+def carried(at: float, count: int) -> Trace:
+    trace = Trace(1, "direct", at)
+    trace.established(at)
+    for number in range(count):
+        trace.sent(number, 1000, at)
+        trace.answer(number, at + 0.04, base=0.04, best_rate=0.0)
+    trace.over(at + 0.5)
+    return trace
+
+
+def test_two_connections_in_a_row_that_carried_enough_are_as_good() -> None:
+    made = history()
+    made.symptom("reset", 0.5)
+    made.concern(carried(1.0, 24))
+    assert not made.healed(2.0, by_data=True)
+    made.concern(carried(2.0, 23))
+    assert not made.healed(3.0, by_data=True)
+    made.concern(carried(4.0, 24))
+    made.concern(carried(6.0, 24))
+    assert made.healed(7.0, by_data=True)
+    made.since = 5.0
+    assert not made.healed(7.0, by_data=True)
+
+
 def test_patience() -> None:
     assert patience("tcp", 0.1, certain=True) == pytest.approx(0.6)
     assert patience("", 0.1, certain=False) == pytest.approx(1.6)

@@ -27,6 +27,19 @@ def test_the_last_opinion_counts_from_when_it_was_formed() -> None:
     )
 
 
+def test_a_client_that_was_on_a_proxy_learns_of_the_block_by_its_probes() -> None:
+    events = [told(8.5, "dns_drop"), told(9.0, "sni_drop")]
+    assert diagnosis_of(events, "proxy1", 8.0, 12.0) == Diagnosis(
+        route="direct", kind="sni_drop", confidence=0.6, seconds=1.0
+    )
+
+
+def test_the_client_may_be_quicker_than_the_censors_report() -> None:
+    found = diagnosis_of([told(7.99, "reset")], "direct", 8.0, 12.0)
+    assert found is not None
+    assert found.seconds == 0.0
+
+
 def test_no_opinion() -> None:
     assert diagnosis_of([told(7.0, "reset"), told(8.5, "none")], "direct", 8.0, 12.0) is None
 
