@@ -1,7 +1,7 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
-An Emit that listens in on the events `route_failed`, `route_dialed` and `path_bad` and passes everything on. It repeats
-nothing: each route has one line until something else happens on it.
+An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad` and `diagnosed` and passes everything
+on. It repeats nothing: each route has one line until something else happens on it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from client.diagnosis import KINDS, NONE
+from client.diagnosis.judgement import LIKELY
 from client.policies import DIRECT
 from client.routes.failures import in_words
 from client.settings import OriginAddress
@@ -28,6 +30,7 @@ class Narrator:
         self._emit = emit
         self._say = say
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
+        self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
@@ -39,6 +42,8 @@ class Narrator:
             self._state[fields["route"]] = _CONNECTED
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
+        elif event == "diagnosed":
+            self._diagnosed(fields["route"], fields["kind"], fields["confidence"])
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
@@ -58,6 +63,16 @@ class Narrator:
     def _lost(self, route: str, failure: str) -> None:
         self._state[route] = failure
         self._say(f"connection to origin {self._origin}{_by(route)} lost: {failure}; trying again")
+
+    def _diagnosed(self, route: str, kind: str, confidence: float) -> None:
+        """What is worth a person's attention: once for each kind, when it is more likely than not."""
+        if kind == NONE:
+            kind = _CONNECTED
+        if self._diagnoses.get(route, _CONNECTED) == kind or (kind and confidence < LIKELY):
+            return
+        self._diagnoses[route] = kind
+        what = f"{KINDS[kind]} ({kind}, {confidence:.0%} sure)" if kind else KINDS[NONE]
+        self._say(f"{route}: {what}")
 
     def _failed(self, route: str, failure: str) -> None:
         if self._state.get(route) != failure:

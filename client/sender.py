@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from client.delivery import Entry, Outbox
+from client.diagnosis.wrapper import Diagnosing
 from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
 from client.policies import (
     DIRECT,
@@ -82,7 +83,8 @@ class Sender:
         self._routes = make_routes(msgspec.structs.replace(settings, dial=dial), settings.routes)
         self._quiet = QuietPorts()
         facts = [RouteFacts(route.name, route.proxied, route.evades) for route in settings.routes]
-        self._policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))
+        policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))
+        self._policy = Diagnosing(policy, facts, quiet_seconds=self._quiet_seconds)
         self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
         self._session = secrets.randbits(63)
         self._route: str | None = None  # the one in use, or the last that was
@@ -269,7 +271,12 @@ class Sender:
 
     def _entered(self, line: _Line, stage: str) -> None:
         if self._lines.get(line.number) is line:
-            self._observe(StageReached(line.number, stage))
+            addresses = line.attempt.addresses if stage == "tcp" else ()
+            self._observe(StageReached(line.number, stage, addresses))
+
+    def _quiet_seconds(self, number: int) -> float | None:
+        connection = self._lines[number].connection
+        return None if connection is None else connection.quiet_seconds
 
     async def _converse(self, line: _Line, connection: Connection) -> None:
         async with asyncio.TaskGroup() as group:

@@ -27,6 +27,7 @@ class Direct:
     async def dial(self, attempt: Attempt) -> Connection:
         async with attempt.stage("dns"):
             addresses = await self._resolver.resolve(self._origin.host)
+        attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, self._origin.port, self._settings, attempt)
         return await open_connection(sock, self._origin, self._context, self._settings, attempt)

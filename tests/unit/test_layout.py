@@ -37,6 +37,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "client/routes/resolver.py": "tests/integration/client/test_routes.py",
     "client/routes/socks5.py": "tests/integration/client/test_routes.py",
     "client/routes/tcp.py": "tests/integration/client/test_routes.py",
+    "client/routes/tcp_info.py": "tests/integration/client/test_tcp_info.py",
     "client/sender.py": "tests/integration/client/test_sender.py",
     "client/standard_input.py": "tests/integration/client/test_cli.py",
     "lab/benchmarks/censor/accuracy/client.py": "tests/lab/test_censor_accuracy.py",

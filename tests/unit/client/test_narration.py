@@ -71,3 +71,13 @@ def test_an_ipv6_origin_is_in_brackets() -> None:
     said: list[str] = []
     Narrator(OriginAddress("::1", 443), Listener().emit, said.append).connected()
     assert said == ["connected to origin [::1]:443"]
+
+
+def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_kind() -> None:
+    made = Listener()
+    for kind, confidence in (("address_drop", 0.4), ("sni_drop", 0.6), ("sni_drop", 0.9), ("none", 0.9), ("none", 0.9)):
+        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
+    assert made.said == [
+        "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
+        "direct: nothing is wrong any more",
+    ]
