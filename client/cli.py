@@ -16,6 +16,7 @@ from client.messages import LIMIT_BYTES, Message
 from client.narration import Narrator
 from client.options import end_options, make_settings, proxy_route
 from client.origin import bind_all, serve_origin
+from client.proxies_cli import proxies
 from client.receiver import run_receiver
 from client.sender import Sender
 from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings
@@ -39,6 +40,9 @@ _keylog = click.option("--keylog-file", type=click.Path(), help="Write TLS secre
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def client() -> None:
     """Run the test messenger: an origin, a sender, a receiver."""
+
+
+client.add_command(proxies)
 
 
 @client.command()
