@@ -24,10 +24,11 @@ class RouteTable:
         self._list = None
         if settings.proxy_list is not None:
             self._list = ListKeeper(settings.proxy_list, settings.name, emit, datetime.now(UTC))
-        self._own = make_routes(settings, settings.routes)
+        self._made = make_routes(settings, settings.routes)
         self._build()
 
     def __getitem__(self, name: str) -> Route:
+        """The newest of this name, also if it is in no list any more: a policy may still be about to dial it."""
         return self._made[name]
 
     @property
@@ -37,7 +38,8 @@ class RouteTable:
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(self._made)
+        """Of the routes that there are now."""
+        return frozenset(route.name for route in self._known)
 
     @property
     def question(self) -> ProxyListWanted | None:
@@ -53,9 +55,9 @@ class RouteTable:
 
     def _build(self) -> None:
         self._known: tuple[RouteSettings, ...] = self._settings.routes
-        self._made: dict[str, Route] = dict(self._own)
+        own = self.names
         for route in () if self._list is None else self._list.routes:
-            if route.name not in self._own:
+            if route.name not in own:
                 self._add(route)
 
     def _add(self, route: RouteSettings) -> None:

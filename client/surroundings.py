@@ -87,6 +87,7 @@ class Surroundings:
         try:
             private_file.replace(self._file, self._memory.dumps(time.time()))
         except OSError as error:
+            self._memory.changed = True
             if str(error.strerror) != self._trouble:
                 self._trouble = str(error.strerror)
                 self._emit("memory_unwritable", file=self._file, detail=self._trouble)
