@@ -14,8 +14,9 @@ import click
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
 from client.messages import LIMIT_BYTES, Message
 from client.narration import Narrator
-from client.options import end_options, make_settings, proxy_route
+from client.options import end_options, listed_proxies, make_settings, proxy_route
 from client.origin import bind_all, serve_origin
+from client.proxies_cli import proxies
 from client.receiver import run_receiver
 from client.sender import Sender
 from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings
@@ -41,6 +42,9 @@ def client() -> None:
     """Run the test messenger: an origin, a sender, a receiver."""
 
 
+client.add_command(proxies)
+
+
 @client.command()
 @_config
 @_events
@@ -54,6 +58,7 @@ def client() -> None:
     help="Use ca.pem, leaf.pem and leaf.key in DIR; make them if none of them is there.",
 )
 @click.option("--host-name", multiple=True, help="With --self-signed: a name or address for the certificate.")
+@click.option("--proxy-list", type=click.Path(), help="A signed list of proxies for the clients; see `proxies`.")
 def origin(
     config: str | None,
     events: str | None,
@@ -62,6 +67,7 @@ def origin(
     key: str | None,
     self_signed: str | None,
     host_name: tuple[str, ...],
+    proxy_list: str | None,
 ) -> None:
     """Serve the origin until interrupted."""
     files = None
@@ -73,7 +79,7 @@ def origin(
     settings = make_settings(
         config,
         OriginSettings,
-        {"listen": listen or None, "certificate": certificate, "key": key},
+        {"listen": listen or None, "certificate": certificate, "key": key, "proxy_list": proxy_list},
         hint="" if files else "; --self-signed DIR makes a certificate and its key",
     )
     with contextlib.ExitStack() as stack:
@@ -123,6 +129,10 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
 @click.option(
     "--proxy", multiple=True, metavar="NAME=[USER:PASSWORD@]HOST:PORT", help="A SOCKS5 proxy. May be repeated."
 )
+@click.option(
+    "--proxy-list", metavar="KEY=FILE", help="More proxies, of a list signed by this public key, kept in FILE."
+)
+@click.option("--memory-file", type=click.Path(), help="Keep there what worked on which network.")
 @click.option("--count", type=click.IntRange(min=1), help="Send so many made-up messages instead of stdin's lines.")
 @click.option("--interval", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Seconds between them.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for the last acks.")
@@ -131,6 +141,7 @@ def send(
     events: str | None,
     resolve: tuple[str, ...],
     proxy: tuple[str, ...],
+    proxy_list: str | None,
     count: int | None,
     interval: float,
     timeout: float,
@@ -140,6 +151,8 @@ def send(
     given = end_options(resolve, options)
     if proxy:
         given["routes"] = (DirectRoute(), *(proxy_route(text) for text in proxy))
+    if proxy_list is not None:
+        given["proxy_list"] = listed_proxies(proxy_list)
     settings = make_settings(config, SenderSettings, given)
     with _emitting("client", events) as emit:
         narrator = Narrator(settings.origin, emit, _say)

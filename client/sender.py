@@ -18,7 +18,7 @@ import msgspec
 
 from client.delivery import Entry, Outbox
 from client.diagnosis.wrapper import Diagnosing
-from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, ProxyList, Record
 from client.policies import (
     DIRECT,
     Abort,
@@ -32,24 +32,26 @@ from client.policies import (
     Ended,
     Established,
     Heard,
+    NetworkChanged,
     Observation,
     PathBad,
     Ponged,
     ProbeEnded,
     ProbeStarted,
     Remember,
-    RouteFacts,
+    RoutesChanged,
     Sent,
     StageReached,
     Use,
 )
 from client.policies import Ping as PingCommand
 from client.policies.catalogue import dial_settings, make_policy
-from client.routes import Attempt, DialError
-from client.routes.catalogue import make_routes
+from client.route_table import RouteTable
+from client.routes import Attempt, DialError, Route
 from client.routes.connection import Connection
 from client.routes.quiet import QuietPorts
 from client.settings import SenderSettings
+from client.surroundings import Surroundings
 from sidedoor.events import Emit
 
 
@@ -71,7 +73,8 @@ class _Line:
 
 
 class Sender:
-    """Sends messages to `settings.peer`, by whatever route carries them. Raises SettingsError for a bad CA file.
+    """Sends messages to `settings.peer`, by whatever route carries them. Raises SettingsError for a bad CA file, or a
+    memory file in a folder that is not there.
 
     `submit` may be called before and while `run` runs; `run` ends by cancellation only.
     """
@@ -80,11 +83,16 @@ class Sender:
         self._settings = settings
         self._emit = emit
         dial = dial_settings(settings.policy, settings.dial)
-        self._routes = make_routes(msgspec.structs.replace(settings, dial=dial), settings.routes)
+        self._routes = RouteTable(msgspec.structs.replace(settings, dial=dial), emit)
         self._quiet = QuietPorts()
-        facts = [RouteFacts(route.name, route.proxied, route.evades) for route in settings.routes]
-        policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))
-        self._policy = Diagnosing(policy, facts, quiet_seconds=self._quiet_seconds)
+        self._surroundings = Surroundings(settings.memory_file, settings.network_poll_seconds, emit)
+        policy = make_policy(
+            settings.policy,
+            self._routes.facts,
+            random=random.Random(secrets.randbits(64)),
+            recollection=self._surroundings.recollection(self._routes.names),
+        )
+        self._policy = Diagnosing(policy, self._routes.facts, quiet_seconds=self._quiet_seconds)
         self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
         self._session = secrets.randbits(63)
         self._route: str | None = None  # the one in use, or the last that was
@@ -135,6 +143,10 @@ class Sender:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._obey(self._policy.start(time.monotonic()))
+            group.create_task(self._surroundings.watch(self._network_changed), name="surroundings")
+            if self._settings.proxy_list is not None:
+                refresh_seconds = self._settings.proxy_list.refresh_seconds
+                group.create_task(self._refresh_list(refresh_seconds), name="proxy list")
             try:
                 await asyncio.Event().wait()
             finally:
@@ -188,15 +200,17 @@ class Sender:
                 self._emit(
                     "probe_ended", route=route, ok=failure is None, failure=failure, local=local, sockets=list(sockets)
                 )
-            case Remember():
-                pass
+            case Remember(route=route, rtt_seconds=rtt_seconds):
+                self._surroundings.remember(route, rtt_seconds)
             case Diagnosed(route=route, kind=kind, confidence=confidence):
+                self._surroundings.diagnosed(route, kind, confidence)
                 self._emit("diagnosed", route=route, kind=kind, confidence=confidence)
 
     def _dial(self, line: _Line) -> None:
         assert self._group is not None
         self._lines[line.number] = line
-        line.task = self._group.create_task(self._run_line(line), name=f"{line.route} #{line.number}")
+        work = self._run_line(line, self._routes[line.route])
+        line.task = self._group.create_task(work, name=f"{line.route} #{line.number}")
 
     def _use(self, line: _Line) -> None:
         self._in_use = line
@@ -204,6 +218,7 @@ class Sender:
         if old != line.route and (old is not None or line.route != DIRECT):
             self._emit("failed_back" if line.route == DIRECT else "route_switched", old=old, new=line.route)
         self._greet(line)
+        self._want_list()
 
     def _copy(self, line: _Line, ids: tuple[int, ...]) -> None:
         if not line.greeted:
@@ -245,13 +260,32 @@ class Sender:
         if self._in_use is not None:
             self._in_use.wake.set()
 
+    # -- what is learnt on the way: more routes, another network
+
+    def _want_list(self) -> None:
+        question = self._routes.question
+        if question is not None and self._in_use is not None:
+            self._control(self._in_use, question)
+
+    async def _refresh_list(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self._want_list()
+
+    def _list_came(self, document: bytes) -> None:
+        if self._routes.offered(document):
+            self._observe(RoutesChanged(self._routes.facts))
+
+    def _network_changed(self) -> None:
+        self._observe(NetworkChanged(self._surroundings.recollection(self._routes.names)))
+
     # -- one line
 
-    async def _run_line(self, line: _Line) -> None:
+    async def _run_line(self, line: _Line, route: Route) -> None:
         began = time.monotonic()
         line.attempt.entered = lambda stage: self._entered(line, stage)
         try:
-            connection = await self._routes[line.route].dial(line.attempt)
+            connection = await route.dial(line.attempt)
         except DialError as error:
             self._keep_quiet(line)
             self._emit("route_failed", route=line.route, stage=error.stage, failure=error.failure)
@@ -351,6 +385,8 @@ class Sender:
         now = time.monotonic()
         if isinstance(record, Ack):
             self._acked(line, record, now)
+        elif isinstance(record, ProxyList):
+            self._list_came(record.document)
         if line.number not in self._lines:
             return  # Closing: what still comes counts for the messages, not for the policy.
         match record:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -13,11 +14,15 @@ from client.policies.sidedoor_settings import SidedoorSettings
 
 
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files."""
+    """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files.
+
+    `proxy_list`: what `sidedoor client proxies sign` wrote, for those who ask; it is read again when it changes.
+    """
 
     listen: tuple[str, ...]
     certificate: str
     key: str
+    proxy_list: str | None = None
 
 
 class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +65,28 @@ class Socks5Route(
             raise ValueError(f"a proxy cannot be called `{DIRECT}`: that is the route without one")
         if bool(self.username) != bool(self.password):
             raise ValueError("username and password go together (RFC 1929)")
+
+
+RouteSettings = DirectRoute | Socks5Route
+"""Any way to the origin."""
+
+
+class ProxyListSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Further routes, from a list that its maker signed (`client.proxy_list`) and that comes by any route.
+
+    `file`: where the newest list is kept; `public_key`: its maker's, 64 hexadecimal digits; `refresh_seconds`: how
+    often to ask for a newer one; `most_proxies`: use so many of the list's proxies only (which: by this end's name), so
+    that who watches this client learns no more; None: all.
+    """
+
+    file: str
+    public_key: str
+    refresh_seconds: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+    most_proxies: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-fA-F]{64}", self.public_key):
+            raise ValueError("public_key: expected 64 hexadecimal digits, as `sidedoor client proxies key` prints them")
 
 
 class ResolverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,10 +144,17 @@ class ReceiverSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The sending end. `peer`: the receiver's name; `routes`: in order of preference; limits in messages."""
+    """The sending end. `peer`: the receiver's name; `routes`: in order of preference; limits in messages.
+
+    `proxy_list`: where more routes come from; `memory_file`: what worked on which network is kept there (None:
+    nowhere); `network_poll_seconds`: how often to see whether this host is on another network.
+    """
 
     peer: str
-    routes: tuple[DirectRoute | Socks5Route, ...] = (DirectRoute(),)
+    routes: tuple[RouteSettings, ...] = (DirectRoute(),)
+    proxy_list: ProxyListSettings | None = None
+    memory_file: str | None = None
+    network_poll_seconds: Annotated[float, msgspec.Meta(gt=0)] = 2.0
     policy: PolicySettings = SidedoorSettings()
     window_messages: int = WINDOW_MESSAGES
     limit_messages: int = 4096

@@ -82,7 +82,7 @@ class Diagnosis:
                 self._given_up(self._traces[number], now)
             case PathBad(route=route, reason=reason) if route in self._histories:
                 # A dial that was overtaken is not one that failed: that has an observation of its own.
-                self._symptom(route, "dial_slow" if reason == "dial_failed" else reason, now)
+                self._symptom(route, "dial_slow" if reason in ("dial_failed", "dial_overdue") else reason, now)
 
     def observe(self, observation: Observation, now: float) -> None:
         """The policy is about to be told this."""
@@ -92,8 +92,6 @@ class Diagnosis:
                 self._reached_at.clear()
             case RoutesChanged(routes=routes):
                 self._histories = {facts.name: self._histories.get(facts.name) or History(facts) for facts in routes}
-            case Diagnosed():
-                pass  # its own word
             case _:
                 trace = self._traces.get(observation.connection)
                 if trace is not None and trace.route in self._histories:

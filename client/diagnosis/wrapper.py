@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from client.diagnosis.engine import Diagnosis, unknown
-from client.policies import Command, Diagnosed, Observation, Policy, RouteFacts
+from client.policies import Command, DiagnosisReader, Observation, Policy, RouteFacts
 
 
 class Diagnosing:
     """Implements `client.policies.Policy` around any policy, whose commands come as they are, with `Diagnosed` behind
-    them. The policy is told each, too, and may do something about it.
+    them. A policy that is a `DiagnosisReader` is told each, too.
 
     `routes` and `quiet_seconds` as for `Diagnosis`, which is `diagnosis`.
     """
@@ -42,15 +42,10 @@ class Diagnosing:
         return self._diagnosed(self._policy.tick(now) if due is not None and due <= now else [], now)
 
     def _diagnosed(self, commands: list[Command], now: float) -> list[Command]:
-        found = self._verdicts(commands, now)
-        all_of_it = [*commands, *found]
-        while found:
-            commands = [command for told in found for command in self._policy.observe(told, now)]
-            found = self._verdicts(commands, now)
-            all_of_it += [*commands, *found]
-        return all_of_it
-
-    def _verdicts(self, commands: Sequence[Command], now: float) -> list[Diagnosed]:
         for command in commands:
             self.diagnosis.ordered(command, now)
-        return self.diagnosis.verdicts(now)
+        found = self.diagnosis.verdicts(now)
+        if isinstance(self._policy, DiagnosisReader):
+            for told in found:
+                self._policy.diagnosed(told)
+        return [*commands, *found]

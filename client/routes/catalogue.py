@@ -7,10 +7,10 @@ from client.routes.connection import tls_context
 from client.routes.direct import Direct
 from client.routes.resolver import Resolver
 from client.routes.socks5 import Socks5
-from client.settings import DirectRoute, EndSettings, Socks5Route
+from client.settings import DirectRoute, EndSettings, RouteSettings, Socks5Route
 
 
-def make_routes(settings: EndSettings, routes: tuple[DirectRoute | Socks5Route, ...]) -> dict[str, Route]:
+def make_routes(settings: EndSettings, routes: tuple[RouteSettings, ...]) -> dict[str, Route]:
     """The routes by name, in the order given. Raises SettingsError (`tls_context`, `Resolver`)."""
     context = tls_context(settings)
     resolver = Resolver(settings.resolver)

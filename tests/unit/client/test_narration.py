@@ -81,3 +81,15 @@ def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_
         "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
         "direct: nothing is wrong any more",
     ]
+
+
+def test_lists_and_the_memory_are_told_of_once_each() -> None:
+    made = Listener()
+    for _ in range(2):
+        made.narrator("proxy_list_refused", reason="older", detail="version 2 is older than 3, which is known")
+    made.narrator("memory_unreadable", file="networks.json", detail="cut off")
+    assert made.said == [
+        "a list of proxies is not used: version 2 is older than 3, which is known",
+        "memory file networks.json cannot be used, it is begun anew: cut off",
+    ]
+    assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]
