@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import msgspec
 
 from client.delivery import WINDOW_MESSAGES
-from client.policies import DIRECT
 from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.routes.settings import DirectRoute as DirectRoute
+from client.routes.settings import RouteSettings
+from client.routes.settings import Socks5Route as Socks5Route
 
 
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,41 +25,6 @@ class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str
     port: int = 443
-
-
-class DirectRoute(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="direct", kw_only=True
-):
-    """Straight to the origin's addresses, which the system's resolver knows."""
-
-    proxied: ClassVar[bool] = False
-    evades: ClassVar[frozenset[str]] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """Always `direct`: there is one such route."""
-        return DIRECT
-
-
-class Socks5Route(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="socks5", kw_only=True
-):
-    """Through a SOCKS5 proxy (RFC 1928), which resolves the origin's name. Both or none of username and password."""
-
-    proxied: ClassVar[bool] = True
-    evades: ClassVar[frozenset[str]] = frozenset()
-
-    name: str
-    host: str
-    port: int = 1080
-    username: str | None = None
-    password: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.name == DIRECT:
-            raise ValueError(f"a proxy cannot be called `{DIRECT}`: that is the route without one")
-        if bool(self.username) != bool(self.password):
-            raise ValueError("username and password go together (RFC 1929)")
 
 
 class ResolverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,7 +47,7 @@ class DialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How long the stages of a dial may take, in seconds.
 
     TCP repeats a lost SYN after 1 s and 2 s more (RFC 6298): 3.5 s lets both count. `stagger_seconds` between the
-    addresses of one name: RFC 8305 section 8.
+    addresses of one name: RFC 8305 section 8. `socks_seconds`: for all that is said to a proxy, SOCKS or HTTP.
     """
 
     connect_seconds: float = 3.5
@@ -120,7 +85,7 @@ class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_on
     """The sending end. `peer`: the receiver's name; `routes`: in order of preference; limits in messages."""
 
     peer: str
-    routes: tuple[DirectRoute | Socks5Route, ...] = (DirectRoute(),)
+    routes: tuple[RouteSettings, ...] = (DirectRoute(),)
     policy: PolicySettings = SidedoorSettings()
     window_messages: int = WINDOW_MESSAGES
     limit_messages: int = 4096
