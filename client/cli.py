@@ -14,11 +14,11 @@ import click
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
 from client.messages import LIMIT_BYTES, Message
 from client.narration import Narrator
-from client.options import end_options, make_settings, proxy_route
+from client.options import ROUTE_FORMS, end_options, make_settings, route_options
 from client.origin import bind_all, serve_origin
 from client.receiver import run_receiver
 from client.sender import Sender
-from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings
+from client.settings import OriginSettings, ReceiverSettings, SenderSettings
 from client.standard_input import lines
 from sidedoor.events import Emit, EventWriter, discard
 from sidedoor.settings import UsageError
@@ -123,6 +123,13 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
 @click.option(
     "--proxy", multiple=True, metavar="NAME=[USER:PASSWORD@]HOST:PORT", help="A SOCKS5 proxy. May be repeated."
 )
+@click.option(
+    "--route",
+    multiple=True,
+    metavar="[NAME=]KIND:...",
+    help=f"A way to the origin, in order of preference; no direct one if it is not named. "
+    f"May be repeated. {'; '.join(ROUTE_FORMS.values())}.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="Send so many made-up messages instead of stdin's lines.")
 @click.option("--interval", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Seconds between them.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for the last acks.")
@@ -131,6 +138,7 @@ def send(
     events: str | None,
     resolve: tuple[str, ...],
     proxy: tuple[str, ...],
+    route: tuple[str, ...],
     count: int | None,
     interval: float,
     timeout: float,
@@ -138,8 +146,8 @@ def send(
 ) -> None:
     """Send the lines of stdin, or --count messages; exit 0 when each was acknowledged, else 1."""
     given = end_options(resolve, options)
-    if proxy:
-        given["routes"] = (DirectRoute(), *(proxy_route(text) for text in proxy))
+    if routes := route_options(route, proxy):
+        given["routes"] = routes
     settings = make_settings(config, SenderSettings, given)
     with _emitting("client", events) as emit:
         narrator = Narrator(settings.origin, emit, _say)
