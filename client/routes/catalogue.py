@@ -19,9 +19,13 @@ from client.routes.settings import (
     RouteSettings,
     Socks5Route,
     Socks5TlsRoute,
+    TcpSegmentRoute,
+    TlsFragmentRoute,
 )
 from client.routes.socks5 import Socks5
 from client.routes.socks5_tls import Socks5Tls
+from client.routes.tcp_segment import TcpSegment
+from client.routes.tls_fragment import TlsFragment
 from client.settings import EndSettings
 
 
@@ -45,5 +49,9 @@ def _make(route: RouteSettings, dial: DialContext) -> Route:
             return Socks5Tls(route, dial)
         case HttpConnectRoute():
             return HttpConnect(route, dial)
+        case TlsFragmentRoute():
+            return TlsFragment(route, dial)
+        case TcpSegmentRoute():
+            return TcpSegment(route, dial)
         case _:
             raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.trsock
 import contextlib
 import socket
 import ssl
@@ -122,7 +123,7 @@ class Connection:
     def abort(self) -> None:
         """End it now with an RST. `close` still has to be awaited."""
         close_by_abort(self._socket)
-        self._end_transport()
+        _end(self._transport, self._socket)
 
     async def close(self, *, timeout_seconds: float = 1.0) -> None:
         """End it in order, or with an RST when that takes longer than the timeout; release everything."""
@@ -132,17 +133,18 @@ class Connection:
         except TimeoutError:
             self.abort()
         finally:
-            self._end_transport()
+            _end(self._transport, self._socket)
             await self._session.close()
 
-    def _end_transport(self) -> None:
-        try:
-            self._transport.abort()
-        except AttributeError:
-            # Seen with Debian 12's Python 3.11.2: a TLS transport that was closed twice has forgotten the protocol that
-            # could abort it. The transport below it ends with its socket.
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+
+def _end(transport: asyncio.Transport, sock: asyncio.trsock.TransportSocket) -> None:
+    try:
+        transport.abort()
+    except AttributeError:
+        # Seen with Debian 12's Python 3.11.2: a TLS transport that was closed twice, or by its peer, has forgotten the
+        # protocol that could abort it. The transport below it ends with its socket.
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 async def open_connection(link: socket.socket | asyncio.Transport, dial: DialContext, attempt: Attempt) -> Connection:
@@ -157,6 +159,7 @@ async def open_connection(link: socket.socket | asyncio.Transport, dial: DialCon
     except BaseException:
         _drop(link)
         raise
+    sock = transport.get_extra_info("socket")
     session = aiohttp.ClientSession(connector=Connector(handler), cookie_jar=aiohttp.DummyCookieJar())
     try:
         async with attempt.stage("upgrade"), asyncio.timeout(settings.upgrade_seconds):
@@ -164,10 +167,10 @@ async def open_connection(link: socket.socket | asyncio.Transport, dial: DialCon
                 f"https://{origin.host}:{origin.port}{PATH}", max_msg_size=LIMIT_BYTES, autoclose=True
             )
     except BaseException:
-        transport.abort()
+        _end(transport, sock)
         await session.close()
         raise
-    close_by_abort(transport.get_extra_info("socket"), on=False)
+    close_by_abort(sock, on=False)
     return Connection(session, websocket, handler, transport, attempt)
 
 
