@@ -1,4 +1,7 @@
-"""`sidedoor client`: an origin, a receiver, a sender. Messages on stdout, what becomes of the connection on stderr."""
+"""`sidedoor client`: an origin, a bridge, a receiver, a sender.
+
+Messages on stdout, what becomes of the connection on stderr.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
 from client.messages import LIMIT_BYTES, Message
 from client.narration import Narrator
-from client.options import ROUTE_FORMS, end_options, make_settings, route_options
+from client.options import ROUTE_FORMS, end_options, make_settings, origin_address, route_options
 from client.origin import bind_all, serve_origin
 from client.receiver import run_receiver
 from client.sender import Sender
-from client.settings import OriginSettings, ReceiverSettings, SenderSettings
+from client.settings import BridgeSettings, OriginSettings, ReceiverSettings, SenderSettings
 from client.standard_input import lines
 from sidedoor.events import Emit, EventWriter, discard
 from sidedoor.settings import UsageError
@@ -83,6 +87,27 @@ def origin(
             _have_certificate(files, host_name or ("localhost", "127.0.0.1", "::1"))
         emit = _announcing(stack.enter_context(_emitting("origin", events)))
         _run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
+
+
+@client.command()
+@_config
+@_events
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
+@click.option(
+    "--key",
+    envvar="SIDEDOOR_BRIDGE_KEY",
+    show_envvar=True,
+    help="64 hexadecimal digits (openssl rand -hex 32), which clients have, too. Others see options: better a file.",
+)
+@click.option("--target", metavar="HOST[:PORT]", help="The origin; the port is 443 if not given.")
+def bridge(
+    config: str | None, events: str | None, listen: tuple[str, ...], key: str | None, target: str | None
+) -> None:
+    """Serve a bridge of obfuscated routes to one origin until interrupted."""
+    where = None if target is None else origin_address(target)
+    settings = make_settings(config, BridgeSettings, {"listen": listen or None, "key": key, "target": where})
+    with _emitting("bridge", events) as emit:
+        _run(serve_bridge(settings, _announcing(emit)), until_interrupted=True)
 
 
 @client.command()
@@ -231,8 +256,8 @@ def _say(line: str) -> None:
 def _announcing(emit: Emit) -> Emit:
     def announce(event: str, /, **fields: Any) -> None:
         emit(event, **fields)
-        if event == "origin_listening":
-            _say(f"origin: listening on {', '.join(fields['addresses'])}")
+        if event in ("origin_listening", "bridge_listening"):
+            _say(f"{event.partition('_')[0]}: listening on {', '.join(fields['addresses'])}")
 
     return announce
 

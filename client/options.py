@@ -39,7 +39,7 @@ _TYPES: dict[str, type[RouteSettings]] = {type_.__struct_config__.tag: type_ for
 _WITHOUT_HOST = ("direct", "tls-fragment", "tcp-segment")
 _NAMED = re.compile(r"([\w.-]+)=([a-z0-9-]+:.*)")
 
-_ORDER = ("name", "peer", "origin", "ca_file", "listen", "certificate", "key")
+_ORDER = ("name", "peer", "origin", "ca_file", "listen", "certificate", "key", "target")
 
 
 def make_settings(config: str | None, type_: type[T], options: dict[str, Any], *, hint: str = "") -> T:
@@ -58,7 +58,7 @@ def end_options(resolve: tuple[str, ...], options: dict[str, str | None]) -> dic
     """The options that sender and receiver share, as settings' fields. Raises SettingsError."""
     given: dict[str, Any] = dict(options)
     if options["origin"] is not None:
-        given["origin"] = _origin_address(options["origin"])
+        given["origin"] = origin_address(options["origin"])
     if resolve:
         given["resolver"] = {"hosts": _hosts(resolve)}
     return given
@@ -160,7 +160,8 @@ def _listed(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _origin_address(text: str) -> dict[str, Any]:
+def origin_address(text: str) -> dict[str, Any]:
+    """ "HOST[:PORT]" as the settings' field. Raises SettingsError."""
     host, port = parse_address(text if ":" in text else f"{text}:443")
     return {"host": host, "port": port}
 

@@ -8,8 +8,9 @@ from client.delivery import WINDOW_MESSAGES
 from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
 from client.routes.settings import DirectRoute as DirectRoute
-from client.routes.settings import RouteSettings
+from client.routes.settings import RouteSettings, parse_key
 from client.routes.settings import Socks5Route as Socks5Route
+from sidedoor.settings import Secret
 
 
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +26,19 @@ class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str
     port: int = 443
+
+
+class BridgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The far end of the obfuscated route. `listen`: as the origin's; `key`: 64 hexadecimal digits, which its clients
+    have, too; `target`: where all streams go; `limit_connections`: at a time."""
+
+    listen: tuple[str, ...]
+    key: Secret
+    target: OriginAddress
+    limit_connections: int = 4096
+
+    def __post_init__(self) -> None:
+        parse_key(self.key)
 
 
 class ResolverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

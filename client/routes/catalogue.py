@@ -10,12 +10,14 @@ from client.routes.connection import DialContext, tls_context
 from client.routes.direct import Direct
 from client.routes.doh import Doh
 from client.routes.http_connect import HttpConnect
+from client.routes.obfuscated import Obfuscated
 from client.routes.resolver import Resolver
 from client.routes.settings import (
     AlternateRoute,
     DirectRoute,
     DohRoute,
     HttpConnectRoute,
+    ObfuscatedRoute,
     RouteSettings,
     Socks5Route,
     Socks5TlsRoute,
@@ -53,5 +55,5 @@ def _make(route: RouteSettings, dial: DialContext) -> Route:
             return TlsFragment(route, dial)
         case TcpSegmentRoute():
             return TcpSegment(route, dial)
-        case _:
-            raise NotImplementedError
+        case ObfuscatedRoute():
+            return Obfuscated(route, dial)
