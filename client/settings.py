@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import msgspec
 
 from client.delivery import WINDOW_MESSAGES
-from client.policies import DIRECT
 from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.routes.settings import DirectRoute as DirectRoute
+from client.routes.settings import RouteSettings, parse_key
+from client.routes.settings import Socks5Route as Socks5Route
+from sidedoor.settings import Secret
 
 
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,43 +35,17 @@ class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 443
 
 
-class DirectRoute(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="direct", kw_only=True
-):
-    """Straight to the origin's addresses, which the system's resolver knows."""
+class BridgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The far end of the obfuscated route. `listen`: as the origin's; `key`: 64 hexadecimal digits, which its clients
+    have, too; `target`: where all streams go; `limit_connections`: at a time."""
 
-    proxied: ClassVar[bool] = False
-    evades: ClassVar[frozenset[str]] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """Always `direct`: there is one such route."""
-        return DIRECT
-
-
-class Socks5Route(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="socks5", kw_only=True
-):
-    """Through a SOCKS5 proxy (RFC 1928), which resolves the origin's name. Both or none of username and password."""
-
-    proxied: ClassVar[bool] = True
-    evades: ClassVar[frozenset[str]] = frozenset()
-
-    name: str
-    host: str
-    port: int = 1080
-    username: str | None = None
-    password: str | None = None
+    listen: tuple[str, ...]
+    key: Secret
+    target: OriginAddress
+    limit_connections: int = 4096
 
     def __post_init__(self) -> None:
-        if self.name == DIRECT:
-            raise ValueError(f"a proxy cannot be called `{DIRECT}`: that is the route without one")
-        if bool(self.username) != bool(self.password):
-            raise ValueError("username and password go together (RFC 1929)")
-
-
-RouteSettings = DirectRoute | Socks5Route
-"""Any way to the origin."""
+        parse_key(self.key)
 
 
 class ProxyListSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,7 +86,7 @@ class DialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How long the stages of a dial may take, in seconds.
 
     TCP repeats a lost SYN after 1 s and 2 s more (RFC 6298): 3.5 s lets both count. `stagger_seconds` between the
-    addresses of one name: RFC 8305 section 8.
+    addresses of one name: RFC 8305 section 8. `socks_seconds`: for all that is said to a proxy, SOCKS or HTTP.
     """
 
     connect_seconds: float = 3.5
