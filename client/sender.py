@@ -346,8 +346,7 @@ class Sender:
     def _acked(self, line: _Line, ack: Ack, now: float) -> None:
         if ack.session != self._session:
             return  # For an earlier life of this sender.
-        latency = self._outbox.acked(ack.id, now)
-        if latency is not None:
-            self._emit("message_acked", t=now, id=ack.id, route=line.route, latency_seconds=latency)
+        for id_, latency in self._outbox.acked(ack.id, now):
+            self._emit("message_acked", t=now, id=id_, route=line.route, latency_seconds=latency)
             self._progress.set()
             self._wake_in_use()
