@@ -12,7 +12,8 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
-from client.messages import LIMIT_BYTES, Message
+from client.delivery import Delivery
+from client.messages import LIMIT_BYTES
 from client.narration import Narrator
 from client.options import end_options, make_settings, proxy_route
 from client.origin import bind_all, serve_origin
@@ -100,8 +101,8 @@ def origin(
 def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **options: str | None) -> None:
     """Receive until interrupted: each message a line on stdout."""
 
-    def show(message: Message) -> None:
-        sys.stdout.buffer.write(message.body + b"\n")
+    def show(delivery: Delivery) -> None:
+        sys.stdout.buffer.write(delivery.body + b"\n")
         sys.stdout.buffer.flush()
 
     settings = make_settings(config, ReceiverSettings, end_options(resolve, options))

@@ -73,9 +73,13 @@ class Outbox:
 
     def submit(self, body: bytes, now: float) -> int:
         """Queue a message and return its id. Raises OverflowError when the outbox is full."""
+        self.check_room()
+        return self.restore(body, now)
+
+    def check_room(self) -> None:
+        """Raises OverflowError when the outbox is full."""
         if self.full:
             raise OverflowError(f"{self._limit} messages wait for an ack already")
-        return self.restore(body, now)
 
     def restore(self, body: bytes, queued_at: float) -> int:
         """As `submit`, for what an earlier life of the sender had queued, whatever the limit is now."""
@@ -142,6 +146,22 @@ class Outbox:
         acked = [self._entries.pop(each) for each in range(self.base, id_ + 1)]
         self._under_way_bytes -= sum(len(entry.body) for entry in acked if entry.attempts)
         return [(entry.id, now - entry.queued_at) for entry in acked]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the receiver's application gets it.
+
+    `position` grows from delivery to delivery, across lives of the receiver. `again`: an earlier life handed this one
+    out, too, and died before the application had confirmed it.
+    """
+
+    position: int
+    sender: str
+    session: int
+    id: int
+    body: bytes
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

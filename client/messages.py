@@ -8,6 +8,8 @@ which tells the sender about the *message*.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 PATH = "/messages"
@@ -19,6 +21,9 @@ LIMIT_BYTES = 1 << 20
 
 MESSAGES, ATTACHMENTS = 0, 1
 """The lanes of a sender: its messages, and the pieces of its attachments, which wait for the messages."""
+
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class RecordError(ValueError):
@@ -45,12 +50,12 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="message"):
 
     sender: str
     receiver: str
-    session: int
-    id: int
-    base: int
+    session: Natural
+    id: Natural
+    base: Natural
     queued_at: float
     body: bytes
-    lane: int = MESSAGES
+    lane: Natural = MESSAGES
     key: bytes = b""
     shown: bytes = b""
 
@@ -58,8 +63,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag="message"):
 class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
     """The origin has a copy of the message; answered on the connection by which the copy came."""
 
-    id: int
-    session: int = 0
+    id: Natural
+    session: Natural = 0
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
@@ -71,8 +76,8 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
 
     sender: str
     receiver: str
-    session: int
-    id: int
+    session: Natural
+    id: Natural
     refused: str = ""
     proof: bytes = b""
 

@@ -41,7 +41,7 @@ def test_there_and_back() -> None:
     assert bob.open(sealed) == message()
 
 
-@given(body=st.binary(max_size=2000), id_=st.integers(1, 2**63), lane=st.integers(0, 1))
+@given(body=st.binary(max_size=2000), id_=st.integers(1, 2**63 - 1), lane=st.integers(0, 1))
 def test_any_body(body: bytes, id_: int, lane: int) -> None:
     alice, bob = ends()
     plain = msgspec.structs.replace(message(), body=body, id=id_, lane=lane)
