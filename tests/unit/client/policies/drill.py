@@ -31,6 +31,7 @@ from client.policies import (
 
 CONNECT_SECONDS = 3.5
 DIAL_ROUND_TRIPS = 4
+MESSAGE_BYTES = 500
 
 
 @dataclass
@@ -132,7 +133,7 @@ class Drill:
         id_ = next(self._ids)
         if self.in_use is not None:
             number = self.in_use
-            self._tell(Sent(number, id_))
+            self._tell(Sent(number, id_, MESSAGE_BYTES))
             if self.paths[self.lines[number].route].blocked != "data":
                 self._answer(number, Answered(number, id_))
 
@@ -141,7 +142,7 @@ class Drill:
 
         def send() -> None:
             if number in self.lines:
-                self._tell(Sent(number, id_))
+                self._tell(Sent(number, id_, MESSAGE_BYTES))
                 if self.paths[self.lines[number].route].blocked != "data":
                     self._answer(number, Answered(number, id_))
 
