@@ -16,7 +16,8 @@ import click
 
 from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
-from client.messages import LIMIT_BYTES, Message
+from client.delivery import Delivery
+from client.messages import LIMIT_BYTES
 from client.narration import Narrator
 from client.options import ROUTE_FORMS, end_options, listed_proxies, make_settings, origin_address, route_options
 from client.origin import bind_all, serve_origin
@@ -131,8 +132,8 @@ def bridge(
 def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **options: str | None) -> None:
     """Receive until interrupted: each message a line on stdout."""
 
-    def show(message: Message) -> None:
-        sys.stdout.buffer.write(message.body + b"\n")
+    def show(delivery: Delivery) -> None:
+        sys.stdout.buffer.write(delivery.body + b"\n")
         sys.stdout.buffer.flush()
 
     settings = make_settings(config, ReceiverSettings, end_options(resolve, options))
