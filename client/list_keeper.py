@@ -7,7 +7,8 @@ from pathlib import Path
 
 from client import private_file
 from client.proxy_list import ListError, Listing, personal, verified
-from client.settings import ProxyListSettings, RouteSettings
+from client.routes.settings import RouteSettings
+from client.settings import ProxyListSettings
 from sidedoor.events import Emit
 
 

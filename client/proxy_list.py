@@ -28,7 +28,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from client.policies import DIRECT
-from client.settings import RouteSettings
+from client.routes.settings import RouteSettings
 
 LIMIT_BYTES = 1 << 18
 """The longest document: well within a record (`client.messages`), and some 2000 proxies."""

@@ -9,7 +9,8 @@ from client.messages import ProxyListWanted
 from client.policies import RouteFacts
 from client.routes import Route
 from client.routes.catalogue import make_routes
-from client.settings import RouteSettings, SenderSettings
+from client.routes.settings import RouteSettings
+from client.settings import SenderSettings
 from sidedoor.events import Emit
 from sidedoor.settings import SettingsError
 

@@ -77,7 +77,10 @@ class RoutesChanged:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A copy of the message went out by the connection; `size`: its record's, in bytes."""
+    """A copy of the message went out by the connection; `size`: its record's, in bytes.
+
+    Ids below 0 are pieces of attachments, which no `Copy` sends again.
+    """
 
     connection: int
     id: int

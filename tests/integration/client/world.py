@@ -29,7 +29,7 @@ from client.settings import (
     Socks5Route,
 )
 from proxy.server import serve
-from proxy.settings import ProxySettings
+from proxy.settings import Listener, ProxySettings
 
 NAME = "localhost"
 DIRECT_ADDRESS = "127.0.0.2"
@@ -140,10 +140,13 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def own_proxy(**users: str) -> AsyncIterator[int]:
-    """This project's proxy; yields its port."""
+async def own_proxy(*, files: CertificateFiles | None = None, **users: str) -> AsyncIterator[int]:
+    """This project's proxy, with these `files` inside TLS; yields its port."""
     started: asyncio.Queue[list[str]] = asyncio.Queue()
-    settings = ProxySettings(listen=("127.0.0.1:0",), users=users)
+    listener = Listener(address="127.0.0.1:0")
+    if files is not None:
+        listener = Listener(address="127.0.0.1:0", certificate=str(files.certificate), key=str(files.key))
+    settings = ProxySettings(listen=(listener,), users={**users})
     async with asyncio.TaskGroup() as group:
         task = group.create_task(serve(settings, ready=started.put_nowait), name="proxy")
         yield int((await started.get())[0].rpartition(":")[2])

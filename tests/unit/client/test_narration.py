@@ -35,11 +35,11 @@ def test_the_first_failure_and_each_change_are_said_once() -> None:
 def test_each_route_has_its_own_lines_and_a_connection_ends_them() -> None:
     made = Listener()
     made.fails("dns_nxdomain_error", "dns")
-    made.fails("unknown_failure: General SOCKS server failure", "socks", "proxy1")
+    made.fails("socks_server_failure", "socks_request", "proxy1")
     made.narrator("route_dialed", route="proxy1")
     assert made.said[0].startswith("cannot reach origin localhost:8443: dns: NXDOMAIN")
     assert made.said[1:] == [
-        "cannot reach origin localhost:8443 by proxy1: socks: General SOCKS server failure; trying again",
+        "cannot reach origin localhost:8443 by proxy1: socks_request: the proxy failed; trying again",
         "connected to origin localhost:8443 by proxy1",
     ]
     assert made.narrator.reached

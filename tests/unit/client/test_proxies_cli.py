@@ -88,7 +88,7 @@ def test_what_has_expired_is_shown_but_not_signed(tmp_path: Path, key: Path, sou
         (("version = 3", ""), "`version` is missing"),
         (("kind =", "knid ="), "`routes[0].kind`"),
         (("Z\n", "\n"), "expires"),
-        (('"proxy1"', '"direct"'), "cannot be called `direct`"),
+        (('"proxy1"', '"direct"'), "direct"),
         (("parts = 2", "part = 2"), "did you mean `parts`"),
     ],
 )

@@ -36,7 +36,7 @@ def test_they_come_from_json_and_go_back() -> None:
     [
         ({"routes": []}, "no routes"),
         ({"routes": [{"kind": "direct"}, {"kind": "direct"}]}, "same name"),
-        ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "cannot be called `direct`"),
+        ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "no other can be called so"),
         ({"routes": [{"kind": "socks5", "name": "p", "host": "::1", "username": "u"}]}, "go together"),
         ({"routes": [{"kind": "pigeon"}]}, "pigeon"),
         ({"proxy_list": {"file": "f", "public_key": "12"}}, "public_key: expected 64 hexadecimal digits"),
