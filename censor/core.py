@@ -162,7 +162,8 @@ class Core:
             if not flow.is_from_client(packet):  # a simultaneous open, as the kernel sees it, or what evades the TSPU
                 return self._handshake
             return flow.syn != packet.sequence
-        if mark is None or mark & GENERATION_MASK or flow.last_sequence is None or not flow.is_from_client(packet):
+        known = mark is None or mark & (GENERATION_MASK | WATCH)
+        if known or flow.last_sequence is None or not flow.is_from_client(packet):
             return False
         # SYNs do not come here. A segment without connmark that is far from what the flow had is another connection's.
         distance = (packet.sequence - flow.last_sequence + (1 << 31)) % (1 << 32) - (1 << 31)

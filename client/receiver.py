@@ -103,7 +103,7 @@ class _Inboxes:
             self._shown.pop(forgotten, None)
         arrival = inbox.receive(message)
         if arrival.duplicate:
-            self._emit("message_duplicate", id=message.id)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
         for shown, reordered in arrival.shown:
             self._deliver(key, shown, reordered)
         acked = [shown for shown, _ in arrival.shown] + ([message] if arrival.ack_again else [])
@@ -111,7 +111,14 @@ class _Inboxes:
 
     def _deliver(self, key: tuple[str, int], message: Message, reordered: bool) -> None:
         if message.id <= self._shown.get(key, 0):
-            self._emit("message_shown_twice", id=message.id)
+            self._emit("message_shown_twice", id=message.id, sender=message.sender)
         self._shown[key] = message.id
         self._show(message)
-        self._emit("message_delivered", t=time.monotonic(), id=message.id, bytes=len(message.body), reordered=reordered)
+        self._emit(
+            "message_delivered",
+            t=time.monotonic(),
+            id=message.id,
+            sender=message.sender,
+            bytes=len(message.body),
+            reordered=reordered,
+        )

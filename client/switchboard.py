@@ -83,12 +83,12 @@ class Switchboard:
         session = self._session(message.sender, message.receiver, message.session)
         accepted = (connection, Accepted(message.id))
         if message.id <= session.shown_id:
-            self._emit("message_duplicate", id=message.id)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
             ack = Ack(message.sender, message.receiver, message.session, message.id)
             return [accepted, (connection, ack)]
         if message.id in session.pending:
             session.came_by[message.id].add(connection)
-            self._emit("message_duplicate", id=message.id)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
             return [accepted]
         if len(session.pending) >= PENDING_LIMIT:
             raise Misbehaviour(f"{PENDING_LIMIT} messages of {message.sender} wait for {message.receiver} already")

@@ -92,8 +92,6 @@ class Diagnosis:
                 self._reached_at.clear()
             case RoutesChanged(routes=routes):
                 self._histories = {facts.name: self._histories.get(facts.name) or History(facts) for facts in routes}
-            case Diagnosed():
-                pass  # its own word
             case _:
                 trace = self._traces.get(observation.connection)
                 if trace is not None and trace.route in self._histories:

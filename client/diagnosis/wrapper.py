@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from client.diagnosis.engine import Diagnosis, unknown
 from client.policies import Command, Diagnosed, Observation, Policy, RouteFacts
 
 
+@runtime_checkable
+class Heeding(Protocol):
+    """A policy that makes use of the diagnosis, in what it decides later."""
+
+    def diagnosed(self, diagnosis: Diagnosed) -> None: ...
+
+
 class Diagnosing:
     """Implements `client.policies.Policy` around any policy, whose commands come as they are, with `Diagnosed` behind
-    them. The policy is told each, too, and may do something about it.
+    them. A `Heeding` policy is told each.
 
     `routes` and `quiet_seconds` as for `Diagnosis`, which is `diagnosis`.
     """
@@ -42,15 +50,10 @@ class Diagnosing:
         return self._diagnosed(self._policy.tick(now) if due is not None and due <= now else [], now)
 
     def _diagnosed(self, commands: list[Command], now: float) -> list[Command]:
-        found = self._verdicts(commands, now)
-        all_of_it = [*commands, *found]
-        while found:
-            commands = [command for told in found for command in self._policy.observe(told, now)]
-            found = self._verdicts(commands, now)
-            all_of_it += [*commands, *found]
-        return all_of_it
-
-    def _verdicts(self, commands: Sequence[Command], now: float) -> list[Diagnosed]:
         for command in commands:
             self.diagnosis.ordered(command, now)
-        return self.diagnosis.verdicts(now)
+        found = self.diagnosis.verdicts(now)
+        if isinstance(self._policy, Heeding):
+            for diagnosis in found:
+                self._policy.diagnosed(diagnosis)
+        return [*commands, *found]

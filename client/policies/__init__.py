@@ -204,20 +204,8 @@ class Diagnosed:
 Command = Dial | Ping | Use | Copy | Abort | Close | PathBad | ProbeStarted | ProbeEnded | Remember | Diagnosed
 
 Observation = (
-    Established
-    | DialFailed
-    | Ended
-    | StageReached
-    | Sent
-    | Answered
-    | Ponged
-    | Heard
-    | NetworkChanged
-    | RoutesChanged
-    | Diagnosed
+    Established | DialFailed | Ended | StageReached | Sent | Answered | Ponged | Heard | NetworkChanged | RoutesChanged
 )
-"""`Diagnosed` is told to a policy, too: `client.diagnosis` looks at what it does."""
-
 # What a policy knows from the start.
 
 

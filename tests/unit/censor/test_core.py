@@ -13,7 +13,7 @@ from censor.compiled import CompiledRules
 from censor.conditions import ListHolder
 from censor.core import Core
 from censor.decision import PASS, Decision
-from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY
+from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.lists.formats import parse as parse_list
 from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
@@ -635,6 +635,14 @@ class TestActingOnExisting:
         judge, ends = self.opened(None)
         judge.set_rules(rules(acting('kind = "freeze", bytes = 100, counted = "to_server"', existing_flows='"act"')))
         assert not judge.decide(ends.data(bytes(101))).accept
+
+    @pytest.mark.parametrize("existing", ["act", "kill"])
+    def test_a_long_flow_is_the_same_when_it_is_watched(self, existing: str) -> None:
+        judge, ends = self.opened(7)
+        ends.sent += 1 << 20  # bytes that the kernel kept to itself
+        judge.set_rules(rules(acting('kind = "drop"', existing_flows=f'"{existing}"')))
+        assert not judge.decide(ends.data(b"x"), mark=7).accept
+        assert not judge.decide(ends.data(b"x"), mark=WATCH).accept
 
     def test_others_are_left_alone(self) -> None:
         judge, ends = self.opened(7, INNOCENT)
