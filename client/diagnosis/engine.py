@@ -82,7 +82,7 @@ class Diagnosis:
                 self._given_up(self._traces[number], now)
             case PathBad(route=route, reason=reason) if route in self._histories:
                 # A dial that was overtaken is not one that failed: that has an observation of its own.
-                self._condemned(route, now)
+                self._condemned(route)
                 self._symptom(route, "dial_slow" if reason == "dial_failed" else reason, now)
 
     def observe(self, observation: Observation, now: float) -> None:
@@ -168,11 +168,11 @@ class Diagnosis:
         self._alive_at = self._reached_at[history.facts.name] = now
         self._touch(history)
 
-    def _condemned(self, route: str, now: float) -> None:
+    def _condemned(self, route: str) -> None:
         history = self._histories[route]
         for trace in self._traces.values():
             if trace.route == route:
-                trace.condemned(now, base=history.base, best_rate=history.best_rate)
+                trace.condemned(base=history.base, best_rate=history.best_rate)
 
     def _ended(self, trace: Trace, failure: str, reason: str, now: float) -> None:
         trace.over(now, failure)

@@ -124,10 +124,11 @@ class Trace:
         self.progress_at = now
         self.transport_alive = None
 
-    def condemned(self, now: float, *, base: float | None, best_rate: float) -> None:
-        """The policy calls the path bad: a span of late answers need not be so long then."""
+    def condemned(self, *, base: float | None, best_rate: float) -> None:
+        """The policy calls the path bad: a span of late answers need not be so long then, if it was more than a burst
+        before a silence."""
         if self._late_bytes:
-            self._measure(now, base or 0.0, best_rate, least_seconds=CONDEMNED_SECONDS)
+            self._measure(self.progress_at, base or 0.0, best_rate, least_seconds=CONDEMNED_SECONDS)
 
     def _measure(self, now: float, base: float, best_rate: float, *, least_seconds: float | None = None) -> None:
         """Whether the span of late answers makes the path a slow one."""
