@@ -52,10 +52,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StageReached:
-    """A dial has entered `stage` (`client.routes`): all before it were passed."""
+    """A dial has entered `stage` (`client.routes`): all before it were passed. `addresses`: what the look-up gave, in
+    the stage `tcp` of a route that looks the origin's name up."""
 
     connection: int
     stage: str
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ class RoutesChanged:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A copy of the message went out by the connection; `size`: its record's, in bytes."""
+    """A copy of the message went out by the connection; `size`: its record's, in bytes.
+
+    Ids below 0 are pieces of attachments, which no `Copy` sends again.
+    """
 
     connection: int
     id: int

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from lab.measurement import shortfall
+from lab.measurement.diagnoses import Diagnosis, censor_actions, diagnosis_of
 
 Event = Mapping[str, Any]
 
@@ -48,6 +49,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     recovered: bool = False
     cut_short: bool = False  # the run ended before the episode did: what is missing may just not have come yet
     hits: int = 0
+    censor_actions: list[str] = []  # "RULE: ACTION" of what the censor did to the client's packets: the truth ...
+    diagnosis: Diagnosis | None = None  # ... and what the client made of it
     # From t0 (failback: from the unblocking) to the end of the observation: how long the Nones were waited for.
     censored_at_seconds: float | None = None
     failback_censored_at_seconds: float | None = None
@@ -117,7 +120,14 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
     hits = [event for event in within if event["event"] == "censor_hit" and _is_of(event, addresses)]
     t0 = float(hits[0]["t"]) if hits else None
     bracket = _rule_bracket(within, episode.rules, start)
-    block = Block(name=episode.name, t0_rule=bracket, t0=t0, hits=len(hits), cut_short=episode.cut_short)
+    block = Block(
+        name=episode.name,
+        t0_rule=bracket,
+        t0=t0,
+        hits=len(hits),
+        censor_actions=censor_actions(hits),
+        cut_short=episode.cut_short,
+    )
     if t0 is None:
         return block
     route = _route_in_use(log, t0)
@@ -137,6 +147,7 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
         failback_seconds=failback,
         goodput_bytes_per_second=goodput if failed_back_at is None else _goodput(log, episode, t0, failed_back_at),
         recovered=ttr is not None,
+        diagnosis=diagnosis_of(within, route, t0, observed_until),
         censored_at_seconds=None if ttr is not None else max(0.0, observed_until - t0),
         failback_censored_at_seconds=(
             None if episode.lifted is None or failback is not None else episode.horizon - episode.lifted
