@@ -101,7 +101,7 @@ def test_the_last_opinion_on_the_route_that_was_hit_counts_while_the_block_stand
         event(7.5, "client1", "diagnosed", route="direct", kind="none", confidence=0.9),
     ]
     found = complete(begun(), story() + said, [CLIENT], wire_bytes=None, lab_late=[])
-    assert found.diagnosis == Verdict(kind="address_drop", confidence=0.9, seconds=0.4)
+    assert found.diagnosis == Verdict(kind="address_drop", confidence=0.9, seconds=1.4)
     assert complete(begun(), story(), [CLIENT], wire_bytes=None, lab_late=[]).diagnosis == Verdict()
 
 
