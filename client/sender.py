@@ -14,6 +14,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from client.delivery import Entry, Outbox
 from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
 from client.policies import (
@@ -41,7 +43,7 @@ from client.policies import (
     Use,
 )
 from client.policies import Ping as PingCommand
-from client.policies.catalogue import make_policy
+from client.policies.catalogue import dial_settings, make_policy
 from client.routes import Attempt, DialError
 from client.routes.catalogue import make_routes
 from client.routes.connection import Connection
@@ -76,13 +78,14 @@ class Sender:
     def __init__(self, settings: SenderSettings, emit: Emit) -> None:
         self._settings = settings
         self._emit = emit
-        self._routes = make_routes(settings, settings.routes)
+        dial = dial_settings(settings.policy, settings.dial)
+        self._routes = make_routes(msgspec.structs.replace(settings, dial=dial), settings.routes)
         self._quiet = QuietPorts()
         facts = [RouteFacts(route.name, route.proxied, route.evades) for route in settings.routes]
         self._policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))
         self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
         self._session = secrets.randbits(63)
-        self._route = settings.routes[0].name
+        self._route: str | None = None  # the one in use, or the last that was
         self._lines: dict[int, _Line] = {}
         self._in_use: _Line | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -196,7 +199,7 @@ class Sender:
     def _use(self, line: _Line) -> None:
         self._in_use = line
         old, self._route = self._route, line.route
-        if old != line.route:
+        if old != line.route and (old is not None or line.route != DIRECT):
             self._emit("failed_back" if line.route == DIRECT else "route_switched", old=old, new=line.route)
         self._greet(line)
 
@@ -303,7 +306,7 @@ class Sender:
             if line.control:
                 await connection.send(line.control.popleft())
                 continue
-            entry = self._next(line)
+            entry, copy = self._next(line)
             if entry is None:
                 return
             message = Message(
@@ -318,16 +321,24 @@ class Sender:
             now = time.monotonic()
             attempt = entry.attempts
             await connection.send(message)
-            self._emit("message_sent", t=now, id=entry.id, route=line.route, attempt=attempt, connection=line.number)
+            self._emit(
+                "message_sent",
+                t=now,
+                id=entry.id,
+                route=line.route,
+                attempt=attempt,
+                connection=line.number,
+                copy=copy,
+            )
             if line.number in self._lines:
                 self._observe(Sent(line.number, entry.id, len(entry.body)), now)
 
-    def _next(self, line: _Line) -> Entry | None:
-        """What goes out by this line now: copies that the policy wants here, then messages if it is the one in use."""
+    def _next(self, line: _Line) -> tuple[Entry | None, bool]:
+        """What goes out by this line now, and whether it is a copy that the policy wants here, too."""
         while line.copies:
             if (entry := self._outbox.copy(line.copies.popleft(), line.number)) is not None:
-                return entry
-        return self._outbox.next(line.number) if self._in_use is line else None
+                return entry, True
+        return self._outbox.next(line.number) if self._in_use is line else None, False
 
     def _received(self, line: _Line, record: Record) -> None:
         now = time.monotonic()

@@ -23,6 +23,7 @@ class Watch:
         self._addresses = client_addresses
         self._queued: dict[int, float] = {}
         self._acks: list[tuple[float, int, str]] = []
+        self._route = "direct"  # the one in use; acks may come by others, too (hedges, trials)
         self._hits: list[float] = []
         self._arrived = asyncio.Event()
 
@@ -33,6 +34,8 @@ class Watch:
                 self._queued[event["id"]] = event["t"]
             case "message_acked":
                 self._acks.append((event["t"], event["id"], event["route"]))
+            case "route_switched" | "failed_back":
+                self._route = event["new"]
             case "censor_hit":
                 if {event.get("source_address"), event.get("destination_address")} & self._addresses:
                     self._hits.append(event["t"])
@@ -53,7 +56,7 @@ class Watch:
 
     def direct(self, since: float, now: float) -> bool:
         """Whether messages born after `since` are acked on the direct path, and have been for the hold time."""
-        return self._sustained(
+        return self._route == "direct" and self._sustained(
             [
                 t
                 for t, id_, route in self._acks

@@ -105,10 +105,6 @@ class Heard:
     connection: int
 
 
-Observation = (
-    Established | DialFailed | Ended | StageReached | Sent | Answered | Ponged | Heard | NetworkChanged | RoutesChanged
-)
-
 # What a policy orders.
 
 
@@ -204,6 +200,21 @@ class Diagnosed:
 
 
 Command = Dial | Ping | Use | Copy | Abort | Close | PathBad | ProbeStarted | ProbeEnded | Remember | Diagnosed
+
+Observation = (
+    Established
+    | DialFailed
+    | Ended
+    | StageReached
+    | Sent
+    | Answered
+    | Ponged
+    | Heard
+    | NetworkChanged
+    | RoutesChanged
+    | Diagnosed
+)
+"""`Diagnosed` is told to a policy, too: `client.diagnosis` looks at what it does."""
 
 # What a policy knows from the start.
 

@@ -196,14 +196,14 @@ def _outage(log: Sequence[Event], t0: float, end: float) -> float | None:
 
 
 def _failback(log: Sequence[Event], episode: _Episode, route: str) -> float | None:
-    """From the lifting to the first ack on `route` of a message that was sent there after the lifting."""
+    """From the lifting to the first ack on `route` of a message that was sent there after it, and not as a copy."""
     if episode.lifted is None:
         return None
     sent: set[int] = set()
     for event in log:
         if not episode.lifted <= event["t"] <= episode.horizon or event.get("route") != route:
             continue
-        if event["event"] == "message_sent":
+        if event["event"] == "message_sent" and not event.get("copy"):
             sent.add(event["id"])
         elif event["event"] == "message_acked" and event["id"] in sent:
             return float(event["t"]) - episode.lifted
