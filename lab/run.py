@@ -148,7 +148,7 @@ class Run:
         prefix = f"run{self._number}-"
         foreign = self._scenario.foreign_censor
         censor = None if foreign is None else self._deployment.foreign_censor(foreign, self._folder)
-        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario)]
+        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario, self._seed)]
         await supervisor.start(*foundation, log_prefix=prefix)
         await supervisor.start(*await self._deployment.observers(self._number), log_prefix=prefix)
         await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)

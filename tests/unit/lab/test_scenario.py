@@ -81,6 +81,12 @@ def test_a_foreign_censor(tmp_path: Path) -> None:
     assert nothing.foreign_censor == ForeignCensor(command=None)
 
 
+def test_jitter_is_within_the_delay(tmp_path: Path) -> None:
+    assert load(folder_with(tmp_path, HEAD + "[link]\njitter_seconds = 0.02\nloss = 0.01"), roles=ROLE_NAMES)
+    folder = folder_with(tmp_path, HEAD + "[link]\njitter_seconds = 0.03")
+    assert "`jitter_seconds` (0.03) is more than `delay_seconds`" in refusal(folder)
+
+
 LISTED = (
     '[[list]]\nname = "bans"\nfile = "bans.txt"\n'
     '[[rule]]\nname = "names"\nwhen = "tls.sni under @bans"\nactions = [{ kind = "drop" }]\n'
