@@ -16,10 +16,12 @@ import click
 
 from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
-from client.messages import LIMIT_BYTES, Message
+from client.delivery import Delivery
+from client.messages import LIMIT_BYTES
 from client.narration import Narrator
-from client.options import ROUTE_FORMS, end_options, make_settings, origin_address, route_options
+from client.options import ROUTE_FORMS, end_options, listed_proxies, make_settings, origin_address, route_options
 from client.origin import bind_all, serve_origin
+from client.proxies_cli import proxies
 from client.receiver import run_receiver
 from client.sender import Sender
 from client.settings import BridgeSettings, OriginSettings, ReceiverSettings, SenderSettings
@@ -45,6 +47,9 @@ def client() -> None:
     """Run the test messenger: an origin, a sender, a receiver."""
 
 
+client.add_command(proxies)
+
+
 @client.command()
 @_config
 @_events
@@ -58,6 +63,7 @@ def client() -> None:
     help="Use ca.pem, leaf.pem and leaf.key in DIR; make them if none of them is there.",
 )
 @click.option("--host-name", multiple=True, help="With --self-signed: a name or address for the certificate.")
+@click.option("--proxy-list", type=click.Path(), help="A signed list of proxies for the clients; see `proxies`.")
 def origin(
     config: str | None,
     events: str | None,
@@ -66,6 +72,7 @@ def origin(
     key: str | None,
     self_signed: str | None,
     host_name: tuple[str, ...],
+    proxy_list: str | None,
 ) -> None:
     """Serve the origin until interrupted."""
     files = None
@@ -77,7 +84,7 @@ def origin(
     settings = make_settings(
         config,
         OriginSettings,
-        {"listen": listen or None, "certificate": certificate, "key": key},
+        {"listen": listen or None, "certificate": certificate, "key": key, "proxy_list": proxy_list},
         hint="" if files else "; --self-signed DIR makes a certificate and its key",
     )
     with contextlib.ExitStack() as stack:
@@ -125,8 +132,8 @@ def bridge(
 def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **options: str | None) -> None:
     """Receive until interrupted: each message a line on stdout."""
 
-    def show(message: Message) -> None:
-        sys.stdout.buffer.write(message.body + b"\n")
+    def show(delivery: Delivery) -> None:
+        sys.stdout.buffer.write(delivery.body + b"\n")
         sys.stdout.buffer.flush()
 
     settings = make_settings(config, ReceiverSettings, end_options(resolve, options))
@@ -149,6 +156,10 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
     "--proxy", multiple=True, metavar="NAME=[USER:PASSWORD@]HOST:PORT", help="A SOCKS5 proxy. May be repeated."
 )
 @click.option(
+    "--proxy-list", metavar="KEY=FILE", help="More proxies, of a list signed by this public key, kept in FILE."
+)
+@click.option("--memory-file", type=click.Path(), help="Keep there what worked on which network.")
+@click.option(
     "--route",
     multiple=True,
     metavar="[NAME=]KIND:...",
@@ -163,6 +174,7 @@ def send(
     events: str | None,
     resolve: tuple[str, ...],
     proxy: tuple[str, ...],
+    proxy_list: str | None,
     route: tuple[str, ...],
     count: int | None,
     interval: float,
@@ -171,6 +183,8 @@ def send(
 ) -> None:
     """Send the lines of stdin, or --count messages; exit 0 when each was acknowledged, else 1."""
     given = end_options(resolve, options)
+    if proxy_list is not None:
+        given["proxy_list"] = listed_proxies(proxy_list)
     if routes := route_options(route, proxy):
         given["routes"] = routes
     settings = make_settings(config, SenderSettings, given)

@@ -12,6 +12,7 @@ import msgspec
 
 from client.origin import parse_address
 from client.routes.settings import DirectRoute, RouteSettings, Socks5Route
+from client.settings import ProxyListSettings
 from sidedoor.settings import SettingsError, UsageError, convert, read
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -76,6 +77,17 @@ def proxy_route(text: str) -> Socks5Route:
         return Socks5Route(name=name, host=host, port=port, username=username or None, password=password or None)
     except ValueError as error:
         raise SettingsError(f"--proxy {text!r}: {error}") from error
+
+
+def listed_proxies(text: str) -> ProxyListSettings:
+    """ "PUBLIC_KEY=FILE" as settings. Raises SettingsError."""
+    public_key, separator, file = text.partition("=")
+    try:
+        if not separator or not file:
+            raise ValueError("expected PUBLIC_KEY=FILE")
+        return ProxyListSettings(file=file, public_key=public_key)
+    except ValueError as error:
+        raise SettingsError(f"--proxy-list {text!r}: {error}") from error
 
 
 def route_options(routes: Sequence[str], proxies: Sequence[str]) -> tuple[RouteSettings, ...] | None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
 import msgspec
 
+from client.attachments.pieces import LIMIT_BYTES
 from client.delivery import WINDOW_MESSAGES
+from client.encryption import decode_key
 from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
 from client.routes.settings import DirectRoute as DirectRoute
@@ -14,11 +19,15 @@ from sidedoor.settings import Secret
 
 
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files."""
+    """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files.
+
+    `proxy_list`: what `sidedoor client proxies sign` wrote, for those who ask; it is read again when it changes.
+    """
 
     listen: tuple[str, ...]
     certificate: str
     key: str
+    proxy_list: str | None = None
 
 
 class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +48,24 @@ class BridgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         parse_key(self.key)
+
+
+class ProxyListSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Further routes, from a list that its maker signed (`client.proxy_list`) and that comes by any route.
+
+    `file`: where the newest list is kept; `public_key`: its maker's, 64 hexadecimal digits; `refresh_seconds`: how
+    often to ask for a newer one; `most_proxies`: use so many of the list's proxies only (which: by this end's name), so
+    that who watches this client learns no more; None: all.
+    """
+
+    file: str
+    public_key: str
+    refresh_seconds: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+    most_proxies: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-fA-F]{64}", self.public_key):
+            raise ValueError("public_key: expected 64 hexadecimal digits, as `sidedoor client proxies key` prints them")
 
 
 class ResolverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +102,9 @@ class EndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """What sender and receiver have in common.
 
     `name`: this end's; `ca_file`: PEM of the authority that the origin's certificate must come from; `keylog_file`:
-    where TLS secrets go, in NSS key log format, for reading captures; None: nowhere.
+    where TLS secrets go, in NSS key log format, for reading captures; None: nowhere. `key_file` (made by `sidedoor
+    client key`) and `peer_key` (what that printed at the other end) go together: with them all is encrypted from end to
+    end, and what is not is refused. `state_file`: what survives this process; None: nothing does.
     """
 
     name: str
@@ -84,27 +113,54 @@ class EndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     keylog_file: str | None = None
     resolver: ResolverSettings = ResolverSettings()
     dial: DialSettings = DialSettings()
+    key_file: str | None = None
+    peer_key: str | None = None
+    state_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.key_file is None) != (self.peer_key is None):
+            missing = "peer_key" if self.peer_key is None else "key_file"
+            raise ValueError(f"key_file and peer_key go together, and there is no {missing}")
+        if self.peer_key is not None:
+            try:
+                decode_key(self.peer_key)
+            except ValueError as error:
+                raise ValueError(f"peer_key: {error}") from error
 
 
 class ReceiverSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The receiving end, which reaches the origin directly. After a failure it pauses `backoff_seconds`, each time
-    twice as long up to the most; after `keepalive_seconds` of silence it pings, after twice that it dials anew."""
+    twice as long up to the most; after `keepalive_seconds` of silence it pings, after twice that it dials anew.
+    `attachments_folder`: where they go; None: they are refused, as are longer ones than `attachment_limit_bytes`."""
 
     backoff_seconds: float = 0.1
     most_backoff_seconds: float = 5.0
     keepalive_seconds: float = 10.0
+    attachments_folder: str | None = None
+    attachment_limit_bytes: int = LIMIT_BYTES
 
 
 class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The sending end. `peer`: the receiver's name; `routes`: in order of preference; limits in messages."""
+    """The sending end. `peer`: the receiver's name; `routes`: in order of preference; limits in messages.
+
+    `proxy_list`: where more routes come from; `memory_file`: what worked on which network is kept there (None:
+    nowhere); `network_poll_seconds`: how often to see whether this host is on another network.
+    `attachment_window_bytes`: how much of an attachment is under way at most; a message that comes meanwhile waits for
+    no more than that.
+    """
 
     peer: str
     routes: tuple[RouteSettings, ...] = (DirectRoute(),)
+    proxy_list: ProxyListSettings | None = None
+    memory_file: str | None = None
+    network_poll_seconds: Annotated[float, msgspec.Meta(gt=0)] = 2.0
     policy: PolicySettings = SidedoorSettings()
     window_messages: int = WINDOW_MESSAGES
     limit_messages: int = 4096
+    attachment_window_bytes: int = 256 << 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = [route.name for route in self.routes]
         if not names:
             raise ValueError("no routes: at least one is needed")

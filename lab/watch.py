@@ -24,6 +24,7 @@ class Watch:
         self._queued: dict[int, float] = {}
         self._acks: list[tuple[float, int, str]] = []
         self._route = "direct"  # the one in use; acks may come by others, too (hedges, trials)
+        self._route_since = 0.0
         self._hits: list[float] = []
         self._arrived = asyncio.Event()
 
@@ -35,7 +36,7 @@ class Watch:
             case "message_acked":
                 self._acks.append((event["t"], event["id"], event["route"]))
             case "route_switched" | "failed_back":
-                self._route = event["new"]
+                self._route, self._route_since = event["new"], event["t"]
             case "censor_hit":
                 if {event.get("source_address"), event.get("destination_address")} & self._addresses:
                     self._hits.append(event["t"])
@@ -60,7 +61,7 @@ class Watch:
             [
                 t
                 for t, id_, route in self._acks
-                if t >= since and route == "direct" and self._queued.get(id_, -1.0) >= since
+                if t >= max(since, self._route_since) and route == "direct" and self._queued.get(id_, -1.0) >= since
             ],
             now,
         )

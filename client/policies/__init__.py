@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 # What a policy is told.
 
@@ -52,10 +52,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StageReached:
-    """A dial has entered `stage` (`client.routes`): all before it were passed."""
+    """A dial has entered `stage` (`client.routes`): all before it were passed. `addresses`: what the look-up gave, in
+    the stage `tcp` of a route that looks the origin's name up."""
 
     connection: int
     stage: str
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ class RoutesChanged:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A copy of the message went out by the connection; `size`: its record's, in bytes."""
+    """A copy of the message went out by the connection; `size`: its record's, in bytes.
+
+    Ids below 0 are pieces of attachments, which no `Copy` sends again.
+    """
 
     connection: int
     id: int
@@ -202,20 +207,8 @@ class Diagnosed:
 Command = Dial | Ping | Use | Copy | Abort | Close | PathBad | ProbeStarted | ProbeEnded | Remember | Diagnosed
 
 Observation = (
-    Established
-    | DialFailed
-    | Ended
-    | StageReached
-    | Sent
-    | Answered
-    | Ponged
-    | Heard
-    | NetworkChanged
-    | RoutesChanged
-    | Diagnosed
+    Established | DialFailed | Ended | StageReached | Sent | Answered | Ponged | Heard | NetworkChanged | RoutesChanged
 )
-"""`Diagnosed` is told to a policy, too: `client.diagnosis` looks at what it does."""
-
 # What a policy knows from the start.
 
 
@@ -253,6 +246,13 @@ class Policy(Protocol):
         ...
 
     def tick(self, now: float) -> list[Command]: ...
+
+
+@runtime_checkable
+class DiagnosisReader(Protocol):
+    """A policy that does something about what is wrong with a route."""
+
+    def diagnosed(self, diagnosis: Diagnosed) -> None: ...
 
 
 DIRECT: Literal["direct"] = "direct"

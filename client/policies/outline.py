@@ -43,11 +43,14 @@ class OutlineSettings(
       programs that use it set 5 s).
     - `redial_seconds`: pause between two dials of the winner, and between two searches. Not the SDK's, which leaves
       that to the program.
+    - `search_again`: whether the program searches again when a dial of the winner has failed. The SDK never does by
+      itself, and the programs seen make their dialer once, at their start.
     """
 
     stagger_seconds: float = 0.25
     test_seconds: float = 5.0
     redial_seconds: float = 1.0
+    search_again: bool = False
 
     @property
     def stage_seconds(self) -> float:
@@ -182,6 +185,9 @@ class Outline:
             self._orders.bad("dial_failed")
         if self._winner is None:
             self._test_next(now)
+        elif self._settings.search_again:
+            self._winner = None
+            self._search(now)
         else:
             self._next_at = now + self._settings.redial_seconds
 

@@ -18,8 +18,10 @@ class TgAndroidSettings(
       no data; the second once one has failed (Connection.cpp, `Connection::connect`: `setTimeout(12)`, with
       `isTryingNextPort` `setTimeout(8)`).
     - `idle_seconds`, `idle_step_seconds`, `most_idle_seconds`: the same after the first data, if anything waits for an
-      answer; each time that a connection was lost this way the time grows by the step (`currentTimeout`: 4, += 2 while
-      < 16). Older versions, and CLIENTS.md, have 25 without steps (`onReceivedData`: `setTimeout(25)`).
+      answer; each time that a connection was lost this way the time grows by the step (`currentTimeout`: += 2 while
+      < 16 in copies of later versions of Connection.cpp, the initial 4 in one derived Connection.h; neither could be
+      looked up in the repository itself). Its older versions, and CLIENTS.md, have 25 without steps (`onReceivedData`:
+      `setTimeout(25)`).
     - `ping_seconds`: a ping so often (ConnectionsManager.cpp, `ConnectionsManager::select`: 19000 ms).
     - `ports`: so many ports of an address come before the next address (Datacenter.cpp, `nextAddressOrPort`). A route
       has one port, which is tried as often.

@@ -45,10 +45,12 @@ class DialError(Exception):
 @dataclass(slots=True)
 class Attempt:
     """What one dial did so far. `stages`: {stage: seconds} of the finished ones; `locals`: "address:port" of each TCP
-    socket that it used, those that failed or lost the race included; `entered` is called as each stage begins."""
+    socket that it used, those that failed or lost the race included; `addresses`: what the origin's name was found to
+    be, where the client looks it up itself; `entered` is called as each stage begins."""
 
     stages: dict[str, float] = field(default_factory=dict)
     locals: list[str] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
     entered: Callable[[str], None] = lambda stage: None
 
     @asynccontextmanager

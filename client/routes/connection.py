@@ -18,6 +18,7 @@ from client.routes import Attempt
 from client.routes.failures import failure_of
 from client.routes.resolver import Resolver
 from client.routes.tcp import close_by_abort, endpoint
+from client.routes.tcp_info import quiet_seconds
 from client.settings import DialSettings, EndSettings, OriginAddress
 from sidedoor.settings import SettingsError
 
@@ -119,6 +120,11 @@ class Connection:
     def failure(self) -> str:
         """How the connection ended, in OONI's words: `eof_error` for an orderly end."""
         return "eof_error" if self._handler.lost is None else failure_of(self._handler.lost)
+
+    @property
+    def quiet_seconds(self) -> float | None:
+        """How long ago TCP's last acknowledgement came in; None where the system does not tell."""
+        return quiet_seconds(self._socket)
 
     def abort(self) -> None:
         """End it now with an RST. `close` still has to be awaited."""

@@ -19,6 +19,7 @@ class Direct:
         origin = self._dial.origin
         async with attempt.stage("dns"):
             addresses = await self._dial.resolver.resolve(origin.host)
+        attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
         return await open_connection(sock, self._dial, attempt)

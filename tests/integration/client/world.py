@@ -198,11 +198,12 @@ class World:
         self._tasks.append(task)
         return task
 
-    async def start_origin(self) -> None:
+    async def start_origin(self, **more: Any) -> None:
         """The origin; started anew it has the same port."""
         self.port = self.port or free_port()
         listen = (f"127.0.0.1:{self.port}", f"[::1]:{self.port}")
-        settings = OriginSettings(listen=listen, certificate=str(self.files.certificate), key=str(self.files.key))
+        certificate, key = str(self.files.certificate), str(self.files.key)
+        settings = OriginSettings(listen=listen, certificate=certificate, key=key, **more)
         ready = asyncio.Event()
         self._origin = self.start(serve_origin(settings, self.log, ready=ready), "origin")
         await ready.wait()

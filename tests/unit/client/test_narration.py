@@ -71,3 +71,25 @@ def test_an_ipv6_origin_is_in_brackets() -> None:
     said: list[str] = []
     Narrator(OriginAddress("::1", 443), Listener().emit, said.append).connected()
     assert said == ["connected to origin [::1]:443"]
+
+
+def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_kind() -> None:
+    made = Listener()
+    for kind, confidence in (("address_drop", 0.4), ("sni_drop", 0.6), ("sni_drop", 0.9), ("none", 0.9), ("none", 0.9)):
+        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
+    assert made.said == [
+        "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
+        "direct: nothing is wrong any more",
+    ]
+
+
+def test_lists_and_the_memory_are_told_of_once_each() -> None:
+    made = Listener()
+    for _ in range(2):
+        made.narrator("proxy_list_refused", reason="older", detail="version 2 is older than 3, which is known")
+    made.narrator("memory_unreadable", file="networks.json", detail="cut off")
+    assert made.said == [
+        "a list of proxies is not used: version 2 is older than 3, which is known",
+        "memory file networks.json cannot be used, it is begun anew: cut off",
+    ]
+    assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]

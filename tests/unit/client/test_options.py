@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.options import ROUTE_FORMS, end_options, make_settings, proxy_route, route_of, route_options
+from client.options import ROUTE_FORMS, end_options, listed_proxies, make_settings, proxy_route, route_of, route_options
 from client.routes.settings import (
     AlternateRoute,
     DirectRoute,
@@ -16,7 +16,7 @@ from client.routes.settings import (
     TcpSegmentRoute,
     TlsFragmentRoute,
 )
-from client.settings import OriginAddress, ReceiverSettings, Socks5Route
+from client.settings import OriginAddress, ProxyListSettings, ReceiverSettings, Socks5Route
 from sidedoor.settings import SettingsError, UsageError
 
 NOTHING: dict[str, str | None] = {"name": None, "origin": None, "ca_file": None}
@@ -53,6 +53,18 @@ def test_a_proxy() -> None:
     assert route == Socks5Route(name="p", host="::1", port=1080, username="alice", password="se:cret")
     with pytest.raises(SettingsError, match="go together"):
         proxy_route("p=alice@localhost:1080")
+
+
+def test_a_signed_list() -> None:
+    key = "0f" * 32
+    assert listed_proxies(f"{key}=/tmp/a=b") == ProxyListSettings(file="/tmp/a=b", public_key=key)
+    for text, message in (
+        (key, "expected PUBLIC_KEY=FILE"),
+        (f"{key}=", "expected PUBLIC"),
+        ("0f=x", "64 hexadecimal"),
+    ):
+        with pytest.raises(SettingsError, match=rf"--proxy-list .*{message}"):
+            listed_proxies(text)
 
 
 KEY = "ab" * 32

@@ -21,9 +21,13 @@ def facts(*names: str) -> tuple[RouteFacts, ...]:
     return tuple(RouteFacts(name, proxied=name.startswith("proxy")) for name in names)
 
 
-def drill(recollection: Recollection = Recollection(), **blocked: str) -> Drill:  # noqa: B008 - immutable
+def drill(
+    recollection: Recollection = Recollection(),  # noqa: B008 - immutable
+    constants: OutlineSettings = OutlineSettings(),  # noqa: B008 - immutable
+    **blocked: str,
+) -> Drill:
     paths = {name: Path(blocked=blocked.get(name, "")) for name in ALL}
-    policy = Outline(facts(*ALL), OutlineSettings(), Random(1), recollection)
+    policy = Outline(facts(*ALL), constants, Random(1), recollection)
     return StrictDrill(policy, paths, interval=0.05, connect_seconds=20.0)
 
 
@@ -127,6 +131,21 @@ def test_no_failover_afterwards_the_winner_is_dialed_again_and_again(failure: st
     assert made.route == "direct"
 
 
+def test_a_program_may_search_again_when_a_dial_of_the_winner_has_failed() -> None:
+    made = drill(constants=OutlineSettings(search_again=True))
+    made.run(2)
+    made.paths["direct"].blocked = made.paths["doh"].blocked = "refuse"
+    made.reset()
+    made.run(1)
+    assert [command.route for _, command in made.log if isinstance(command, Dial)][1:] == [
+        "direct",
+        "direct",
+        "doh",
+        "proxy1",
+    ]
+    assert made.route == "proxy1"
+
+
 def test_a_winner_that_is_in_the_list_no_more_is_searched_for_anew() -> None:
     made = drill()
     made.run(1)
@@ -145,10 +164,14 @@ def test_routes_that_are_gone_are_not_tested_any_more() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["", "drop", "refuse", "data"])), max_size=12), st.data()
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["", "drop", "refuse", "data"])), max_size=12),
+    st.data(),
 )
-def test_random_blocks_leave_no_dead_end(blocks: list[tuple[str, str]], data: st.DataObject) -> None:
-    made = drill()
+def test_random_blocks_leave_no_dead_end(
+    search_again: bool, blocks: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    made = drill(constants=OutlineSettings(search_again=search_again))
     for route, blocked in blocks:
         made.paths[route].blocked = blocked
         made.run(data.draw(st.floats(0.01, 7.0)))
