@@ -35,7 +35,7 @@ ARMS = 8
 WATCH_SECONDS = 15.0
 COMPARED_WATCH_SECONDS = 60.0
 SHORT_RUNS = 3
-SHORT_WATCH_SECONDS = 20.0
+SHORT_WATCH_SECONDS = 10.0
 _ROUND_SECONDS = 6.0
 _LAB_SECONDS = 5.0
 
@@ -55,6 +55,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     runs: dict[str, int]
     watch_seconds: float
     kill: bool = False
+    repeat_late: bool = True
+    """Go on, within bounds, until all runs that are wanted count."""
     seed: int = 0
 
     @property
@@ -73,8 +75,12 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def rounds(self) -> int:
         """How many rounds that takes if every run counts."""
-        each = Counter(self.arms)
-        return max(-(-n // each[policy]) for policy, n in self.runs.items())
+        return _rounds(self.arms, self.runs)
+
+    @property
+    def rounds_limit(self) -> int:
+        """A machine that does not keep up gets more of them, but not without end."""
+        return 2 * self.rounds + 5 if self.repeat_late else self.rounds + 1
 
     @property
     def estimated_seconds(self) -> float:
@@ -109,11 +115,24 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.rtt_ms / 2000
 
     @property
+    def rounds(self) -> int:
+        """How many rounds that takes if every run counts."""
+        return _rounds(self.arms, self.runs)
+
+    @property
+    def rounds_limit(self) -> int:
+        """As in Condition."""
+        return self.rounds + 2
+
+    @property
     def estimated_seconds(self) -> float:
         """Of all its rounds."""
-        each = Counter(self.arms)
-        rounds = max(-(-n // each[policy]) for policy, n in self.runs.items())
-        return _LAB_SECONDS + rounds * (_ROUND_SECONDS + self.seconds)
+        return _LAB_SECONDS + self.rounds * (_ROUND_SECONDS + self.seconds)
+
+
+def _rounds(arms: Sequence[str], runs: dict[str, int]) -> int:
+    each = Counter(arms)
+    return max(-(-n // each[policy]) for policy, n in runs.items())
 
 
 COMPARED = "compared"
@@ -253,4 +272,5 @@ def _short(choice: Choice) -> Iterator[Condition]:
             arms=choice.policies,
             runs=dict.fromkeys(choice.policies, choice.runs or SHORT_RUNS),
             watch_seconds=choice.watch_seconds or SHORT_WATCH_SECONDS,
+            repeat_late=False,
         )
