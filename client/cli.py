@@ -143,7 +143,7 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
         _run(receiving, until_interrupted=True)
 
 
-@client.command()
+@client.command(epilog="\b\nRoutes:\n" + "\n".join(f"  {form}" for form in ROUTE_FORMS.values()))
 @_config
 @_events
 @_name
@@ -163,8 +163,7 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
     "--route",
     multiple=True,
     metavar="[NAME=]KIND:...",
-    help=f"A way to the origin, in order of preference; no direct one if it is not named. "
-    f"May be repeated. {'; '.join(ROUTE_FORMS.values())}.",
+    help="A way to the origin, in order of preference, as below. No direct one if it is not named. May be repeated.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="Send so many made-up messages instead of stdin's lines.")
 @click.option("--interval", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Seconds between them.")
