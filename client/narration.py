@@ -1,7 +1,8 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
 An Emit that listens in on the events `route_failed`, `route_dialed` and `path_bad` and passes everything on. It repeats
-nothing: each route has one line until something else happens on it.
+nothing: each route has one line until something else happens on it. It says as well what becomes of attachments, and
+when something cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Narrator:
         self._emit = emit
         self._say = say
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
+        self._undecryptable: set[str] = set()
+        self.failed_attachments = 0
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
@@ -39,6 +42,10 @@ class Narrator:
             self._state[fields["route"]] = _CONNECTED
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
+        elif event in ("message_undecryptable", "ack_refused"):
+            self._not_decrypted(event, fields)
+        elif event.startswith("attachment_"):
+            self._attachment(event, fields)
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
@@ -54,6 +61,26 @@ class Narrator:
     def failures(self) -> list[str]:
         """How each route that leads nowhere failed last: "direct: dns: NXDOMAIN"."""
         return [f"{route}: {failure}" for route, failure in self._state.items() if failure != _CONNECTED]
+
+    def _not_decrypted(self, event: str, fields: dict[str, Any]) -> None:
+        """Once for messages and once for acks: all that follow have the same fault."""
+        if event not in self._undecryptable:
+            self._undecryptable.add(event)
+            what = f"a message from {fields['sender']}" if event == "message_undecryptable" else "an acknowledgement"
+            self._say(
+                f"{what} cannot be decrypted: {fields['reason']}; do --key and --peer-key of both ends fit each other?"
+            )
+
+    def _attachment(self, event: str, fields: dict[str, Any]) -> None:
+        if event == "attachment_received":
+            self._say(f"received {fields['path']} from {fields['sender']} ({fields['bytes']} bytes)")
+        elif event == "attachment_sent":
+            self._say(f"sent {fields['name']} ({fields['bytes']} bytes)")
+        elif event == "attachment_failed":
+            self.failed_attachments += 1
+            self._say(f"{fields['name']} was not sent: {fields['reason']}")
+        elif event == "attachment_refused":
+            self._say(f"{fields['name']} from {fields['sender']} was not received: {fields['reason']}")
 
     def _lost(self, route: str, failure: str) -> None:
         self._state[route] = failure

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from client.certificates import make_authority, make_leaf
+from client.keys import draw_key, public_key
 from lab.runtimes import Runtime
 from lab.scenario import ForeignCensor, Scenario
 from lab.supervisor import RoleSpec
@@ -21,6 +22,7 @@ from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
 from proxy.settings import ProxySettings, User
 
 CLIENT = "client"
+RECEIVER = "receiver"
 PROXIES = ("proxy1", "proxy2")
 PROXY_PORT = 1080
 ORIGIN_PORT = 443
@@ -39,6 +41,8 @@ class Deployment:
         self._runtime = runtime
         self.state = state
         self._output = output
+        # The two ends' keys, this lab's own: every run is encrypted from end to end.
+        self._private_keys = {end: draw_key() for end in (CLIENT, RECEIVER)}
 
     def make_certificates(self) -> None:
         """A CA of this lab's own, and what it signs for the origin and the web sites."""
@@ -129,15 +133,24 @@ class Deployment:
         origin = {"host": ORIGIN_NAME, "port": ORIGIN_PORT}
         # On namespaces /etc/hosts is this machine's, which has no say in the lab: its DNS is asked for every name.
         resolver = {"hosts_file": None}
-        receiver = {"name": "receiver", "origin": origin, "ca_file": ca_file, "resolver": resolver}
+        receiver = {
+            "name": RECEIVER,
+            "origin": origin,
+            "ca_file": ca_file,
+            "resolver": resolver,
+            "private_key": self._private_keys[RECEIVER],
+            "peer_key": public_key(self._private_keys[CLIENT]),
+        }
         sender = {
             "traffic": msgspec.to_builtins(scenario.traffic),
             "sender": {
                 "name": CLIENT,
-                "peer": "receiver",
+                "peer": RECEIVER,
                 "origin": origin,
                 "ca_file": ca_file,
                 "resolver": resolver,
+                "private_key": self._private_keys[CLIENT],
+                "peer_key": public_key(self._private_keys[RECEIVER]),
                 "routes": self._routes(),
                 "policy": msgspec.to_builtins(scenario.policy),
                 "keylog_file": self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog"),
@@ -145,7 +158,7 @@ class Deployment:
         }
         bystander = {"sites": [WEB_NAMES[0], NEIGHBOUR_NAME, WEB_NAMES[1]], "ca_file": ca_file}
         return [
-            RoleSpec("receiver", "receiver", "receiver", receiver),
+            RoleSpec(RECEIVER, "receiver", "receiver", receiver),
             RoleSpec("client", "sender", CLIENT, sender),
             RoleSpec("bystander", "bystander", "bystander", bystander),
         ]

@@ -37,6 +37,10 @@ def test_they_come_from_json_and_go_back() -> None:
         ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "cannot be called `direct`"),
         ({"routes": [{"kind": "socks5", "name": "p", "host": "::1", "username": "u"}]}, "go together"),
         ({"routes": [{"kind": "pigeon"}]}, "pigeon"),
+        ({"key_file": "alice.key"}, "key_file and peer_key go together, and there is no peer_key"),
+        ({"peer_key": "A" * 43 + "="}, "key_file and peer_key go together, and there is no key_file"),
+        ({"key_file": "alice.key", "private_key": "x"}, "give one of them"),
+        ({"key_file": "alice.key", "peer_key": "AAAA"}, "peer_key: expected a public key, 44 characters"),
         ({"window_message": 3}, "did you mean `window_messages`"),
     ],
 )
