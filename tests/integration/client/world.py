@@ -143,7 +143,7 @@ def free_port() -> int:
 async def own_proxy(**users: str) -> AsyncIterator[int]:
     """This project's proxy; yields its port."""
     started: asyncio.Queue[list[str]] = asyncio.Queue()
-    settings = ProxySettings(listen=("127.0.0.1:0",), users=users)
+    settings = ProxySettings(listen=("127.0.0.1:0",), users={**users})
     async with asyncio.TaskGroup() as group:
         task = group.create_task(serve(settings, ready=started.put_nowait), name="proxy")
         yield int((await started.get())[0].rpartition(":")[2])
