@@ -6,7 +6,7 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
 stops asking. One that is undecided, but was *heard* (its client has spoken, and only what the client says next tells
-more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the
+more), gets the bit HEARD with it, and the kernel asks about that alone. When rules about existing flows change, the
 generation moves on, so that the next packet of every older flow, from either end, comes here once more. A flow with
 effects is never marked so; it is *watched*: all its packets come here. Without a kernel (`mark` is None: packets out of
 a file) every packet comes here, with the same result.
@@ -81,11 +81,11 @@ class Core:
 
         Raises ValueError (a condition that does not compile), and nothing has changed.
         """
-        before = [rule.rule for rule in self._compiled.killing]
+        before = [rule.rule for rule in self._compiled.retroactive]
         self._bind(rules, lists)
-        kills = [rule.rule for rule in self._compiled.killing]
-        reread = any(rule.condition.lists & changed for rule in self._compiled.killing)
-        moved_on = bool(kills) and (kills != before or reread)
+        after = [rule.rule for rule in self._compiled.retroactive]
+        reread = any(rule.condition.lists & changed for rule in self._compiled.retroactive)
+        moved_on = bool(after) and (after != before or reread)
         if moved_on:
             self.generation = self.generation % GENERATION_MASK + 1
         return moved_on
@@ -162,7 +162,8 @@ class Core:
             if not flow.is_from_client(packet):  # a simultaneous open, as the kernel sees it, or what evades the TSPU
                 return self._handshake
             return flow.syn != packet.sequence
-        if mark is None or mark & GENERATION_MASK or flow.last_sequence is None or not flow.is_from_client(packet):
+        known = mark is None or mark & (GENERATION_MASK | WATCH)
+        if known or flow.last_sequence is None or not flow.is_from_client(packet):
             return False
         # SYNs do not come here. A segment without connmark that is far from what the flow had is another connection's.
         distance = (packet.sequence - flow.last_sequence + (1 << 31)) % (1 << 32) - (1 << 31)
@@ -241,7 +242,8 @@ class Core:
             flow.properties = self._header(flow)
         elif (block := self._address_block(flow)) is not None:
             answer = block.actions[0] if isinstance(block.actions[0], Reject) else None
-            return self._silenced(flow, block, block.rule.label(block.actions[0]), answer, packet, data, mark, t)
+            label = block.rule.label(block.actions[0])
+            return self._silenced(flow, block, label, answer, packet, data, mark, t, Decision())
         elif flow.effects:  # what is done to it goes on
             if not flow.decided:
                 flow.live = list(self._compiled.rules)
@@ -261,15 +263,25 @@ class Core:
         return self._go_on(flow, packet, data, mark, t, decision)
 
     def _judge_existing(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
-        """The flow was decided before these rules: only those that kill existing flows concern it."""
-        for rule in self._compiled.killing:
+        """The flow was decided before these rules: only those that are about existing flows concern it."""
+        decision = Decision()
+        for rule in self._compiled.retroactive:
             if flow.exempt:
                 break
-            if rule.evaluate(flow.properties) is True and self._strikes(flow, rule) and _fires(flow, rule):
+            if not (rule.evaluate(flow.properties) is True and self._strikes(flow, rule) and _fires(flow, rule)):
+                continue
+            if rule.rule.kills:
                 answer = Reset() if rule.rule.resets_existing else None
                 flow.blocked = False
-                return self._silenced(flow, rule, self._existing_label(rule), answer, packet, data, mark, t)
-        return self._go_on(flow, packet, data, mark, t, Decision())
+                label = self._existing_label(rule)
+                return self._silenced(flow, rule, label, answer, packet, data, mark, t, decision)
+            self._acting.act(rule, flow, packet, data, t, decision, existing=True)
+            flow.blocked = False  # when the rule is lifted, the flow is again what it was
+            if rule.final:
+                break
+        if flow.effects or not decision.accept:  # this packet has been acted on
+            return self._sealed(flow, decision, mark)
+        return self._go_on(flow, packet, data, mark, t, decision)
 
     def _address_block(self, flow: Flow) -> CompiledRule | None:
         """The rule on addresses, new to this flow, by which the kernel drops all its packets."""
@@ -288,10 +300,10 @@ class Core:
         data: bytes,
         mark: int | None,
         t: float,
+        decision: Decision,
     ) -> Decision:
         """From this packet on all of the flow's vanish. When the rule is lifted, the flow is again what it was."""
         flow.effects.insert(0, Dropping(rule, label, t, answer=answer))
-        decision = Decision()
         self._apply(flow, packet, data, t, decision)
         return self._sealed(flow, decision, mark)
 

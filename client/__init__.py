@@ -8,6 +8,9 @@
 - `client.switchboard`, `client.origin`: who gets which record; the TLS server around it.
 - `client.policies`: which path messages take; observations in, commands out (Sans-IO).
 - `client.routes`: how a path is dialed: direct, or through a SOCKS5 proxy.
+- `client.proxy_list`: signed lists of further routes (Sans-IO); `client.list_shelf` passes them on,
+  `client.list_keeper` keeps the newest, `client.route_table` makes routes of it.
+- `client.memory`, `client.network`: what worked on which network (Sans-IO); `client.surroundings` drives them.
 - `client.sender`, `client.receiver`: the two ends. `client.settings`: what they are told.
 - `client.certificates`: a CA and leaves for the origin.
 - `client.cli`: `sidedoor client ...`; `client.options` its settings, `client.narration` what it says, and

@@ -1,4 +1,7 @@
-"""`sidedoor client`: an origin, a receiver, a sender. Messages on stdout, what becomes of the connection on stderr."""
+"""`sidedoor client`: an origin, a bridge, a receiver, a sender.
+
+Messages on stdout, what becomes of the connection on stderr.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,18 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
 from client.delivery import Delivery
 from client.keys import default_key_file, make_key, public_key, read_key
 from client.messages import LIMIT_BYTES
 from client.narration import Narrator
-from client.options import end_options, make_settings, proxy_route
+from client.options import ROUTE_FORMS, end_options, listed_proxies, make_settings, origin_address, route_options
 from client.origin import bind_all, serve_origin
+from client.proxies_cli import proxies
 from client.receiver import run_receiver
 from client.sender import Sender
-from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings
+from client.settings import BridgeSettings, OriginSettings, ReceiverSettings, SenderSettings
 from client.standard_input import lines
 from sidedoor.events import Emit, EventWriter, discard
 from sidedoor.settings import UsageError
@@ -51,6 +56,9 @@ def client() -> None:
     """Run the test messenger: an origin, a sender, a receiver."""
 
 
+client.add_command(proxies)
+
+
 @client.command()
 @click.option("--file", type=click.Path(), help="Where it is; default: ~/.config/sidedoor/client.key.")
 def key(file: str | None) -> None:
@@ -74,6 +82,7 @@ def key(file: str | None) -> None:
     help="Use ca.pem, leaf.pem and leaf.key in DIR; make them if none of them is there.",
 )
 @click.option("--host-name", multiple=True, help="With --self-signed: a name or address for the certificate.")
+@click.option("--proxy-list", type=click.Path(), help="A signed list of proxies for the clients; see `proxies`.")
 def origin(
     config: str | None,
     events: str | None,
@@ -82,6 +91,7 @@ def origin(
     key: str | None,
     self_signed: str | None,
     host_name: tuple[str, ...],
+    proxy_list: str | None,
 ) -> None:
     """Serve the origin until interrupted."""
     files = None
@@ -93,7 +103,7 @@ def origin(
     settings = make_settings(
         config,
         OriginSettings,
-        {"listen": listen or None, "certificate": certificate, "key": key},
+        {"listen": listen or None, "certificate": certificate, "key": key, "proxy_list": proxy_list},
         hint="" if files else "; --self-signed DIR makes a certificate and its key",
     )
     with contextlib.ExitStack() as stack:
@@ -103,6 +113,27 @@ def origin(
             _have_certificate(files, host_name or ("localhost", "127.0.0.1", "::1"))
         emit = _announcing(stack.enter_context(_emitting("origin", events)))
         _run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
+
+
+@client.command()
+@_config
+@_events
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
+@click.option(
+    "--key",
+    envvar="SIDEDOOR_BRIDGE_KEY",
+    show_envvar=True,
+    help="64 hexadecimal digits (openssl rand -hex 32), which clients have, too. Others see options: better a file.",
+)
+@click.option("--target", metavar="HOST[:PORT]", help="The origin; the port is 443 if not given.")
+def bridge(
+    config: str | None, events: str | None, listen: tuple[str, ...], key: str | None, target: str | None
+) -> None:
+    """Serve a bridge of obfuscated routes to one origin until interrupted."""
+    where = None if target is None else origin_address(target)
+    settings = make_settings(config, BridgeSettings, {"listen": listen or None, "key": key, "target": where})
+    with _emitting("bridge", events) as emit:
+        _run(serve_bridge(settings, _announcing(emit)), until_interrupted=True)
 
 
 @client.command()
@@ -162,6 +193,17 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
 @click.option(
     "--proxy", multiple=True, metavar="NAME=[USER:PASSWORD@]HOST:PORT", help="A SOCKS5 proxy. May be repeated."
 )
+@click.option(
+    "--proxy-list", metavar="KEY=FILE", help="More proxies, of a list signed by this public key, kept in FILE."
+)
+@click.option("--memory-file", type=click.Path(), help="Keep there what worked on which network.")
+@click.option(
+    "--route",
+    multiple=True,
+    metavar="[NAME=]KIND:...",
+    help=f"A way to the origin, in order of preference; no direct one if it is not named. "
+    f"May be repeated. {'; '.join(ROUTE_FORMS.values())}.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="Send so many made-up messages instead of stdin's lines.")
 @click.option("--interval", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Seconds between them.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for the last acks.")
@@ -171,6 +213,8 @@ def send(
     resolve: tuple[str, ...],
     proxy: tuple[str, ...],
     attach: tuple[str, ...],
+    proxy_list: str | None,
+    route: tuple[str, ...],
     count: int | None,
     interval: float,
     timeout: float,
@@ -181,8 +225,10 @@ def send(
     With --state what was not goes out by the next call with the same file.
     """
     given = end_options(resolve, options)
-    if proxy:
-        given["routes"] = (DirectRoute(), *(proxy_route(text) for text in proxy))
+    if proxy_list is not None:
+        given["proxy_list"] = listed_proxies(proxy_list)
+    if routes := route_options(route, proxy):
+        given["routes"] = routes
     settings = make_settings(config, SenderSettings, given)
     with _emitting("client", events) as emit:
         narrator = Narrator(settings.origin, emit, _say)
@@ -287,8 +333,8 @@ def _say(line: str) -> None:
 def _announcing(emit: Emit) -> Emit:
     def announce(event: str, /, **fields: Any) -> None:
         emit(event, **fields)
-        if event == "origin_listening":
-            _say(f"origin: listening on {', '.join(fields['addresses'])}")
+        if event in ("origin_listening", "bridge_listening"):
+            _say(f"{event.partition('_')[0]}: listening on {', '.join(fields['addresses'])}")
 
     return announce
 

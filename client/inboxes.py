@@ -64,7 +64,7 @@ class Inboxes:
         inbox = self._inbox(message)
         arrival = inbox.receive(message)
         if arrival.duplicate:
-            self._emit("message_duplicate", id=message.id)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
         if arrival.ack_again:
             refusal = self._attachments.refusal(message.sender, message.session)
             return [self._ack(message, refusal)]
@@ -102,7 +102,7 @@ class Inboxes:
     def _hand_out(self, delivery: Delivery, *, reordered: bool) -> None:
         key = (delivery.sender, delivery.session)
         if delivery.id <= self._shown.get(key, 0):
-            self._emit("message_shown_twice", id=delivery.id)
+            self._emit("message_shown_twice", id=delivery.id, sender=delivery.sender)
         self._shown[key] = delivery.id
         self._show(delivery)
         self._state.confirm(delivery.position)
@@ -111,6 +111,7 @@ class Inboxes:
             t=time.monotonic(),
             session=delivery.session,
             id=delivery.id,
+            sender=delivery.sender,
             bytes=len(delivery.body),
             reordered=reordered,
             again=delivery.again,

@@ -94,7 +94,19 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     number: int
 
 
-Record = Hello | Message | Accepted | Ack | Ping | Pong
+class ProxyListWanted(msgspec.Struct, frozen=True, array_like=True, tag="proxy_list_wanted"):
+    """Asks the origin for a signed list of proxies that is newer than `version` (0: none is known). Needs no hello."""
+
+    version: int
+
+
+class ProxyList(msgspec.Struct, frozen=True, array_like=True, tag="proxy_list"):
+    """The answer: a document as of `client.proxy_list`; empty: the origin has none that is newer."""
+
+    document: bytes
+
+
+Record = Hello | Message | Accepted | Ack | Ping | Pong | ProxyListWanted | ProxyList
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)

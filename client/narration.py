@@ -1,8 +1,8 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
-An Emit that listens in on the events `route_failed`, `route_dialed` and `path_bad` and passes everything on. It repeats
-nothing: each route has one line until something else happens on it. It says as well what becomes of attachments, and
-when something cannot be decrypted.
+An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad` and `diagnosed`, and on those about
+lists of proxies, the memory, attachments and what cannot be decrypted, and passes everything on. It repeats nothing:
+each route has one line until something else happens on it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from client.diagnosis import KINDS, NONE
+from client.diagnosis.judgement import LIKELY
 from client.policies import DIRECT
 from client.routes.failures import in_words
 from client.settings import OriginAddress
@@ -18,6 +20,16 @@ from sidedoor.events import Emit
 _CONNECTED = ""
 _REASONS = {"ack_overdue": "generic_timeout_error", "reset": "connection_reset", "eof": "eof_error"}
 """Reasons of `path_bad`, but for `dial_failed`, which `route_failed` tells better, in OONI's words."""
+
+_NOTICES = {
+    "memory_unreadable": "memory file {file} cannot be used, it is begun anew: {detail}",
+    "memory_unwritable": "memory file {file} cannot be written: {detail}",
+    "proxy_list_expired": "the list of proxies on disk is used although {detail}",
+    "proxy_list_refused": "a list of proxies is not used: {detail}",
+    "proxy_list_unwritable": "the new list of proxies cannot be kept in {file}: {detail}",
+    "proxy_list_updated": "a new list of proxies, version {version}",
+    "route_unusable": "{route} of the list of proxies is left out: {detail}",
+}
 
 
 class Narrator:
@@ -28,9 +40,11 @@ class Narrator:
         self._origin = f"{host}:{origin.port}"
         self._emit = emit
         self._say = say
+        self._noticed: set[str] = set()
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
         self._undecryptable: set[str] = set()
         self.failed_attachments = 0
+        self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
@@ -46,6 +60,10 @@ class Narrator:
             self._not_decrypted(event, fields)
         elif event.startswith("attachment_"):
             self._attachment(event, fields)
+        elif event == "diagnosed":
+            self._diagnosed(fields["route"], fields["kind"], fields["confidence"])
+        elif event in _NOTICES:
+            self._notice(_NOTICES[event].format_map(fields))
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
@@ -82,9 +100,25 @@ class Narrator:
         elif event == "attachment_refused":
             self._say(f"{fields['name']} from {fields['sender']} was not received: {fields['reason']}")
 
+    def _notice(self, line: str) -> None:
+        """Once: what is refused is offered again at the next refresh."""
+        if line not in self._noticed:
+            self._noticed.add(line)
+            self._say(line)
+
     def _lost(self, route: str, failure: str) -> None:
         self._state[route] = failure
         self._say(f"connection to origin {self._origin}{_by(route)} lost: {failure}; trying again")
+
+    def _diagnosed(self, route: str, kind: str, confidence: float) -> None:
+        """What is worth a person's attention: once for each kind, when it is more likely than not."""
+        if kind == NONE:
+            kind = _CONNECTED
+        if self._diagnoses.get(route, _CONNECTED) == kind or (kind and confidence < LIKELY):
+            return
+        self._diagnoses[route] = kind
+        what = f"{KINDS[kind]} ({kind}, {confidence:.0%} sure)" if kind else KINDS[NONE]
+        self._say(f"{route}: {what}")
 
     def _failed(self, route: str, failure: str) -> None:
         if self._state.get(route) != failure:

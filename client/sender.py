@@ -14,11 +14,14 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from client.attachments.source import SourceChanged, open_source, reopen_source
+from client.diagnosis.wrapper import Diagnosing
 from client.encryption import Undecryptable
 from client.keys import make_encryption
 from client.lanes import Due, Lanes
-from client.messages import Accepted, Ack, Hello, Ping, Pong, Record
+from client.messages import Accepted, Ack, Hello, Ping, Pong, ProxyList, Record
 from client.policies import (
     DIRECT,
     Abort,
@@ -32,25 +35,27 @@ from client.policies import (
     Ended,
     Established,
     Heard,
+    NetworkChanged,
     Observation,
     PathBad,
     Ponged,
     ProbeEnded,
     ProbeStarted,
     Remember,
-    RouteFacts,
+    RoutesChanged,
     Sent,
     StageReached,
     Use,
 )
 from client.policies import Ping as PingCommand
-from client.policies.catalogue import make_policy
-from client.routes import Attempt, DialError
-from client.routes.catalogue import make_routes
+from client.policies.catalogue import dial_settings, make_policy
+from client.route_table import RouteTable
+from client.routes import Attempt, DialError, Route
 from client.routes.connection import Connection
 from client.routes.quiet import QuietPorts
 from client.settings import SenderSettings
 from client.state.sending import SendingState, boot_id
+from client.surroundings import Surroundings
 from sidedoor.events import Emit
 
 
@@ -73,7 +78,7 @@ class _Line:
 
 class Sender:
     """Sends messages to `settings.peer`, by whatever route carries them. Raises SettingsError for a bad CA file or key,
-    UsageError for a state file that cannot be used.
+    or a memory file in a folder that is not there, UsageError for a state file that cannot be used.
 
     `submit` and `attach` may be called before and while `run` runs; `run` ends by cancellation only, and lets go of the
     state file.
@@ -82,10 +87,17 @@ class Sender:
     def __init__(self, settings: SenderSettings, emit: Emit) -> None:
         self._settings = settings
         self._emit = emit
-        self._routes = make_routes(settings, settings.routes)
+        dial = dial_settings(settings.policy, settings.dial)
+        self._routes = RouteTable(msgspec.structs.replace(settings, dial=dial), emit)
         self._quiet = QuietPorts()
-        facts = [RouteFacts(route.name, route.proxied, route.evades) for route in settings.routes]
-        self._policy = make_policy(settings.policy, facts, random=random.Random(secrets.randbits(64)))
+        self._surroundings = Surroundings(settings.memory_file, settings.network_poll_seconds, emit)
+        policy = make_policy(
+            settings.policy,
+            self._routes.facts,
+            random=random.Random(secrets.randbits(64)),
+            recollection=self._surroundings.recollection(self._routes.names),
+        )
+        self._policy = Diagnosing(policy, self._routes.facts, quiet_seconds=self._quiet_seconds)
         encryption = make_encryption(settings)
         state = SendingState(
             settings.state_file,
@@ -95,7 +107,7 @@ class Sender:
             boot=boot_id(),
         )
         self._lanes = Lanes(settings, state, encryption, emit, time.monotonic())
-        self._route = settings.routes[0].name
+        self._route: str | None = None  # the one in use, or the last that was
         self._lines: dict[int, _Line] = {}
         self._in_use: _Line | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -169,6 +181,10 @@ class Sender:
         if self._lanes.attachments.unread:
             group.create_task(self._read_again(), name="attachments of an earlier life")
         self._obey(self._policy.start(time.monotonic()))
+        group.create_task(self._surroundings.watch(self._network_changed), name="surroundings")
+        if self._settings.proxy_list is not None:
+            refresh_seconds = self._settings.proxy_list.refresh_seconds
+            group.create_task(self._refresh_list(refresh_seconds), name="proxy list")
         try:
             await asyncio.Event().wait()
         finally:
@@ -234,22 +250,25 @@ class Sender:
                 self._emit(
                     "probe_ended", route=route, ok=failure is None, failure=failure, local=local, sockets=list(sockets)
                 )
-            case Remember():
-                pass
+            case Remember(route=route, rtt_seconds=rtt_seconds):
+                self._surroundings.remember(route, rtt_seconds)
             case Diagnosed(route=route, kind=kind, confidence=confidence):
+                self._surroundings.diagnosed(route, kind, confidence)
                 self._emit("diagnosed", route=route, kind=kind, confidence=confidence)
 
     def _dial(self, line: _Line) -> None:
         assert self._group is not None
         self._lines[line.number] = line
-        line.task = self._group.create_task(self._run_line(line), name=f"{line.route} #{line.number}")
+        work = self._run_line(line, self._routes[line.route])
+        line.task = self._group.create_task(work, name=f"{line.route} #{line.number}")
 
     def _use(self, line: _Line) -> None:
         self._in_use = line
         old, self._route = self._route, line.route
-        if old != line.route:
+        if old != line.route and (old is not None or line.route != DIRECT):
             self._emit("failed_back" if line.route == DIRECT else "route_switched", old=old, new=line.route)
         self._greet(line)
+        self._want_list()
 
     def _copy(self, line: _Line, ids: tuple[int, ...]) -> None:
         if not line.greeted:
@@ -291,13 +310,32 @@ class Sender:
         if self._in_use is not None:
             self._in_use.wake.set()
 
+    # -- what is learnt on the way: more routes, another network
+
+    def _want_list(self) -> None:
+        question = self._routes.question
+        if question is not None and self._in_use is not None:
+            self._control(self._in_use, question)
+
+    async def _refresh_list(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self._want_list()
+
+    def _list_came(self, document: bytes) -> None:
+        if self._routes.offered(document):
+            self._observe(RoutesChanged(self._routes.facts))
+
+    def _network_changed(self) -> None:
+        self._observe(NetworkChanged(self._surroundings.recollection(self._routes.names)))
+
     # -- one line
 
-    async def _run_line(self, line: _Line) -> None:
+    async def _run_line(self, line: _Line, route: Route) -> None:
         began = time.monotonic()
         line.attempt.entered = lambda stage: self._entered(line, stage)
         try:
-            connection = await self._routes[line.route].dial(line.attempt)
+            connection = await route.dial(line.attempt)
         except DialError as error:
             self._keep_quiet(line)
             self._emit("route_failed", route=line.route, stage=error.stage, failure=error.failure)
@@ -317,7 +355,12 @@ class Sender:
 
     def _entered(self, line: _Line, stage: str) -> None:
         if self._lines.get(line.number) is line:
-            self._observe(StageReached(line.number, stage))
+            addresses = line.attempt.addresses if stage == "tcp" else ()
+            self._observe(StageReached(line.number, stage, addresses))
+
+    def _quiet_seconds(self, number: int) -> float | None:
+        connection = self._lines[number].connection
+        return None if connection is None else connection.quiet_seconds
 
     async def _converse(self, line: _Line, connection: Connection) -> None:
         async with asyncio.TaskGroup() as group:
@@ -355,7 +398,7 @@ class Sender:
                 await connection.send(line.control.popleft())
                 continue
             now = time.monotonic()
-            due = self._next(line, now)
+            due, copy = self._next(line, now)
             if due is None:
                 return
             await connection.send(due.message)
@@ -367,21 +410,25 @@ class Sender:
                     route=line.route,
                     attempt=due.attempt,
                     connection=line.number,
+                    copy=copy,
                 )
             if line.number in self._lines:
                 self._observe(Sent(line.number, due.number, len(due.message.body)), now)
 
-    def _next(self, line: _Line, now: float) -> Due | None:
-        """What goes out by this line now: copies that the policy wants here, then the lanes if it is the one in use."""
+    def _next(self, line: _Line, now: float) -> tuple[Due | None, bool]:
+        """What goes out by this line now (copies that the policy wants here, then the lanes if it is the one in use),
+        and whether it is such a copy."""
         while line.copies:
             if (due := self._lanes.copy(line.copies.popleft(), line.number)) is not None:
-                return due
-        return self._lanes.next(line.number, now) if self._in_use is line else None
+                return due, True
+        return self._lanes.next(line.number, now) if self._in_use is line else None, False
 
     def _received(self, line: _Line, record: Record) -> None:
         now = time.monotonic()
         if isinstance(record, Ack):
             self._acked(line, record, now)
+        elif isinstance(record, ProxyList):
+            self._list_came(record.document)
         if line.number not in self._lines:
             return  # Closing: what still comes counts for the messages, not for the policy.
         match record:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import Annotated
 
 import msgspec
 
 from client.attachments.pieces import LIMIT_BYTES
 from client.delivery import WINDOW_MESSAGES
 from client.encryption import decode_key
-from client.policies import DIRECT
 from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.routes.settings import DirectRoute as DirectRoute
+from client.routes.settings import RouteSettings, parse_key
+from client.routes.settings import Socks5Route as Socks5Route
 from sidedoor.settings import Secret
 
 
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files."""
+    """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files.
+
+    `proxy_list`: what `sidedoor client proxies sign` wrote, for those who ask; it is read again when it changes.
+    """
 
     listen: tuple[str, ...]
     certificate: str
     key: str
+    proxy_list: str | None = None
 
 
 class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,39 +37,35 @@ class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 443
 
 
-class DirectRoute(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="direct", kw_only=True
-):
-    """Straight to the origin's addresses, which the system's resolver knows."""
+class BridgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The far end of the obfuscated route. `listen`: as the origin's; `key`: 64 hexadecimal digits, which its clients
+    have, too; `target`: where all streams go; `limit_connections`: at a time."""
 
-    proxied: ClassVar[bool] = False
-    evades: ClassVar[frozenset[str]] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """Always `direct`: there is one such route."""
-        return DIRECT
-
-
-class Socks5Route(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="socks5", kw_only=True
-):
-    """Through a SOCKS5 proxy (RFC 1928), which resolves the origin's name. Both or none of username and password."""
-
-    proxied: ClassVar[bool] = True
-    evades: ClassVar[frozenset[str]] = frozenset()
-
-    name: str
-    host: str
-    port: int = 1080
-    username: str | None = None
-    password: str | None = None
+    listen: tuple[str, ...]
+    key: Secret
+    target: OriginAddress
+    limit_connections: int = 4096
 
     def __post_init__(self) -> None:
-        if self.name == DIRECT:
-            raise ValueError(f"a proxy cannot be called `{DIRECT}`: that is the route without one")
-        if bool(self.username) != bool(self.password):
-            raise ValueError("username and password go together (RFC 1929)")
+        parse_key(self.key)
+
+
+class ProxyListSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Further routes, from a list that its maker signed (`client.proxy_list`) and that comes by any route.
+
+    `file`: where the newest list is kept; `public_key`: its maker's, 64 hexadecimal digits; `refresh_seconds`: how
+    often to ask for a newer one; `most_proxies`: use so many of the list's proxies only (which: by this end's name), so
+    that who watches this client learns no more; None: all.
+    """
+
+    file: str
+    public_key: str
+    refresh_seconds: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+    most_proxies: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-fA-F]{64}", self.public_key):
+            raise ValueError("public_key: expected 64 hexadecimal digits, as `sidedoor client proxies key` prints them")
 
 
 class ResolverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,7 +88,7 @@ class DialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How long the stages of a dial may take, in seconds.
 
     TCP repeats a lost SYN after 1 s and 2 s more (RFC 6298): 3.5 s lets both count. `stagger_seconds` between the
-    addresses of one name: RFC 8305 section 8.
+    addresses of one name: RFC 8305 section 8. `socks_seconds`: for all that is said to a proxy, SOCKS or HTTP.
     """
 
     connect_seconds: float = 3.5
@@ -146,12 +149,17 @@ class ReceiverSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_
 class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The sending end. `peer`: the receiver's name; `routes`: in order of preference; limits in messages.
 
+    `proxy_list`: where more routes come from; `memory_file`: what worked on which network is kept there (None:
+    nowhere); `network_poll_seconds`: how often to see whether this host is on another network.
     `attachment_window_bytes`: how much of an attachment is under way at most; a message that comes meanwhile waits for
     no more than that.
     """
 
     peer: str
-    routes: tuple[DirectRoute | Socks5Route, ...] = (DirectRoute(),)
+    routes: tuple[RouteSettings, ...] = (DirectRoute(),)
+    proxy_list: ProxyListSettings | None = None
+    memory_file: str | None = None
+    network_poll_seconds: Annotated[float, msgspec.Meta(gt=0)] = 2.0
     policy: PolicySettings = SidedoorSettings()
     window_messages: int = WINDOW_MESSAGES
     limit_messages: int = 4096

@@ -96,11 +96,11 @@ class Switchboard:
         session = self._session(message.sender, message.receiver, message.session)
         accepted = (connection, Accepted(message.id, message.session))
         if session.last_ack is not None and message.id <= session.last_ack.id:
-            self._emit("message_duplicate", id=message.id)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
             return [accepted, (connection, session.last_ack)]
         if message.id in session.pending:
             session.came_by[message.id].add(connection)
-            self._emit("message_duplicate", id=message.id)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
             return [accepted]
         self._keep(session, connection, message)
         return [accepted, *self._to(message.receiver, _rebased(message, session))]

@@ -1,4 +1,4 @@
-"""Who plays what: the roles of the standard lab, their hosts and their settings.
+"""Who plays what: the roles of a lab, their hosts and their settings.
 
 The settings types belong to the parts (`proxy.settings`, `client.*`, ...); here they are filled in with the lab's
 addresses, names and files, and turned into plain data for the control line.
@@ -15,22 +15,22 @@ import msgspec
 
 from client.certificates import make_authority, make_leaf
 from client.keys import draw_key, public_key
+from client.policies.catalogue import PolicySettings
 from lab.runtimes import Runtime
-from lab.scenario import ForeignCensor, Scenario
+from lab.scenario import ForeignCensor, Scenario, Traffic
 from lab.supervisor import RoleSpec
 from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
 from proxy.settings import ProxySettings, User
 
 CLIENT = "client"
-RECEIVER = "receiver"
 PROXIES = ("proxy1", "proxy2")
 PROXY_PORT = 1080
 ORIGIN_PORT = 443
 # One of the proxies asks for a password, so that both kinds of SOCKS5 session are in every run.
 PROXY_USER, PROXY_PASSWORD = "lab", "through-the-sidedoor"
 # The ends go first, so that none of them sees the others go and takes it for a block; what records goes last.
-_STOPPED_FIRST = (CLIENT, "receiver", "bystander")
-_STOPPED_LAST = ("capture-client", "capture-censor")
+_STOPPED_FIRST = (CLIENT, "receiver", "bystander")  # and those that are called so with a number
+_STOPPED_LAST = ("capture-",)
 
 
 class Deployment:
@@ -41,14 +41,15 @@ class Deployment:
         self._runtime = runtime
         self.state = state
         self._output = output
-        # The two ends' keys, this lab's own: every run is encrypted from end to end.
-        self._private_keys = {end: draw_key() for end in (CLIENT, RECEIVER)}
+        # Those of all senders and of all receivers, this lab's own: every run is encrypted from end to end.
+        self._senders_key, self._receivers_key = draw_key(), draw_key()
 
     def make_certificates(self) -> None:
         """A CA of this lab's own, and what it signs for the origin and the web sites."""
         authority = make_authority()
         self.ca_file.write_bytes(authority.pem)
-        for server, names in (("origin", (ORIGIN_NAME, NEIGHBOUR_NAME)), ("web", WEB_NAMES)):
+        servers = {"origin": (ORIGIN_NAME, NEIGHBOUR_NAME)} | ({"web": WEB_NAMES} if self._has_web else {})
+        for server, names in servers.items():
             leaf = make_leaf(authority, names)
             (self.state / f"{server}.pem").write_bytes(leaf.certificate_pem)
             (self.state / f"{server}.key").write_bytes(leaf.key_pem)
@@ -66,7 +67,19 @@ class Deployment:
         """What stands before anybody talks: names, origin, web, proxies, the censor (or who stands in its place)."""
         names = {name: list(addresses) for name, addresses in self.topology.names.items()}
         dns = RoleSpec("dns", "dns", "dns", {"names": names, "listen": self._addresses("dns")})
-        return [dns, self._origin(), self._web(), *(self._proxy(name) for name in PROXIES), censor or self._censor()]
+        web = [self._web()] if self._has_web else []
+        proxies = [self._proxy(name) for name in self.proxies]
+        return [dns, self._origin(), *web, *proxies, censor or self._censor()]
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """The names of the proxies, in the order in which clients know them."""
+        hosts = self.topology.hosts
+        return tuple(host.name for host in hosts if any(one.network == "proxies" for one in host.interfaces[:1]))
+
+    @property
+    def _has_web(self) -> bool:
+        return any(host.name == "web" for host in self.topology.hosts)
 
     def _addresses(self, host: str) -> list[str]:
         return list(self.topology.host(host).addresses())
@@ -111,9 +124,9 @@ class Deployment:
         }
         return RoleSpec("censor", "foreign_censor", "censor", settings)
 
-    def link(self, scenario: Scenario) -> RoleSpec:
-        """The wan's delay."""
-        return RoleSpec("link", "link", "wan", {"delay_seconds": scenario.link.delay_seconds})
+    def link(self, scenario: Scenario, seed: int = 0) -> RoleSpec:
+        """What the wan does to packets; its loss and jitter are the same for the same seed."""
+        return RoleSpec("link", "link", "wan", msgspec.to_builtins(scenario.link) | {"seed": seed})
 
     async def observers(self, number: int) -> list[RoleSpec]:
         """Captures of run `number` on the client's and the censor's interfaces."""
@@ -129,43 +142,53 @@ class Deployment:
 
     def ends(self, scenario: Scenario, number: int) -> list[RoleSpec]:
         """The receiver, the sender and the bystander of run `number`."""
-        ca_file = self.path_in_host(self.ca_file)
-        origin = {"host": ORIGIN_NAME, "port": ORIGIN_PORT}
-        # On namespaces /etc/hosts is this machine's, which has no say in the lab: its DNS is asked for every name.
-        resolver = {"hosts_file": None}
-        receiver = {
-            "name": RECEIVER,
-            "origin": origin,
-            "ca_file": ca_file,
-            "resolver": resolver,
-            "private_key": self._private_keys[RECEIVER],
-            "peer_key": public_key(self._private_keys[CLIENT]),
+        keylog_file = self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog")
+        client = self.client(CLIENT, scenario.policy, scenario.traffic, keylog_file=keylog_file)
+        return [self.receiver("receiver"), client, self.bystander()]
+
+    def receiver(self, name: str) -> RoleSpec:
+        """A receiver of that name, which is its role's, too."""
+        keys = {"private_key": self._receivers_key, "peer_key": public_key(self._senders_key)}
+        return RoleSpec(name, "receiver", "receiver", {"name": name} | keys | self._origin_for_clients())
+
+    def client(
+        self,
+        name: str,
+        policy: PolicySettings,
+        traffic: Traffic,
+        *,
+        peer: str = "receiver",
+        keylog_file: str | None = None,
+    ) -> RoleSpec:
+        """The sender on the host `name`, which sends to the receiver `peer` by every route that there is."""
+        sender = self._origin_for_clients() | {
+            "name": name,
+            "peer": peer,
+            "private_key": self._senders_key,
+            "peer_key": public_key(self._receivers_key),
+            "routes": self._routes(),
+            "policy": msgspec.to_builtins(policy),
+            "keylog_file": keylog_file,
         }
-        sender = {
-            "traffic": msgspec.to_builtins(scenario.traffic),
-            "sender": {
-                "name": CLIENT,
-                "peer": RECEIVER,
-                "origin": origin,
-                "ca_file": ca_file,
-                "resolver": resolver,
-                "private_key": self._private_keys[CLIENT],
-                "peer_key": public_key(self._private_keys[RECEIVER]),
-                "routes": self._routes(),
-                "policy": msgspec.to_builtins(scenario.policy),
-                "keylog_file": self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog"),
-            },
+        return RoleSpec(name, "sender", name, {"traffic": msgspec.to_builtins(traffic), "sender": sender})
+
+    def bystander(self) -> RoleSpec:
+        """Somebody who reads the web."""
+        sites = [WEB_NAMES[0], NEIGHBOUR_NAME, WEB_NAMES[1]]
+        settings = {"sites": sites, "ca_file": self.path_in_host(self.ca_file)}
+        return RoleSpec("bystander", "bystander", "bystander", settings)
+
+    def _origin_for_clients(self) -> dict[str, Any]:
+        return {
+            "origin": {"host": ORIGIN_NAME, "port": ORIGIN_PORT},
+            "ca_file": self.path_in_host(self.ca_file),
+            # On namespaces /etc/hosts is this machine's, which has no say in the lab: its DNS is asked for every name.
+            "resolver": {"hosts_file": None},
         }
-        bystander = {"sites": [WEB_NAMES[0], NEIGHBOUR_NAME, WEB_NAMES[1]], "ca_file": ca_file}
-        return [
-            RoleSpec(RECEIVER, "receiver", "receiver", receiver),
-            RoleSpec("client", "sender", CLIENT, sender),
-            RoleSpec("bystander", "bystander", "bystander", bystander),
-        ]
 
     def _routes(self) -> list[dict[str, Any]]:
         routes: list[dict[str, Any]] = [{"kind": "direct"}]
-        for name in PROXIES:
+        for name in self.proxies:
             route = {"kind": "socks5", "name": name, "host": self._addresses(name)[0], "port": PROXY_PORT}
             if name == PROXIES[1]:
                 route |= {"username": PROXY_USER, "password": PROXY_PASSWORD}
@@ -178,7 +201,8 @@ class Deployment:
         others: list[str] = []
         observers: list[str] = []
         for role in running:
-            (ends if role in _STOPPED_FIRST else observers if role in _STOPPED_LAST else others).append(role)
+            first, last = role.startswith(_STOPPED_FIRST), role.startswith(_STOPPED_LAST)
+            (ends if first else observers if last else others).append(role)
         return ends, others, observers
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from client.routes import STAGES
 from lab.measurement.accounts import count_messages
 from lab.measurement.episodes import Event
 from lab.measurement.summary import Clock, to_microseconds
@@ -21,7 +22,6 @@ from lab.topology import ORIGIN_NAME, Topology, standard
 from sidedoor import __version__
 
 _ORIGIN_PORT, _PROXY_PORT = 443, 1080
-_STAGES = ("dns", "tcp", "socks", "tls", "upgrade")
 _EXTENSIONS = {"dnst": 0, "tcpconnect": 0, "tlshandshake": 0, "netevents": 0}
 
 
@@ -111,7 +111,7 @@ class _Dial:
         self._addresses = self._remotes(event.get("local"))
         self._times: dict[str, tuple[float, float]] = {}
         at = float(event["t"]) - sum(stages.values())
-        for stage in _STAGES:
+        for stage in STAGES:
             if stage in stages:
                 self._times[stage] = (at, at + stages[stage])
                 at += stages[stage]

@@ -18,7 +18,7 @@ import msgspec
 from censor.rules_file import parse_rules
 from lab.control import CommandFailed, RoleConnection
 from lab.deployment import CLIENT, Deployment
-from lab.enforcement import enforce
+from lab.enforcement import enforce, recovery_of
 from lab.measurement.summary import Clock, Outcome
 from lab.scenario import Block, Fault, Scenario, rules_text
 from lab.supervisor import RoleFailed, Supervisor
@@ -148,7 +148,7 @@ class Run:
         prefix = f"run{self._number}-"
         foreign = self._scenario.foreign_censor
         censor = None if foreign is None else self._deployment.foreign_censor(foreign, self._folder)
-        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario)]
+        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario, self._seed)]
         await supervisor.start(*foundation, log_prefix=prefix)
         await supervisor.start(*await self._deployment.observers(self._number), log_prefix=prefix)
         await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)
@@ -227,8 +227,9 @@ class Run:
             await censor.call("enforce", rule=block.name, command=block.command)
             return
         text = rules_text(self._folder, block.rules, block.name)
-        rules = [rule.name for rule in parse_rules(text, origin=block.rules).rules]
-        self.emit("episode_started", block=block.name, rules=rules)
+        rules = parse_rules(text, origin=block.rules).rules
+        names = [rule.name for rule in rules]
+        self.emit("episode_started", block=block.name, rules=names, recovery=recovery_of(rules))
         self._progress(self.now(), f"{block.name}: blocked")
         folder = (self._folder / block.rules).parent
         await enforce(censor, self._deployment, text, origin=block.rules, folder=folder)

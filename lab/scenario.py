@@ -29,9 +29,18 @@ Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The wan between the censor and everything else: one-way delay of each packet, in seconds."""
+    """The wan between the censor and everything else, as it fares with each packet one way (lab/link.py).
+
+    delay_seconds, give or take jitter_seconds; loss: the share of packets that never arrives.
+    """
 
     delay_seconds: Seconds = 0.02
+    jitter_seconds: Seconds = 0.0
+    loss: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.jitter_seconds > self.delay_seconds:
+            raise ValueError(f"`jitter_seconds` ({self.jitter_seconds:g}) is more than `delay_seconds`")
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -52,10 +52,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StageReached:
-    """A dial has entered `stage` (`client.routes`): all before it were passed."""
+    """A dial has entered `stage` (`client.routes`): all before it were passed. `addresses`: what the look-up gave, in
+    the stage `tcp` of a route that looks the origin's name up."""
 
     connection: int
     stage: str
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,20 +207,8 @@ class Diagnosed:
 Command = Dial | Ping | Use | Copy | Abort | Close | PathBad | ProbeStarted | ProbeEnded | Remember | Diagnosed
 
 Observation = (
-    Established
-    | DialFailed
-    | Ended
-    | StageReached
-    | Sent
-    | Answered
-    | Ponged
-    | Heard
-    | NetworkChanged
-    | RoutesChanged
-    | Diagnosed
+    Established | DialFailed | Ended | StageReached | Sent | Answered | Ponged | Heard | NetworkChanged | RoutesChanged
 )
-"""`Diagnosed` is told to a policy, too: `client.diagnosis` looks at what it does."""
-
 # What a policy knows from the start.
 
 

@@ -27,7 +27,7 @@ class Evidence:
     _uncopied: dict[int, float] = field(default_factory=dict)  # those that no other connection was asked to carry
     _pings: dict[int, float] = field(default_factory=dict)
 
-    def sent(self, id_: int, size: int, now: float) -> None:
+    def sent(self, id_: int, now: float, size: int = 0) -> None:
         """Message `id_` of `size` bytes went out."""
         if id_ not in self._messages:
             self._messages[id_] = now, size
@@ -65,6 +65,13 @@ class Evidence:
         if message is None or ping is None:
             return ping if message is None else message[0]
         return min(message[0], ping)
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when an answer is awaited without a sign of life, as TCP restarts its timer with each ACK of new data
+        (RFC 6298 section 5.3); None when none is awaited."""
+        since = self.waiting_since
+        return None if since is None else max(since, self.heard_at)
 
     def take_overdue(self, delay: float, now: float) -> tuple[int, ...]:
         """Ids of unanswered messages that went out `delay` seconds ago or earlier, oldest first, each once."""

@@ -13,7 +13,7 @@ from client.policies.board import Board
 from client.policies.failback import Failback
 from client.policies.links import Link
 from client.policies.sidedoor_settings import SidedoorSettings
-from client.policies.trial import Trials
+from client.policies.trial import Trial, Trials
 
 EVADED_BY = {
     "dns_nxdomain": "dns",
@@ -25,6 +25,8 @@ EVADED_BY = {
 """Diagnosis -> what a route without a proxy has to evade (`RouteFacts.evades`)."""
 SURE = 0.8
 """A diagnosis is acted upon from this confidence on: a wrong one costs probes."""
+AGAIN_SECONDS = 0.1
+"""A trial whose time is over while an answer is late is looked at again so much later."""
 TRIAL_MOST_SECONDS = 10.0
 """A trial that has not shown enough by then is given up; the next one may."""
 
@@ -83,20 +85,21 @@ class Probing:
     # -- what becomes of the paths
 
     def path_is(self, route: str, now: float) -> None:
-        """Messages go by `route` from now on."""
+        """Messages go by `route` from now on, and went by another path before."""
         self.next_at = now + self._settings.first_probe_seconds
         if not self._proxied(route):
             self._failback(route).returned(now)
+            self._trial(route).returned(now)
 
     def path_bad(self, route: str, now: float) -> None:
         """The path in use went bad."""
         if not self._proxied(route):
             self._failback(route).direct_bad(now)
 
-    def failed_after(self, route: str, carried_bytes: int, now: float) -> None:
-        """A connection in use went bad after it had carried so many bytes of messages."""
+    def left_after(self, route: str, carried_bytes: int, now: float) -> None:
+        """The path in use went silent or slow after its connection had carried so many bytes of messages."""
         if not self._proxied(route):
-            self._trial(route).failed_after(carried_bytes, now)
+            self._trial(route).left_after(carried_bytes, now)
 
     # -- one probe
 
@@ -107,8 +110,7 @@ class Probing:
         if link.trial is None:
             link.trial = self._trial(link.route).begin(now)
             return False
-        evidence = link.established
-        return link.trial.passed(evidence.answered_bytes, now, waiting=evidence.unanswered > 0)
+        return self._passed(link, link.trial, now)
 
     def succeeded(self, link: Link, *, urgent: bool) -> bool:
         """The probe has shown that the path carries; whether messages are to go by it now. Else it is closed."""
@@ -134,23 +136,27 @@ class Probing:
         if link.trial is None:
             return link.dialed_at + self._settings.probe_timeout_seconds
         since = link.established.waiting_since
-        if since is None:
-            return min(link.trial.until, self._limit(link))
-        return min(since + self._board.lonely_delay(link), self._limit(link))
+        times = [link.trial.until, link.dialed_at + self._settings.probe_timeout_seconds + TRIAL_MOST_SECONDS]
+        return min(times if since is None else [since + self._board.lonely_delay(link), *times])
 
     def due(self, link: Link, now: float) -> bool:
-        """The deadline has come: whether the trial has passed by it. Else the probe is given up."""
-        evidence = link.evidence
-        if link.trial is not None and evidence is not None and not evidence.unanswered:
-            if link.trial.passed(evidence.answered_bytes, now, waiting=False):
-                return True
-            self.give_up(link, "interrupted", now)
-        else:
+        """The deadline has come: whether the trial has passed by it. Else the probe is given up, or looked at again."""
+        trial, since = link.trial, None if link.evidence is None else link.evidence.waiting_since
+        if trial is None:
             self.give_up(link, "generic_timeout_error", now)
+        elif since is not None and since + self._board.lonely_delay(link) <= now:
+            self._trial(link.route).failed_after(link.established.answered_bytes, now)
+            self.give_up(link, "generic_timeout_error", now)
+        elif self._passed(link, trial, now):
+            return True
+        elif trial.until <= now:
+            trial.until = now + AGAIN_SECONDS  # an answer is late; it may come, or prove to be lost
+        else:
+            self.give_up(link, "interrupted", now)
         return False
 
-    def _limit(self, link: Link) -> float:
-        return link.dialed_at + self._settings.probe_timeout_seconds + TRIAL_MOST_SECONDS
+    def _passed(self, link: Link, trial: Trial, now: float) -> bool:
+        return trial.passed(link.established.answered_bytes, now, late=self._board.behind(link, now))
 
     # -- small things
 

@@ -90,11 +90,13 @@ class Sidedoor:
                 self._network_changed(recollection, now)
             case RoutesChanged(routes=routes):
                 self._routes_changed(routes, now)
-            case Diagnosed():
-                self._probing.diagnosed(observation)
             case _:
                 self._about(self._board.links[observation.connection], observation, now)
         return self._board.take()
+
+    def diagnosed(self, diagnosis: Diagnosed) -> None:
+        """What `client.diagnosis` makes of all this: it tells which path without a proxy is worth a probe."""
+        self._probing.diagnosed(diagnosis)
 
     def deadline(self) -> float | None:
         times = [time for link in self._board.links.values() if (time := self._link_deadline(link)) is not None]
@@ -139,7 +141,7 @@ class Sidedoor:
             case Ended(failure=failure):
                 self._gone(link, "eof" if failure == "eof_error" else "reset", failure, now)
             case Sent(id=id_, size=size):
-                link.established.sent(id_, size, now)
+                link.established.sent(id_, now, size)
                 if link.role == "carrier":
                     self._mirror(link, id_, now)
             case Answered(id=id_):
@@ -230,7 +232,7 @@ class Sidedoor:
         self._end_doubt(link)
         if link.route != self._path:
             self._mark_bad("dial_overdue", now)
-        self._probing.path_is(link.route, now)
+            self._probing.path_is(link.route, now)
         for probe in self._board.with_role("probe"):
             if not self._probing.is_better(probe.route, link.route):
                 self._probing.give_up(probe, "interrupted", now)
@@ -246,8 +248,8 @@ class Sidedoor:
 
     def _path_failed(self, link: Link, reason: str, now: float) -> None:
         """The carrier has ended, or is to be left."""
-        if link.evidence is not None:
-            self._probing.failed_after(link.route, link.evidence.answered_bytes, now)
+        if reason in ("ack_overdue", "slow"):
+            self._probing.left_after(link.route, link.established.answered_bytes, now)
         self._mark_bad(reason, now)
         self._exposure.failed(link.route, now)
         spare = self._board.usable(self._board.with_role("spare"), now)

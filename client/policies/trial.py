@@ -15,6 +15,9 @@ MOST_BYTES = 64_000
 """A path that failed after more than half of this failed for other reasons than its bytes."""
 EARLY_SECONDS = 60.0
 """For so long after a path failed early, time alone proves nothing."""
+HASTY_SECONDS = 30.0
+"""A path in use that fails so soon after its return has failed early; one that was in use for longer may have been
+blocked at any byte."""
 
 
 @dataclass(slots=True)
@@ -24,26 +27,34 @@ class Trial:
     needed_bytes: int
     until: float
 
-    def passed(self, answered_bytes: int, now: float, *, waiting: bool) -> bool:
-        """Whether it is proved. `waiting`: copies went out that have no answer yet."""
-        return answered_bytes >= self.needed_bytes or (now >= self.until and not waiting)
+    def passed(self, answered_bytes: int, now: float, *, late: bool) -> bool:
+        """Whether it is proved. `late`: the answer to a copy is overdue."""
+        return not late and (answered_bytes >= self.needed_bytes or now >= self.until)
 
 
 @dataclass(slots=True)
 class Trials:
-    """What the trials of one path have to show."""
+    """What the trials of one path have to show. `seconds`: how long a trial takes where little is said."""
 
     seconds: float
+    _returned_at: float = float("-inf")
     _needed_bytes: int = LEAST_BYTES
     _early_until: float = float("-inf")
 
+    def returned(self, now: float) -> None:
+        """The path is in use again."""
+        self._returned_at = now
+
+    def left_after(self, carried_bytes: int, now: float) -> None:
+        """The path in use went silent or slow after its connection had carried so many bytes of messages."""
+        if now - self._returned_at < HASTY_SECONDS:
+            self.failed_after(carried_bytes, now)
+
     def failed_after(self, carried_bytes: int, now: float) -> None:
-        """A connection went bad after it had carried so many bytes of messages."""
+        """A trial went silent or slow after so many bytes of messages."""
         if 2 * carried_bytes <= MOST_BYTES:
             self._needed_bytes = max(2 * carried_bytes, LEAST_BYTES)
             self._early_until = now + EARLY_SECONDS
-        else:
-            self._needed_bytes = LEAST_BYTES
 
     def begin(self, now: float) -> Trial:
         """The trial of a probe that stands now."""

@@ -226,3 +226,26 @@ def test_files_that_do_not_fit_are_not_overwritten(
     assert reason in line
     assert "name another folder or remove ca.pem" in line
     assert {path: path.read_bytes() for path in files.existing} == before
+
+
+async def test_a_signed_list_from_the_key_to_the_sender(tmp_path: Path) -> None:
+    def proxies(*arguments: str) -> str:
+        words = [sys.executable, "-m", "sidedoor", "client", "proxies", *arguments]
+        return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    key, source, signed, kept = (str(tmp_path / name) for name in ("key", "list.toml", "origin.signed", "kept.signed"))
+    public = proxies("key", key).strip()
+    route = '[[routes]]\nkind = "socks5"\nname = "proxy1"\nhost = "127.0.0.1"\n'
+    Path(source).write_text(f"version = 5\nexpires = 2999-01-01T00:00:00Z\n{route}")
+    Path(signed).write_text(proxies("sign", "--key", key, source))
+    port = free_port()
+    listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+    end = ["--name", "alice", "--peer", "bob", "--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with command("origin", *listen, "--proxy-list", signed) as origin:
+        await first_line(origin.stderr, "listening")
+        memory = tmp_path / "networks.json"
+        async with command(
+            "send", *end, "--proxy-list", f"{public}={kept}", "--memory-file", str(memory), "--timeout", "5"
+        ) as sender:
+            await first_line(sender.stderr, "a new list of proxies, version 5")
+    assert proxies("show", "--public-key", public, kept).startswith("version 5, part 1 of 1, expires 2999-01-01")

@@ -29,7 +29,7 @@ from client.settings import (
     Socks5Route,
 )
 from proxy.server import serve
-from proxy.settings import ProxySettings
+from proxy.settings import Listener, ProxySettings
 
 NAME = "localhost"
 DIRECT_ADDRESS = "127.0.0.2"
@@ -140,10 +140,13 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def own_proxy(**users: str) -> AsyncIterator[int]:
-    """This project's proxy; yields its port."""
+async def own_proxy(*, files: CertificateFiles | None = None, **users: str) -> AsyncIterator[int]:
+    """This project's proxy, with these `files` inside TLS; yields its port."""
     started: asyncio.Queue[list[str]] = asyncio.Queue()
-    settings = ProxySettings(listen=("127.0.0.1:0",), users={**users})
+    listener = Listener(address="127.0.0.1:0")
+    if files is not None:
+        listener = Listener(address="127.0.0.1:0", certificate=str(files.certificate), key=str(files.key))
+    settings = ProxySettings(listen=(listener,), users={**users})
     async with asyncio.TaskGroup() as group:
         task = group.create_task(serve(settings, ready=started.put_nowait), name="proxy")
         yield int((await started.get())[0].rpartition(":")[2])
@@ -195,11 +198,12 @@ class World:
         self._tasks.append(task)
         return task
 
-    async def start_origin(self) -> None:
+    async def start_origin(self, **more: Any) -> None:
         """The origin; started anew it has the same port."""
         self.port = self.port or free_port()
         listen = (f"127.0.0.1:{self.port}", f"[::1]:{self.port}")
-        settings = OriginSettings(listen=listen, certificate=str(self.files.certificate), key=str(self.files.key))
+        certificate, key = str(self.files.certificate), str(self.files.key)
+        settings = OriginSettings(listen=listen, certificate=certificate, key=key, **more)
         ready = asyncio.Event()
         self._origin = self.start(serve_origin(settings, self.log, ready=ready), "origin")
         await ready.wait()

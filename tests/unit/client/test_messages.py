@@ -5,7 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.messages import LIMIT_BYTES, Accepted, Ack, Hello, Message, Ping, Pong, Record, RecordError, decode, encode
+from client.messages import (
+    LIMIT_BYTES,
+    Accepted,
+    Ack,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    ProxyList,
+    ProxyListWanted,
+    Record,
+    RecordError,
+    decode,
+    encode,
+)
 
 RECORDS: list[Record] = [
     Hello("alice"),
@@ -14,6 +28,8 @@ RECORDS: list[Record] = [
     Ack("alice", "bob", 5, 7),
     Ping(1),
     Pong(1),
+    ProxyListWanted(7),
+    ProxyList(b"signature {}"),
 ]
 
 

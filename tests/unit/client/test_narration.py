@@ -35,11 +35,11 @@ def test_the_first_failure_and_each_change_are_said_once() -> None:
 def test_each_route_has_its_own_lines_and_a_connection_ends_them() -> None:
     made = Listener()
     made.fails("dns_nxdomain_error", "dns")
-    made.fails("unknown_failure: General SOCKS server failure", "socks", "proxy1")
+    made.fails("socks_server_failure", "socks_request", "proxy1")
     made.narrator("route_dialed", route="proxy1")
     assert made.said[0].startswith("cannot reach origin localhost:8443: dns: NXDOMAIN")
     assert made.said[1:] == [
-        "cannot reach origin localhost:8443 by proxy1: socks: General SOCKS server failure; trying again",
+        "cannot reach origin localhost:8443 by proxy1: socks_request: the proxy failed; trying again",
         "connected to origin localhost:8443 by proxy1",
     ]
     assert made.narrator.reached
@@ -100,3 +100,25 @@ def test_what_becomes_of_attachments() -> None:
         "b from alice was not received: it is too large",
     ]
     assert made.narrator.failed_attachments == 1
+
+
+def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_kind() -> None:
+    made = Listener()
+    for kind, confidence in (("address_drop", 0.4), ("sni_drop", 0.6), ("sni_drop", 0.9), ("none", 0.9), ("none", 0.9)):
+        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
+    assert made.said == [
+        "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
+        "direct: nothing is wrong any more",
+    ]
+
+
+def test_lists_and_the_memory_are_told_of_once_each() -> None:
+    made = Listener()
+    for _ in range(2):
+        made.narrator("proxy_list_refused", reason="older", detail="version 2 is older than 3, which is known")
+    made.narrator("memory_unreadable", file="networks.json", detail="cut off")
+    assert made.said == [
+        "a list of proxies is not used: version 2 is older than 3, which is known",
+        "memory file networks.json cannot be used, it is begun anew: cut off",
+    ]
+    assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]

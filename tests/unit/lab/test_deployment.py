@@ -23,7 +23,7 @@ from lab.roles.web import WebSettings
 from lab.runtimes import RoleProcess
 from lab.scenario import ForeignCensor, Link, Scenario
 from lab.supervisor import RoleSpec
-from lab.topology import ORIGIN_NAME, WEB_NAMES, standard
+from lab.topology import ORIGIN_NAME, WEB_NAMES, Crowd, Topology, crowd, standard
 from proxy.settings import ProxySettings
 from sidedoor.settings import convert
 
@@ -40,7 +40,7 @@ SETTINGS: dict[str, type[Any]] = {
     "sender": SenderRole,
     "web": WebSettings,
 }
-SCENARIO = Scenario(name="mine", description="", link=Link(delay_seconds=0.03))
+SCENARIO = Scenario(name="mine", description="", link=Link(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02))
 
 
 class PaperRuntime:
@@ -48,8 +48,8 @@ class PaperRuntime:
 
     name = "paper"
 
-    def __init__(self, lab: Path = Path("/lab")) -> None:
-        self.topology = standard()
+    def __init__(self, lab: Path = Path("/lab"), topology: Topology | None = None) -> None:
+        self.topology = topology or standard()
         self._lab = lab
 
     async def up(self) -> None: ...
@@ -66,13 +66,13 @@ class PaperRuntime:
         return Path("/seen") / path.relative_to(self._lab)
 
 
-def deployment() -> Deployment:
-    return Deployment(PaperRuntime(), Path("/lab/state"), Path("/lab/out"))
+def deployment(topology: Topology | None = None) -> Deployment:
+    return Deployment(PaperRuntime(topology=topology), Path("/lab/state"), Path("/lab/out"))
 
 
 async def all_specs() -> dict[str, RoleSpec]:
     here = deployment()
-    specs = [*here.foundation(), here.link(SCENARIO), *await here.observers(2), *here.ends(SCENARIO, 2)]
+    specs = [*here.foundation(), here.link(SCENARIO, 5), *await here.observers(2), *here.ends(SCENARIO, 2)]
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}
 
@@ -144,7 +144,7 @@ async def test_everybody_listens_on_both_families() -> None:
 
 
 async def test_the_scenarios_numbers_arrive() -> None:
-    assert (await converted("link")).delay_seconds == 0.03
+    assert (await converted("link")) == LinkSettings(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02, seed=5)
     assert (await converted(CLIENT)).traffic == SCENARIO.traffic
     assert (await converted(CLIENT)).sender.policy == SCENARIO.policy
 
@@ -178,6 +178,47 @@ async def test_the_ends_stop_first_and_the_captures_last() -> None:
     assert set(ends) == {"client", "receiver", "bystander"}
     assert set(observers) == {"capture-client", "capture-censor"}
     assert deployment().stop_order([]) == ([], [], [])
+
+
+class TestCrowd:
+    """Benchmarks: many clients, each a role on its own host, and four proxies; nothing else unless asked for."""
+
+    def test_what_stands(self) -> None:
+        here = deployment(crowd(Crowd(clients=3)))
+        assert [spec.role for spec in here.foundation()] == [
+            "dns",
+            "origin",
+            "proxy1",
+            "proxy2",
+            "proxy3",
+            "proxy4",
+            "censor",
+        ]
+        assert not set(WEB_NAMES) & set(here.foundation()[0].settings["names"])
+
+    def test_with_a_bystander_there_is_a_web(self) -> None:
+        here = deployment(crowd(Crowd(clients=1, bystander=True)))
+        assert "web" in {spec.role for spec in here.foundation()}
+        assert here.topology.host(here.bystander().host)
+
+    def test_clients_know_every_proxy_and_their_receiver(self) -> None:
+        here = deployment(crowd(Crowd(clients=3)))
+        spec = here.client("client3", SCENARIO.policy, SCENARIO.traffic, peer="receiver3")
+        assert (spec.role, spec.kind, spec.host) == ("client3", "sender", "client3")
+        sender = convert(json.loads(json.dumps(spec.settings)), SenderRole, origin="client3").sender
+        assert (sender.name, sender.peer, sender.keylog_file) == ("client3", "receiver3", None)
+        assert [route.name for route in sender.routes] == ["direct", "proxy1", "proxy2", "proxy3", "proxy4"]
+        assert [bool(getattr(route, "username", None)) for route in sender.routes] == [False, False, True, False, False]
+        receiver = here.receiver("receiver3")
+        assert (receiver.role, receiver.host, receiver.settings["name"]) == ("receiver3", "receiver", "receiver3")
+
+    def test_all_clients_and_receivers_stop_first(self) -> None:
+        order = deployment().stop_order(["link", "client12", "receiver3", "censor", "capture-censor"])
+        assert order == (["client12", "receiver3"], ["link", "censor"], ["capture-censor"])
+
+    def test_no_certificates_for_a_web_that_is_not_there(self, tmp_path: Path) -> None:
+        Deployment(PaperRuntime(topology=crowd(Crowd(clients=1))), tmp_path, tmp_path).make_certificates()
+        assert {path.name for path in tmp_path.iterdir()} == {"ca.pem", "origin.pem", "origin.key"}
 
 
 def test_certificates(tmp_path: Path) -> None:

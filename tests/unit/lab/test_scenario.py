@@ -65,10 +65,10 @@ def test_defaults() -> None:
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
-    folder = folder_with(tmp_path, HEAD + BLOCK + '[policy]\nstandby = "cold"\n', all=RULES)
+    folder = folder_with(tmp_path, HEAD + BLOCK + '[policy]\nname = "sidedoor"\nstandby = "cold"\n', all=RULES)
     assert find(str(folder)) == folder.resolve()
     scenario = load(folder, roles=ROLE_NAMES)
-    assert scenario.policy.standby == "cold"
+    assert scenario.policy == SidedoorSettings(standby="cold")
     assert rules_text(folder, "all.toml", "all") == RULES
 
 
@@ -79,6 +79,12 @@ def test_a_foreign_censor(tmp_path: Path) -> None:
     assert (scenario.blocks[0].command, scenario.blocks[0].undo) == (("sh", "block.sh"), ("sh", "lift.sh"))
     nothing = load(folder_with(tmp_path, HEAD + "[censor]\n" + block), roles=ROLE_NAMES)
     assert nothing.foreign_censor == ForeignCensor(command=None)
+
+
+def test_jitter_is_within_the_delay(tmp_path: Path) -> None:
+    assert load(folder_with(tmp_path, HEAD + "[link]\njitter_seconds = 0.02\nloss = 0.01"), roles=ROLE_NAMES)
+    folder = folder_with(tmp_path, HEAD + "[link]\njitter_seconds = 0.03")
+    assert "`jitter_seconds` (0.03) is more than `delay_seconds`" in refusal(folder)
 
 
 LISTED = (
@@ -111,7 +117,12 @@ def test_a_scenarios_file_stands_for_its_folder(tmp_path: Path) -> None:
 MISTAKES = {
     "unknown key": (HEAD + "idle_secnds = 3\n", "key `idle_secnds` is unknown; did you mean `idle_seconds`?"),
     "unknown key in a block": (HEAD + BLOCK + "rule = 1\n", "is unknown; did you mean `rules`?"),
-    "unknown key of the policy": (HEAD + '[policy]\nstandbye = "cold"\n', "key `policy.standbye` is unknown"),
+    "unknown key of the policy": (
+        HEAD + '[policy]\nname = "sidedoor"\nstandbye = "cold"\n',
+        "key `policy.standbye` is unknown; did you mean `standby`?",
+    ),
+    "a policy without its name": (HEAD + '[policy]\nstandby = "cold"\n', "key `policy.name` is missing"),
+    "no such policy": (HEAD + '[policy]\nname = "outlin"\n', "did you mean `outline`?"),
     "unknown expectation": (HEAD + "[expect]\nloss = 0\n", "key `expect.loss` is unknown; did you mean `lost`?"),
     "missing key": (HEAD + '[[block]]\nrules = "all.toml"\n', "key `block[0].name` is missing"),
     "a block that does nothing": (

@@ -37,7 +37,8 @@ MESSAGE_BYTES = 500
 @dataclass
 class Path:
     """`blocked`: "" carries; "drop" swallows everything; "refuse" refuses dials; "data" lets dials and pings pass but
-    no messages. `extra`: seconds added to one round trip, by its number on this path."""
+    no messages; "stall" lets dials come as far as TLS. `extra`: seconds added to one round trip, by its number on
+    this path."""
 
     rtt: float = 0.04
     blocked: str = ""
@@ -53,12 +54,14 @@ class Line:
 
 @dataclass
 class Drill:
-    """Sends a message each `interval` seconds by the connection in use; `late`: lateness of the n-th tick."""
+    """Sends a message each `interval` seconds by the connection in use; `late`: lateness of the n-th tick;
+    `connect_seconds`: after which a dial without an answer fails."""
 
     policy: Policy
     paths: dict[str, Path]
     interval: float = 0.02
     late: Callable[[int], float] = lambda number: 0.0
+    connect_seconds: float = CONNECT_SECONDS
     now: float = 0.0
     log: list[tuple[float, Command]] = field(default_factory=list)
     lines: dict[int, Line] = field(default_factory=dict)
@@ -153,13 +156,13 @@ class Drill:
         line = self.lines[number]
         path = self.paths[line.route]
         path.trips += 1
-        if path.blocked == "drop":
+        if path.blocked in ("drop", "stall"):
             return
         line.last_arrival = max(line.last_arrival, self.now + path.rtt + path.extra(path.trips))
         self._at(line.last_arrival, lambda: self._arrive(number, path, answer))
 
     def _arrive(self, number: int, path: Path, answer: Observation) -> None:
-        if number in self.lines and path.blocked != "drop":
+        if number in self.lines and path.blocked not in ("drop", "stall"):
             self._tell(answer)
             if number in self.lines and isinstance(answer, Answered):
                 self._tell(Heard(number))
@@ -192,8 +195,8 @@ class Drill:
             if path.blocked == "refuse":
                 self._tell(DialFailed(number, "tcp", "connection_refused"))
                 del self.lines[number]
-            elif path.blocked == "drop":
-                self._at(self.now + CONNECT_SECONDS, give_up)
+            elif path.blocked in ("drop", "stall"):
+                self._at(self.now + self.connect_seconds, give_up)
             else:
                 self._tell(Established(number, DIAL_ROUND_TRIPS * path.rtt))
 
@@ -207,7 +210,7 @@ class Drill:
                 self._tell(StageReached(number, name))
 
         self._at(self.now, lambda: stage("tcp"))
-        if not path.blocked:
+        if path.blocked in ("", "stall"):
             self._at(self.now + path.rtt, lambda: stage("tls"))
         self._at(self.now + path.rtt * (1 if path.blocked else DIAL_ROUND_TRIPS), arrive)
 
@@ -223,6 +226,38 @@ class Drill:
             self._tick_for = deadline
             self._ticks += 1
             self._tick_at = None if deadline is None else max(deadline, self.now) + self.late(self._ticks)
+
+
+@dataclass
+class StrictDrill(Drill):
+    """Fails when the policy commands a connection that is not there, or waits for what cannot come."""
+
+    _standing: set[int] = field(default_factory=set)
+    _gone: set[int] = field(default_factory=set)
+
+    def _tell(self, observation: Observation) -> None:
+        match observation:
+            case Established(connection=number):
+                self._standing.add(number)
+            case DialFailed(connection=number) | Ended(connection=number):
+                self._gone.add(number)
+            case _:
+                pass
+        super()._tell(observation)
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Dial(connection=number):
+                    assert number not in self.lines, command
+                case Use(connection=number) | Ping(connection=number) | Copy(connection=number):
+                    assert number in self._standing & self.lines.keys() - self._gone, command
+                case Abort(connection=number) | Close(connection=number):
+                    assert number in self.lines.keys() - self._gone, command
+                case _:
+                    pass
+            super()._obey([command])
+        assert self.lines.keys() - self._gone or self.policy.deadline() is not None, "nothing will ever wake it"
 
 
 def _route(command: Command) -> str | None:

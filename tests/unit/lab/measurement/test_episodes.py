@@ -37,6 +37,18 @@ def test_both_blocks_with_all_their_times() -> None:
     assert (address.t0, address.ttr_seconds) == (24.002, pytest.approx(0.818))
 
 
+def test_the_clients_opinion_stands_beside_what_the_censor_did() -> None:
+    events = run_events()
+    told = {"source": "client", "event": "diagnosed", "route": "direct"}
+    events += [told | {"t": 9.0, "kind": "sni_drop", "confidence": 0.6}]
+    events += [told | {"t": 17.5, "kind": "reset", "confidence": 0.9}]  # after the unblocking
+    domain, address = measure_blocks(events, [CLIENT], monotonic_at_start=MONOTONIC)
+    assert (domain.censor_actions, address.diagnosis) == (["domain: drop"], None)
+    assert domain.diagnosis is not None
+    assert domain.diagnosis.kind == "sni_drop"
+    assert domain.diagnosis.seconds == pytest.approx(9.0 - 8.002)
+
+
 def test_goodput_is_100_bytes_each_50_ms() -> None:
     goodput = measure(run_events())[0].goodput_bytes_per_second
     assert goodput.before == pytest.approx(2000, rel=0.01)
