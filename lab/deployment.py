@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from client.certificates import make_authority, make_leaf
+from client.keys import draw_key, public_key
 from client.policies.catalogue import PolicySettings
 from lab.routes import (
     ALTERNATE_PORT,
@@ -54,6 +55,8 @@ class Deployment:
         self.state = state
         self._output = output
         self._bridge_key = secrets.token_hex(32)
+        # Those of all senders and of all receivers, this lab's own: every run is encrypted from end to end.
+        self._senders_key, self._receivers_key = draw_key(), draw_key()
 
     def make_certificates(self) -> None:
         """A CA of this lab's own, and what it signs for the origin, the web sites, the nameserver and the proxies."""
@@ -181,7 +184,8 @@ class Deployment:
 
     def receiver(self, name: str) -> RoleSpec:
         """A receiver of that name, which is its role's, too."""
-        return RoleSpec(name, "receiver", "receiver", {"name": name} | self._origin_for_clients())
+        keys = {"private_key": self._receivers_key, "peer_key": public_key(self._senders_key)}
+        return RoleSpec(name, "receiver", "receiver", {"name": name} | keys | self._origin_for_clients())
 
     def client(
         self,
@@ -200,6 +204,8 @@ class Deployment:
         sender = self._origin_for_clients() | {
             "name": name,
             "peer": peer,
+            "private_key": self._senders_key,
+            "peer_key": public_key(self._receivers_key),
             "routes": client_routes(self.topology, routes or ("direct", *self.proxies), self._bridge_key),
             "policy": msgspec.to_builtins(policy),
             "keylog_file": keylog_file,
