@@ -71,7 +71,7 @@ def deployment(topology: Topology | None = None) -> Deployment:
 
 async def all_specs() -> dict[str, RoleSpec]:
     here = deployment()
-    specs = [*here.foundation(), here.link(SCENARIO, 5), *await here.observers(2), *here.ends(SCENARIO, 2)]
+    specs = [*here.foundation(), here.link(SCENARIO, 5), *await here.observers(here.capture_folder, "run2-"), *here.ends(SCENARIO, 2)]
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}
 
