@@ -75,6 +75,11 @@ class Deployment:
             (self.state / f"{server}.key").write_bytes(leaf.key_pem)
 
     @property
+    def capture_folder(self) -> Path:
+        """Where the captures of runs go."""
+        return self._output / "capture"
+
+    @property
     def ca_file(self) -> Path:
         """The lab's CA certificate, as a path of the lab process."""
         return self.state / "ca.pem"
@@ -164,13 +169,13 @@ class Deployment:
         """What the wan does to packets; its loss and jitter are the same for the same seed."""
         return RoleSpec("link", "link", "wan", msgspec.to_builtins(scenario.link) | {"seed": seed})
 
-    async def observers(self, number: int) -> list[RoleSpec]:
-        """Captures of run `number` on the client's and the censor's interfaces."""
+    async def observers(self, folder: Path, prefix: str = "") -> list[RoleSpec]:
+        """Captures on the client's and the censor's interfaces: `PREFIXHOST-NETWORK.pcap` in `folder`."""
         specs = []
         for host in (CLIENT, "censor"):
             settings = {
-                "folder": self.path_in_host(self._output / "capture"),
-                "host": f"run{number}-{host}",
+                "folder": self.path_in_host(folder),
+                "host": f"{prefix}{host}",
                 "interfaces": await self._runtime.devices(host),
             }
             specs.append(RoleSpec(f"capture-{host}", "capture", host, settings))
@@ -178,8 +183,13 @@ class Deployment:
 
     def ends(self, scenario: Scenario, number: int) -> list[RoleSpec]:
         """The receiver, the sender and the bystander of run `number`."""
+<<<<<<< HEAD
         keylog_file = self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog")
         client = self.client(CLIENT, scenario.policy, scenario.traffic, routes=scenario.routes, keylog_file=keylog_file)
+=======
+        keylog_file = self.path_in_host(self.capture_folder / f"run{number}-tls.keylog")
+        client = self.client(CLIENT, scenario.policy, scenario.traffic, keylog_file=keylog_file)
+>>>>>>> c6-j-proofs
         return [self.receiver("receiver"), client, self.bystander()]
 
     def receiver(self, name: str) -> RoleSpec:

@@ -76,6 +76,7 @@ def deployment(topology: Topology | None = None) -> Deployment:
 
 async def all_specs() -> dict[str, RoleSpec]:
     here = deployment()
+<<<<<<< HEAD
     specs = [
         *here.foundation(),
         *here.bridges(SCENARIO),
@@ -83,6 +84,9 @@ async def all_specs() -> dict[str, RoleSpec]:
         *await here.observers(2),
         *here.ends(SCENARIO, 2),
     ]
+=======
+    specs = [*here.foundation(), here.link(SCENARIO, 5), *await here.observers(here.capture_folder, "run2-"), *here.ends(SCENARIO, 2)]
+>>>>>>> c6-j-proofs
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}
 
