@@ -183,13 +183,8 @@ class Deployment:
 
     def ends(self, scenario: Scenario, number: int) -> list[RoleSpec]:
         """The receiver, the sender and the bystander of run `number`."""
-<<<<<<< HEAD
-        keylog_file = self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog")
-        client = self.client(CLIENT, scenario.policy, scenario.traffic, routes=scenario.routes, keylog_file=keylog_file)
-=======
         keylog_file = self.path_in_host(self.capture_folder / f"run{number}-tls.keylog")
-        client = self.client(CLIENT, scenario.policy, scenario.traffic, keylog_file=keylog_file)
->>>>>>> c6-j-proofs
+        client = self.client(CLIENT, scenario.policy, scenario.traffic, routes=scenario.routes, keylog_file=keylog_file)
         return [self.receiver("receiver"), client, self.bystander()]
 
     def receiver(self, name: str) -> RoleSpec:

@@ -1,4 +1,4 @@
-"""`sidedoor bench fallback` in a lab of its own: runs that are measured, kept, and gone on with; no figure is judged."""
+"""`sidedoor bench fallback` in a lab of its own: runs that are measured, kept, gone on with; no figure is judged."""
 
 from __future__ import annotations
 

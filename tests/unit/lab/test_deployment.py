@@ -76,17 +76,13 @@ def deployment(topology: Topology | None = None) -> Deployment:
 
 async def all_specs() -> dict[str, RoleSpec]:
     here = deployment()
-<<<<<<< HEAD
     specs = [
         *here.foundation(),
         *here.bridges(SCENARIO),
         here.link(SCENARIO, 5),
-        *await here.observers(2),
+        *await here.observers(here.capture_folder, "run2-"),
         *here.ends(SCENARIO, 2),
     ]
-=======
-    specs = [*here.foundation(), here.link(SCENARIO, 5), *await here.observers(here.capture_folder, "run2-"), *here.ends(SCENARIO, 2)]
->>>>>>> c6-j-proofs
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}
 
