@@ -45,7 +45,7 @@ def complete(
     log = sorted(events, key=lambda event: float(event["t"]))
     (block,) = measure_blocks(log, addresses)
     back = _recovered_at(block)
-    route_before, route_after = (None if t is None else _route_at(log, t) for t in (block.t0, back))
+    route_before = None if block.t0 is None else _route_at(log, block.t0)
     found = msgspec.structs.replace(
         record,
         t0=block.t0,
@@ -55,7 +55,7 @@ def complete(
         censored_at_seconds=block.censored_at_seconds,
         outage_seconds=block.outage_seconds,
         route_before=route_before,
-        route_after=route_after,
+        route_after=None if back is None else _acked_by(log, back),
         latency_before_seconds=None if block.t0 is None else _latency(log, block.t0 - LATENCY_SECONDS, block.t0),
         latency_after_seconds=None if back is None else _latency(log, back, back + LATENCY_SECONDS),
         messages=_messages(log),
@@ -108,6 +108,11 @@ def _recovered_at(block: Block) -> float | None:
 def _route_at(log: Sequence[Event], t: float) -> str:
     switches = [e["new"] for e in log if e["event"] in ("route_switched", "failed_back") and e["t"] <= t]
     return str(switches[-1]) if switches else DIRECT
+
+
+def _acked_by(log: Sequence[Event], t: float) -> str | None:
+    """The route of the ack that shows the recovery: it may be a copy's, before the policy has switched."""
+    return next((str(e["route"]) for e in log if e["event"] == "message_acked" and e["t"] >= t - 1e-6), None)
 
 
 def _latency(log: Sequence[Event], start: float, end: float) -> float | None:

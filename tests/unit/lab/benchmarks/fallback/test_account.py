@@ -106,6 +106,12 @@ def test_the_last_opinion_on_the_route_that_was_hit_counts_while_the_block_stand
     assert complete(begun(), story(), [CLIENT], wire_bytes=None, lab_late=[]).diagnosis == Verdict()
 
 
+def test_a_copy_may_show_the_recovery_before_the_switch() -> None:
+    events = [e for e in story() if e["event"] not in ("route_switched", "path_bad")]
+    found = complete(begun(), events, [CLIENT], wire_bytes=None, lab_late=[])
+    assert (found.route_before, found.route_after) == ("direct", "proxy1")
+
+
 def test_a_switch_before_the_block_was_false() -> None:
     early = [
         event(1.0, "client1", "route_switched", old="direct", new="proxy1"),
