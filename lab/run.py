@@ -149,6 +149,7 @@ class Run:
         foreign = self._scenario.foreign_censor
         censor = None if foreign is None else self._deployment.foreign_censor(foreign, self._folder)
         foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario, self._seed)]
+        foundation += self._deployment.bridges(self._scenario)
         await supervisor.start(*foundation, log_prefix=prefix)
         observers = await self._deployment.observers(self._deployment.capture_folder, prefix)
         await supervisor.start(*observers, log_prefix=prefix)

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 import msgspec
 
 from lab.control import LINE_LIMIT_BYTES, CommandFailed
-from lab.deployment import ORIGIN_PORT, PROXIES, PROXY_PORT, Deployment
+from lab.deployment import PROXIES, Deployment
 from lab.enforcement import enforce
 from lab.plan import SessionPlan
+from lab.routes import ORIGIN_PORT, PROXY_PORT
 from lab.runtimes import Runtime
 from lab.scenario import Scenario
 from lab.supervisor import RoleFailed, Supervisor

@@ -14,6 +14,7 @@ import msgspec
 from lab.benchmarks.fallback.records import ControlRecord, Cost, Lateness, Record, Verdict
 from lab.benchmarks.fallback.records import Messages as MessageCounts
 from lab.measurement.accounts import count_messages
+from lab.measurement.diagnoses import diagnosis_of
 from lab.measurement.episodes import Block, Event, measure_blocks
 from lab.measurement.summary import to_microseconds
 
@@ -122,12 +123,12 @@ def _diagnosis(log: Sequence[Event], block: Block, route: str | None) -> Verdict
     if block.t0 is None:
         return Verdict()
     end = next((float(e["t"]) for e in log if e["event"] == "unblocked"), float("inf"))
-    said = [e for e in log if e["event"] == "diagnosed" and e["route"] == route and block.t0 <= e["t"] <= end]
-    if not said:
-        return Verdict()
-    last = said[-1]
-    first = next(e for e in said if e["kind"] == last["kind"])
-    return Verdict(kind=last["kind"], confidence=last["confidence"], seconds=round(first["t"] - block.t0, 6))
+    told = diagnosis_of(log, route or DIRECT, block.t0, end)
+    return (
+        Verdict()
+        if told is None
+        else Verdict(kind=told.kind, confidence=told.confidence, seconds=round(told.seconds, 6))
+    )
 
 
 def _lateness(log: Sequence[Event], lab_late: Sequence[Event], block: Block) -> Lateness:

@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def run(arguments: dict[str, Any], runtime: Runtime, state: Path, stop: int) -> int:
-    """0: every policy has its runs; 1: the lab broke, or runs did not count too often; 130: interrupted."""
+    """0: every policy has its runs, or had its chance to get them; 1: the lab broke; 130: interrupted."""
     order = msgspec.convert(arguments, Order)
     return asyncio.run(_Lab(order, runtime, state).run(stop))
 
@@ -96,13 +96,11 @@ class _Lab:
             self._folder / RUNS, Record if isinstance(condition, Condition) else ControlRecord
         )
         number = max((record.round for record in done), default=0)
-        rounds_limit = number + 2 * max(condition.runs.values()) + 5
+        last = number + condition.rounds_limit
         timer = asyncio.create_task(self._watch_timer(), name="timer")
         try:
-            while wanted := missing(condition, done):
+            while (wanted := missing(condition, done)) and number < last:
                 number += 1
-                if number > rounds_limit:
-                    raise RoleFailed(f"too many runs did not count; still wanted: {wanted}")
                 found = await self._one(supervisor, number, wanted)
                 records.append(self._folder / RUNS, found)
                 done += found

@@ -33,9 +33,13 @@ RUNS_FOR_P95 = 59
 KILLED_RUNS = 16
 ARMS = 8
 WATCH_SECONDS = 15.0
-COMPARED_WATCH_SECONDS = 60.0
+COMPARED_WATCH_SECONDS = 25.0
+"""The best baseline is back after 17 s of silence; those that take longer (signal 46 s, lantern 65 s) are right-censored
+here, and the comparison is with the best."""
+COLD_WATCH_SECONDS = 12.0
+"""Where the block was there before the client, a baseline either is through within seconds or has no way."""
 SHORT_RUNS = 3
-SHORT_WATCH_SECONDS = 20.0
+SHORT_WATCH_SECONDS = 10.0
 _ROUND_SECONDS = 6.0
 _LAB_SECONDS = 5.0
 
@@ -55,6 +59,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     runs: dict[str, int]
     watch_seconds: float
     kill: bool = False
+    repeat_late: bool = True
+    """Go on, within bounds, until all runs that are wanted count."""
     seed: int = 0
 
     @property
@@ -73,8 +79,12 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def rounds(self) -> int:
         """How many rounds that takes if every run counts."""
-        each = Counter(self.arms)
-        return max(-(-n // each[policy]) for policy, n in self.runs.items())
+        return _rounds(self.arms, self.runs)
+
+    @property
+    def rounds_limit(self) -> int:
+        """A machine that does not keep up gets more of them, but not without end."""
+        return 2 * self.rounds + 5 if self.repeat_late else self.rounds + 1
 
     @property
     def estimated_seconds(self) -> float:
@@ -109,11 +119,24 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.rtt_ms / 2000
 
     @property
+    def rounds(self) -> int:
+        """How many rounds that takes if every run counts."""
+        return _rounds(self.arms, self.runs)
+
+    @property
+    def rounds_limit(self) -> int:
+        """As in Condition."""
+        return self.rounds + 2
+
+    @property
     def estimated_seconds(self) -> float:
         """Of all its rounds."""
-        each = Counter(self.arms)
-        rounds = max(-(-n // each[policy]) for policy, n in self.runs.items())
-        return _LAB_SECONDS + rounds * (_ROUND_SECONDS + self.seconds)
+        return _LAB_SECONDS + self.rounds * (_ROUND_SECONDS + self.seconds)
+
+
+def _rounds(arms: Sequence[str], runs: dict[str, int]) -> int:
+    each = Counter(arms)
+    return max(-(-n // each[policy]) for policy, n in runs.items())
 
 
 COMPARED = "compared"
@@ -206,20 +229,22 @@ def _factorial(choice: Choice) -> Iterator[Condition]:
         each = Counter(arms)
         runs = {policy: choice.runs or _wanted(policy, least, each, compared=len(each) > 1) for policy in policies}
         compared = set(policies) != {OURS}
-        watch = choice.watch_seconds or (COMPARED_WATCH_SECONDS if compared else WATCH_SECONDS)
+        together_seconds = COMPARED_WATCH_SECONDS if warm else COLD_WATCH_SECONDS
+        watch = choice.watch_seconds or (together_seconds if compared else WATCH_SECONDS)
         yield Condition(block=block, warm=warm, rtt_ms=rtt_ms, loss=loss, arms=arms, runs=runs, watch_seconds=watch)
 
 
 def _arms(policies: Sequence[str]) -> tuple[str, ...]:
-    """Alone, a policy has all clients; side by side ours has two, so that it has the runs that a p95 asks for."""
+    """Alone, a policy has all clients; side by side each has two, ours four: it has the runs that a p95 asks for."""
     if len(policies) == 1:
         return tuple(policies) * ARMS
-    return tuple(name for policy in policies for name in [policy] * (2 if policy == OURS else 1))
+    return tuple(name for policy in policies for name in [policy] * (4 if policy == OURS else 2))
 
 
 def _wanted(policy: str, least: int, each: Counter[str], *, compared: bool) -> int:
     """Whole rounds; side by side all have as many, so that each run of one has its neighbours."""
-    return RUNS * each[policy] if compared else -(-least // each[policy]) * each[policy]
+    rounds = -(-RUNS // 2) if compared else -(-least // each[policy])
+    return rounds * each[policy]
 
 
 def _killed(choice: Choice) -> Iterator[Condition]:
@@ -253,4 +278,5 @@ def _short(choice: Choice) -> Iterator[Condition]:
             arms=choice.policies,
             runs=dict.fromkeys(choice.policies, choice.runs or SHORT_RUNS),
             watch_seconds=choice.watch_seconds or SHORT_WATCH_SECONDS,
+            repeat_late=False,
         )
