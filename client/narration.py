@@ -1,8 +1,8 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
 An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad` and `diagnosed`, and on those about
-lists of proxies and the memory, and passes everything on. It repeats nothing: each route has one line until something
-else happens on it.
+lists of proxies, the memory, attachments and what cannot be decrypted, and passes everything on. It repeats nothing:
+each route has one line until something else happens on it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Narrator:
         self._say = say
         self._noticed: set[str] = set()
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
+        self._undecryptable: set[str] = set()
+        self.failed_attachments = 0
         self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
 
     def __call__(self, event: str, /, **fields: Any) -> None:
@@ -54,6 +56,10 @@ class Narrator:
             self._state[fields["route"]] = _CONNECTED
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
+        elif event in ("message_undecryptable", "ack_refused"):
+            self._not_decrypted(event, fields)
+        elif event.startswith("attachment_"):
+            self._attachment(event, fields)
         elif event == "diagnosed":
             self._diagnosed(fields["route"], fields["kind"], fields["confidence"])
         elif event in _NOTICES:
@@ -73,6 +79,26 @@ class Narrator:
     def failures(self) -> list[str]:
         """How each route that leads nowhere failed last: "direct: dns: NXDOMAIN"."""
         return [f"{route}: {failure}" for route, failure in self._state.items() if failure != _CONNECTED]
+
+    def _not_decrypted(self, event: str, fields: dict[str, Any]) -> None:
+        """Once for messages and once for acks: all that follow have the same fault."""
+        if event not in self._undecryptable:
+            self._undecryptable.add(event)
+            what = f"a message from {fields['sender']}" if event == "message_undecryptable" else "an acknowledgement"
+            self._say(
+                f"{what} cannot be decrypted: {fields['reason']}; do --key and --peer-key of both ends fit each other?"
+            )
+
+    def _attachment(self, event: str, fields: dict[str, Any]) -> None:
+        if event == "attachment_received":
+            self._say(f"received {fields['path']} from {fields['sender']} ({fields['bytes']} bytes)")
+        elif event == "attachment_sent":
+            self._say(f"sent {fields['name']} ({fields['bytes']} bytes)")
+        elif event == "attachment_failed":
+            self.failed_attachments += 1
+            self._say(f"{fields['name']} was not sent: {fields['reason']}")
+        elif event == "attachment_refused":
+            self._say(f"{fields['name']} from {fields['sender']} was not received: {fields['reason']}")
 
     def _notice(self, line: str) -> None:
         """Once: what is refused is offered again at the next refresh."""

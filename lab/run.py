@@ -149,8 +149,10 @@ class Run:
         foreign = self._scenario.foreign_censor
         censor = None if foreign is None else self._deployment.foreign_censor(foreign, self._folder)
         foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario, self._seed)]
+        foundation += self._deployment.bridges(self._scenario)
         await supervisor.start(*foundation, log_prefix=prefix)
-        await supervisor.start(*await self._deployment.observers(self._number), log_prefix=prefix)
+        observers = await self._deployment.observers(self._deployment.capture_folder, prefix)
+        await supervisor.start(*observers, log_prefix=prefix)
         await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)
         for role, pid in supervisor.roles().items():
             self.emit("role_started", role=role, pid=pid)

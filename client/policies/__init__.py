@@ -164,7 +164,8 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class PathBad:
-    """To be reported: the path in use is bad; reason: ack_overdue, slow, reset, eof, dial_failed."""
+    """To be reported: the path in use is bad; reason: ack_overdue, slow, reset, eof, dial_failed,
+    dial_overdue (another stood first)."""
 
     route: str
     reason: str

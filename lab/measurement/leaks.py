@@ -18,6 +18,7 @@ import msgspec
 
 from lab.measurement.episodes import Event
 from lab.measurement.packets import ACK, FIN, PSH, RST, SYN, TCP, UDP, Endpoint, Packet
+from lab.routes import STRAIGHT
 
 GRACE_SECONDS = 1.0
 EXAMPLES = 5
@@ -100,13 +101,13 @@ def _has_name(packet: Packet, needles: Sequence[bytes]) -> bool:
 
 
 def _windows_on_proxy(log: Sequence[Event]) -> list[tuple[float, float]]:
-    """From each switch away from direct, with the grace, to the next return to it."""
+    """From each switch to a proxy, with the grace, to the next return to the origin's own addresses."""
     windows: list[tuple[float, float]] = []
     start: float | None = None
     for event in log:
         if event["event"] not in ("route_switched", "failed_back"):
             continue
-        if event["new"] != "direct":
+        if event["new"] not in STRAIGHT:
             start = event["t"] + GRACE_SECONDS if start is None else start
         elif start is not None:
             windows.append((start, float(event["t"])))

@@ -1,4 +1,4 @@
-"""The messenger's three processes as roles: the origin, the receiver, and the sender with its traffic.
+"""The messenger's processes as roles: the origin, the bridge, the receiver, and the sender with its traffic.
 
 The sender's command `finish` (within_seconds) ends the traffic, waits for what is under way, and says how many
 messages were never acknowledged, and how many bytes its host's interfaces have carried since it began. `connections`
@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from client.bridge import serve_bridge
 from client.origin import serve_origin
 from client.receiver import run_receiver
 from client.sender import Sender
-from client.settings import OriginSettings, ReceiverSettings, SenderSettings
+from client.settings import BridgeSettings, OriginSettings, ReceiverSettings, SenderSettings
 from lab.control import RoleControl
 from lab.scenario import Traffic
 from sidedoor.events import Emit
@@ -59,6 +60,16 @@ async def run_origin(settings: dict[str, Any], control: RoleControl) -> None:
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(serve_origin(origin, control.emit, ready=ready), name="origin")
+        await ready.wait()
+        control.emit("role_ready")
+
+
+async def run_bridge(settings: dict[str, Any], control: RoleControl) -> None:
+    """Serve until cancelled."""
+    bridge = convert(settings, BridgeSettings, origin="bridge")
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve_bridge(bridge, control.emit, ready=ready), name="bridge")
         await ready.wait()
         control.emit("role_ready")
 

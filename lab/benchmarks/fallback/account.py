@@ -25,6 +25,10 @@ LATENESS_LEAD_SECONDS = 0.2
 """A machine that stood still so shortly before t0 has moved what came after it, too."""
 
 
+QUEUE_LEFT = "queue_left"
+"""The bench's own event of a client that was stopped with messages in its queue; count: how many."""
+
+
 def complete(
     record: Record,
     events: Sequence[Event],
@@ -70,7 +74,7 @@ def complete_quiet(record: ControlRecord, events: Sequence[Event], lab_late: Seq
     late = [float(e["seconds"]) for e in [*log, *lab_late] if e["event"] == "timer_late"]
     return msgspec.structs.replace(
         record,
-        false_switches=kinds["route_switched"],
+        false_switches=sum(1 for e in log if e["event"] == "route_switched" and e.get("old") is not None),
         path_bad=kinds["path_bad"],
         connections_opened=kinds["route_dialed"],
         proxies_revealed=len(_proxies_dialed(log)),
@@ -81,7 +85,15 @@ def complete_quiet(record: ControlRecord, events: Sequence[Event], lab_late: Seq
 
 def _messages(log: Sequence[Event]) -> MessageCounts:
     counted = count_messages(log)
-    return MessageCounts(**{name: getattr(counted, name) for name in MessageCounts.__struct_fields__})
+    left = sum(e["count"] for e in log if e["event"] == QUEUE_LEFT)
+    return MessageCounts(
+        sent=counted.sent,
+        delivered=counted.delivered,
+        lost=max(0, counted.lost - left),
+        pending=left,
+        duplicated_application=counted.duplicated_application,
+        duplicated_transport=counted.duplicated_transport,
+    )
 
 
 def _proxies_dialed(log: Sequence[Event], until: float = float("inf")) -> set[str]:

@@ -3,8 +3,8 @@
 Warm: the clients start one after the other, a little jittered, and have been well for a while when the block begins.
 Cold: the block stands, then the clients start. Either way each client is followed by itself: it is stopped, its queue
 drained, as soon as it has recovered for the hold time and is sure what was wrong (or had 5 s to be). Those that have
-not are until the watch time is over; then the block is lifted and their queues are drained, so that what is lost then
-is lost for good.
+not are followed until the watch time is over; then the block is lifted and their queues are drained, so that what is
+lost then is lost for good.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.benchmarks.fallback import account
 from lab.benchmarks.fallback.account import complete, complete_quiet
 from lab.benchmarks.fallback.records import Record, Verdict
 from tests.unit.lab.benchmarks.fallback.made_up import quiet
@@ -133,3 +134,11 @@ def test_a_quiet_run_counts_what_was_done_for_nothing() -> None:
     assert (found.false_switches, found.path_bad, found.connections_opened, found.proxies_revealed) == (1, 1, 2, 2)
     assert (found.messages.sent, found.lateness_ms) == (129, 30.0)
     assert complete_quiet(quiet(), [], []).lateness_ms == 0.0
+
+
+def test_what_is_left_in_the_queue_is_not_lost() -> None:
+    log = [event(t, "client1", "message_queued", id=t, bytes=1) for t in (1, 2, 3)]
+    log += [event(4.0, "receiver", "message_delivered", id=1, bytes=1)]
+    left = event(5.0, "client1", account.QUEUE_LEFT, count=1)
+    counted = [account._messages([*log, *more]) for more in ([], [left])]
+    assert [(found.lost, found.pending) for found in counted] == [(2, 0), (1, 1)]
