@@ -11,6 +11,7 @@ from statistics import median
 
 import msgspec
 
+from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.records import ControlRecord, Cost, Lateness, Record, Verdict
 from lab.benchmarks.fallback.records import Messages as MessageCounts
 from lab.measurement.accounts import count_messages
@@ -25,6 +26,10 @@ LATENESS_LEAD_SECONDS = 0.2
 """A machine that stood still so shortly before t0 has moved what came after it, too."""
 
 
+HEALTHY_ROUND_TRIPS = 4
+HEALTHY_MARGIN_SECONDS = 0.05
+"""The median of the last messages before the block is confirmed within so much: through a proxy it takes two."""
+FIRST_PROXY = "proxy1"
 QUEUE_LEFT = "queue_left"
 """The bench's own event of a client that was stopped with messages in its queue; count: how many."""
 
@@ -46,6 +51,8 @@ def complete(
     (block,) = measure_blocks(log, addresses)
     back = _recovered_at(block)
     route_before = None if block.t0 is None else _route_at(log, block.t0)
+    latency_before = None if block.t0 is None else _latency(log, block.t0 - LATENCY_SECONDS, block.t0)
+    not_hit = None if block.t0 is not None else "the block did not hit this client"
     found = msgspec.structs.replace(
         record,
         t0=block.t0,
@@ -56,13 +63,13 @@ def complete(
         outage_seconds=block.outage_seconds,
         route_before=route_before,
         route_after=None if back is None else _acked_by(log, back),
-        latency_before_seconds=None if block.t0 is None else _latency(log, block.t0 - LATENCY_SECONDS, block.t0),
+        latency_before_seconds=latency_before,
         latency_after_seconds=None if back is None else _latency(log, back, back + LATENCY_SECONDS),
         messages=_messages(log),
         cost=_cost(log, block, wire_bytes),
-        diagnosis=_diagnosis(log, block, route_before),
+        diagnosis=_diagnosis(log, block, _blocked_route(record, route_before)),
         lateness_ms=_lateness(log, lab_late, block),
-        problem=record.problem or (None if block.t0 is not None else "the block did not hit this client"),
+        problem=record.problem or not_hit or _unwell(record, route_before, latency_before),
     )
     return msgspec.convert(to_microseconds(msgspec.to_builtins(found)), Record)
 
@@ -81,6 +88,20 @@ def complete_quiet(record: ControlRecord, events: Sequence[Event], lab_late: Seq
         messages=_messages(log),
         lateness_ms=round(1000 * max(late, default=0.0), 1),
     )
+
+
+def _unwell(record: Record, route_before: str | None, latency_before: float | None) -> str | None:
+    """What says that a client was not well before the block: a queue that stood then would be part of its times.
+
+    A client that is to be on a proxy and has none by itself is as it is.
+    """
+    limit = HEALTHY_ROUND_TRIPS * record.rtt_ms / 1000 + HEALTHY_MARGIN_SECONDS
+    if not record.warm or record.killed or (BLOCKS[record.block].aim != "direct" and route_before == DIRECT):
+        return None
+    if latency_before is None or latency_before > limit:
+        said = "no message" if latency_before is None else f"messages after {latency_before:.2f} s"
+        return f"not well before the block: {said} confirmed"
+    return None
 
 
 def _messages(log: Sequence[Event]) -> MessageCounts:
@@ -146,6 +167,11 @@ def _diagnosis(log: Sequence[Event], block: Block, route: str | None) -> Verdict
         if told is None
         else Verdict(kind=told.kind, confidence=told.confidence, seconds=round(told.seconds, 6))
     )
+
+
+def _blocked_route(record: Record, route_before: str | None) -> str | None:
+    """What the truth is about. Where proxies were blocked before the client began, that is the first of the list."""
+    return FIRST_PROXY if BLOCKS[record.block].aim != "direct" and not record.warm else route_before
 
 
 def _lateness(log: Sequence[Event], lab_late: Sequence[Event], block: Block) -> Lateness:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from lab.benchmarks.fallback import account
@@ -142,3 +143,29 @@ def test_what_is_left_in_the_queue_is_not_lost() -> None:
     left = event(5.0, "client1", account.QUEUE_LEFT, count=1)
     counted = [account._messages([*log, *more]) for more in ([], [left])]
     assert [(found.lost, found.pending) for found in counted] == [(2, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "route", "latency", "well"),
+    [
+        ({"warm": True}, "direct", 0.2, True),
+        ({"warm": True}, "direct", 0.22, False),
+        ({"warm": True}, "direct", None, False),
+        ({"warm": False}, None, None, True),
+        ({"warm": True, "killed": True}, "direct", None, True),
+        ({"warm": True, "block": "proxies"}, "direct", None, True),
+        ({"warm": True, "block": "proxies"}, "proxy1", None, False),
+    ],
+)
+def test_a_queue_that_stood_before_the_block_is_no_part_of_its_times(
+    fields: dict[str, Any], route: str | None, latency: float | None, well: bool
+) -> None:
+    record = msgspec.structs.replace(begun(), **fields)
+    assert (account._unwell(record, route, latency) is None) == well
+
+
+def test_the_diagnosis_is_of_what_was_blocked() -> None:
+    assert account._blocked_route(begun(), "direct") == "direct"
+    proxies = msgspec.structs.replace(begun(), block="proxies")
+    assert account._blocked_route(proxies, "proxy2") == "proxy2"
+    assert account._blocked_route(msgspec.structs.replace(proxies, warm=False), "direct") == account.FIRST_PROXY
