@@ -150,7 +150,7 @@ class Sidedoor:
             case Ponged(number=number):
                 link.established.ponged(number, now)
                 self._alive(link, None, now)
-            case Heard():
+            case _:
                 link.established.heard(now)
 
     def _established(self, link: Link, now: float) -> None:
@@ -201,7 +201,7 @@ class Sidedoor:
         """A connection or a dial has ended by itself, or was given up because it answers no more."""
         self._board.links.pop(link.number, None)
         self._board.report_end(link, failure)
-        if not self._ended_late(link, reason, now):
+        if not self._ended_idle(link, reason, now):
             self._exposure.failed(link.route, now)
         match link.role:
             case "carrier":
@@ -423,16 +423,17 @@ class Sidedoor:
     def _usable_spare(self) -> Link | None:
         return self._board.usable(self._board.with_role("spare"), self._now)
 
-    def _ended_late(self, link: Link, reason: str, now: float) -> bool:
-        """A spare that a proxy ends after a while is no reason to show another proxy."""
+    def _ended_idle(self, link: Link, reason: str, now: float) -> bool:
+        """A spare that a proxy ends because it was idle for a while is no reason to show another proxy."""
         lasted = now - link.dialed_at >= self._settings.keepalive_seconds
-        return link.role == "spare" and reason in ("eof", "reset") and lasted
+        idle = reason in ("eof", "reset") and not link.established.unanswered
+        return link.role == "spare" and lasted and idle
 
     def _spare_gone(self) -> None:
         """What it carried for the carrier, the next one shall."""
         carrier = self._board.carrier
-        if carrier is not None and carrier.evidence is not None:
-            carrier.evidence.return_taken()
+        if carrier is not None:
+            carrier.established.return_taken()
 
     # -- probes of better paths, and the way back
 
