@@ -121,6 +121,6 @@ def test_labs_without_a_block_give_the_hours() -> None:
     assert found[0].rounds == found[0].runs[OURS] / 12
     assert found[0].estimated_seconds > found[0].rounds * found[0].seconds
     assert found[0].rounds_limit == found[0].rounds + 2
-    assert (found[0].interval_seconds, found[0].loss, found[0].jitter_ms) == (0.02, 0.01, 20.0)
+    assert (found[0].interval_seconds, found[0].loss, found[0].jitter_ms) == (0.1, 0.01, 20.0)
     short = controls(0.01, seed=1)
     assert (short[0].rounds, short[0].seconds) == (1, 5.0)
