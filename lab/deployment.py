@@ -181,10 +181,11 @@ class Deployment:
             specs.append(RoleSpec(f"capture-{host}", "capture", host, settings))
         return specs
 
-    def ends(self, scenario: Scenario, number: int) -> list[RoleSpec]:
-        """The receiver, the sender and the bystander of run `number`."""
+    def ends(self, scenario: Scenario, number: int, marker: str = "") -> list[RoleSpec]:
+        """The receiver, the sender, whose messages begin with `marker`, and the bystander of run `number`."""
         keylog_file = self.path_in_host(self.capture_folder / f"run{number}-tls.keylog")
         client = self.client(CLIENT, scenario.policy, scenario.traffic, routes=scenario.routes, keylog_file=keylog_file)
+        client.settings["marker"] = marker
         return [self.receiver("receiver"), client, self.bystander()]
 
     def receiver(self, name: str) -> RoleSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -47,6 +48,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     outcome: Outcome
     problem: str | None = None
     ended_seconds: float | None = None
+    marker: str = ""
+    """What each message began with (`lab.measurement.plaintext`)."""
 
 
 class _EssentialRoleDied(Exception):
@@ -79,6 +82,7 @@ class Run:
         self._events: list[dict[str, Any]] = []
         self._killed: set[str] = set()
         self._ended: float | None = None
+        self._marker = secrets.token_hex(8)  # not of the seed: it is to be nowhere else, not in another run either
         self._watch = Watch(frozenset(deployment.topology.host(CLIENT).addresses()))
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -141,7 +145,9 @@ class Run:
     def _record(self, outcome: Outcome, problem: str | None) -> RunRecord:
         self.emit("run_ended", outcome=outcome, problem=problem)
         ended = self.now() if self._ended is None else self._ended
-        return RunRecord(self._number, self._seed, self._clock, self._events, outcome, problem, round(ended, 6))
+        return RunRecord(
+            self._number, self._seed, self._clock, self._events, outcome, problem, round(ended, 6), self._marker
+        )
 
     async def _start(self, supervisor: Supervisor) -> None:
         self._progress(self.now(), "starting the roles")
@@ -153,7 +159,7 @@ class Run:
         await supervisor.start(*foundation, log_prefix=prefix)
         observers = await self._deployment.observers(self._deployment.capture_folder, prefix)
         await supervisor.start(*observers, log_prefix=prefix)
-        await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)
+        await supervisor.start(*self._deployment.ends(self._scenario, self._number, self._marker), log_prefix=prefix)
         for role, pid in supervisor.roles().items():
             self.emit("role_started", role=role, pid=pid)
 

@@ -99,6 +99,7 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hits_at_least: Count | None = None
     switches: Count | None = None
     leaks: Count | None = None
+    plaintext: Count | None = None
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

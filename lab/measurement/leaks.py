@@ -33,12 +33,15 @@ Flow = tuple[Endpoint, Endpoint]
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
     """`packets` is None where there was no capture to look at; `capture_dropped`: packets the captures missed.
 
+    `plaintext`: in how many places the users' words could be read (`lab.measurement.plaintext`); None: not looked for.
+
     `probe_bytes`: IP bytes that the client sent for probes of the direct path while it was on a proxy.
     `reset_answers`: bare RSTs that the client's kernel sent in answer to late segments of abandoned connections.
     """
 
     packets: int | None = None
     reset_answers: int | None = None
+    plaintext: int | None = None
     examples: list[str] = []
     probe_bytes: int | None = None
     capture_dropped: int | None = None

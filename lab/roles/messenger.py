@@ -22,6 +22,7 @@ from client.receiver import run_receiver
 from client.sender import Sender
 from client.settings import BridgeSettings, OriginSettings, ReceiverSettings, SenderSettings
 from lab.control import RoleControl
+from lab.measurement.plaintext import body
 from lab.scenario import Traffic
 from sidedoor.events import Emit
 from sidedoor.settings import convert
@@ -86,6 +87,8 @@ class SenderRole(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     sender: SenderSettings
     traffic: Traffic = Traffic()
+    marker: str = ""
+    """What each message begins with, as far as there is room; random bytes are behind it."""
     watch_timer: bool = False
     """Report (`timer_late`) when a timer of this process is late: the machine has too much to do for its times."""
 
@@ -101,7 +104,7 @@ async def run_sender(settings: dict[str, Any], control: RoleControl) -> None:
         due = loop.time()
         while True:
             await sender.room()
-            sender.submit(os.urandom(role.traffic.message_bytes))
+            sender.submit(body(role.marker, role.traffic.message_bytes, os.urandom(role.traffic.message_bytes)))
             # On a grid, so that a slow moment does not change how many messages a run has.
             due += role.traffic.interval_seconds
             await asyncio.sleep(max(0.0, due - loop.time()))

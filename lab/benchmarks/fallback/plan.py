@@ -89,7 +89,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def estimated_seconds(self) -> float:
         """Where everybody is `sidedoor` nobody waits for the whole watch time."""
-        waiting = 2.0 if set(self.arms) == {OURS} else self.watch_seconds
+        waiting = 3.0 if set(self.arms) == {OURS} else self.watch_seconds
         return _LAB_SECONDS + self.rounds * (_ROUND_SECONDS + waiting)
 
 

@@ -18,11 +18,13 @@ RUNS = "runs.jsonl"
 
 
 class Messages(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the messages of the run, all of them. Lost: not shown although the block was lifted."""
+    """What became of the messages of the run, all of them. pending: still in the sender's queue when it was stopped, as
+    a policy without failover may wait for TCP's next repetition for long; lost: neither shown nor there."""
 
     sent: int = 0
     delivered: int = 0
     lost: int = 0
+    pending: int = 0
     duplicated_application: int = 0
     duplicated_transport: int = 0
 

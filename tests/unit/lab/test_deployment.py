@@ -81,7 +81,7 @@ async def all_specs() -> dict[str, RoleSpec]:
         *here.bridges(SCENARIO),
         here.link(SCENARIO, 5),
         *await here.observers(here.capture_folder, "run2-"),
-        *here.ends(SCENARIO, 2),
+        *here.ends(SCENARIO, 2, "marker"),
     ]
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from client.policies import (
@@ -63,6 +64,7 @@ class Line:
     last_arrival: float = 0.0
     left_at: float = 0.0
     bytes: int = 0
+    held: list[Observation] = field(default_factory=list)  # what TCP sends again when the path is free
 
 
 @dataclass
@@ -118,10 +120,11 @@ class Drill:
     def reset(self, failure: str = "connection_reset") -> None:
         """The connection in use ends by itself."""
         assert self.in_use is not None
-        number, self.in_use = self.in_use, None
-        self._tell(Ended(number, failure))
-        del self.lines[number]
-        self._arm()
+        self._end(self.in_use, failure)
+
+    def end(self, route: str, failure: str = "connection_reset") -> None:
+        """The newest connection by this route, which is established, ends by itself."""
+        self._end(max(number for number, line in self.lines.items() if line.route == route), failure)
 
     def times(self, kind: type[Command], route: str | None = None) -> list[float]:
         return [time for time, found in self.log if isinstance(found, kind) and route in (None, _route(found))]
@@ -169,6 +172,13 @@ class Drill:
 
     # -- the driver
 
+    def _end(self, number: int, failure: str) -> None:
+        if self.in_use == number:
+            self.in_use = None
+        self._tell(Ended(number, failure))
+        del self.lines[number]
+        self._arm()
+
     def _note_tick(self) -> None:
         at, count = self._ticked_at
         self._ticked_at = self.now, count + 1 if at == self.now else 1
@@ -207,13 +217,20 @@ class Drill:
         path.trips += 1
         line.bytes += size
         if path.blocked in ("drop", "stall") or line.bytes > path.freeze_bytes:
+            line.held.append(answer)
             return
         line.left_at = max(line.left_at, self.now) + size / path.bytes_per_second
         line.last_arrival = max(line.last_arrival, line.left_at + path.rtt + path.extra(path.trips))
-        self._at(line.last_arrival, lambda: self._arrive(number, path, answer))
+        for arriving in (*line.held, answer):
+            self._at(line.last_arrival, partial(self._arrive, number, path, arriving))
+        line.held.clear()
 
     def _arrive(self, number: int, path: Path, answer: Observation) -> None:
-        if number in self.lines and path.blocked not in ("drop", "stall"):
+        if number not in self.lines:
+            return
+        if path.blocked in ("drop", "stall"):
+            self.lines[number].held.append(answer)
+        else:
             if isinstance(answer, Answered):
                 self.answered_at.setdefault(answer.id, self.now)
             self._tell(answer)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from lab.benchmarks.fallback import account
 from lab.benchmarks.fallback.account import complete, complete_quiet
 from lab.benchmarks.fallback.records import Record, Verdict
 from tests.unit.lab.benchmarks.fallback.made_up import quiet
@@ -105,6 +107,12 @@ def test_the_last_opinion_on_the_route_that_was_hit_counts_while_the_block_stand
     assert complete(begun(), story(), [CLIENT], wire_bytes=None, lab_late=[]).diagnosis == Verdict()
 
 
+def test_a_copy_may_show_the_recovery_before_the_switch() -> None:
+    events = [e for e in story() if e["event"] not in ("route_switched", "path_bad")]
+    found = complete(begun(), events, [CLIENT], wire_bytes=None, lab_late=[])
+    assert (found.route_before, found.route_after) == ("direct", "proxy1")
+
+
 def test_a_switch_before_the_block_was_false() -> None:
     early = [
         event(1.0, "client1", "route_switched", old="direct", new="proxy1"),
@@ -127,3 +135,37 @@ def test_a_quiet_run_counts_what_was_done_for_nothing() -> None:
     assert (found.false_switches, found.path_bad, found.connections_opened, found.proxies_revealed) == (1, 1, 2, 2)
     assert (found.messages.sent, found.lateness_ms) == (129, 30.0)
     assert complete_quiet(quiet(), [], []).lateness_ms == 0.0
+
+
+def test_what_is_left_in_the_queue_is_not_lost() -> None:
+    log = [event(t, "client1", "message_queued", id=t, bytes=1) for t in (1, 2, 3)]
+    log += [event(4.0, "receiver", "message_delivered", id=1, bytes=1)]
+    left = event(5.0, "client1", account.QUEUE_LEFT, count=1)
+    counted = [account._messages([*log, *more]) for more in ([], [left])]
+    assert [(found.lost, found.pending) for found in counted] == [(2, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "route", "latency", "well"),
+    [
+        ({"warm": True}, "direct", 0.2, True),
+        ({"warm": True}, "direct", 0.22, False),
+        ({"warm": True}, "direct", None, False),
+        ({"warm": False}, None, None, True),
+        ({"warm": True, "killed": True}, "direct", None, True),
+        ({"warm": True, "block": "proxies"}, "direct", None, True),
+        ({"warm": True, "block": "proxies"}, "proxy1", None, False),
+    ],
+)
+def test_a_queue_that_stood_before_the_block_is_no_part_of_its_times(
+    fields: dict[str, Any], route: str | None, latency: float | None, well: bool
+) -> None:
+    record = msgspec.structs.replace(begun(), **fields)
+    assert (account._unwell(record, route, latency) is None) == well
+
+
+def test_the_diagnosis_is_of_what_was_blocked() -> None:
+    assert account._blocked_route(begun(), "direct") == "direct"
+    proxies = msgspec.structs.replace(begun(), block="proxies")
+    assert account._blocked_route(proxies, "proxy2") == "proxy2"
+    assert account._blocked_route(msgspec.structs.replace(proxies, warm=False), "direct") == account.FIRST_PROXY

@@ -39,6 +39,7 @@ def test_times_are_of_runs_that_count_messages_of_all() -> None:
         "sent": 700,
         "delivered": 699,
         "lost": 1,
+        "pending": 0,
         "duplicated_application": 0,
         "duplicated_transport": 0,
     }

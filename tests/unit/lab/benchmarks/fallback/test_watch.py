@@ -82,6 +82,20 @@ def test_recovered_by_messages_born_after_t0_for_the_hold_time() -> None:
     assert not one.recovered(6.5)
 
 
+def test_sure_what_was_wrong_or_given_the_time_to_be() -> None:
+    one = watch()
+    assert not one.diagnosed(1.0)
+    one.take(event(0.5, "route_switched", old="direct", new="proxy1"))
+    one.hit(1.0)
+    one.take(event(1.2, "route_switched", old="proxy1", new="proxy2"))
+    one.take(event(1.3, "diagnosed", route="proxy2", kind="proxy_dead", confidence=0.9))
+    one.take(event(1.4, "diagnosed", route="proxy1", kind="proxy_dead", confidence=0.6))
+    assert not one.diagnosed(5.9)
+    assert one.diagnosed(6.0)
+    one.take(event(1.5, "diagnosed", route="proxy1", kind="proxy_upstream_dead", confidence=0.8))
+    assert one.diagnosed(1.5)
+
+
 def test_a_pause_begins_the_hold_time_anew() -> None:
     one = watch()
     one.hit(1.0)
