@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.attachments.lane import AttachmentLane
+from client.attachments.pieces import CHUNK_BYTES
 from client.attachments.source import Source
+from client.attachments.window import PieceWindow
 from client.delivery import Entry, Outbox
 from client.encryption import Encryption
 from client.messages import ATTACHMENTS, MESSAGES, Accepted, Ack, Message
@@ -44,7 +46,8 @@ class Lanes:
         )
         for queued in state.messages:
             self._outbox.restore(queued.body, now - queued.age_seconds)
-        self.attachments = AttachmentLane(state, emit, window_bytes=settings.attachment_window_bytes)
+        most = max(1, settings.attachment_window_bytes // CHUNK_BYTES)
+        self.attachments = AttachmentLane(state, emit, window=PieceWindow(most))
 
     @property
     def session(self) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from client.attachments.pieces import CHUNK_BYTES, Cancel, Chunk, Offer, Piece, chunks, encode
 from client.attachments.source import Source, SourceChanged
+from client.attachments.window import PieceWindow
 from client.delivery import Entry, Outbox
 from client.messages import Ack
 from client.state.sending import QueuedAttachment, SendingState
@@ -46,18 +47,19 @@ class _Transfer:
 
 
 class AttachmentLane:
-    """The attachments of one sender; `len` of those that are on their way. `window_bytes` are under way at most.
+    """The attachments of one sender; `len` of those that are on their way. `window`: how many pieces are under way.
 
     Events: attachment_queued, attachment_progress (each per cent), attachment_sent, attachment_failed.
     """
 
-    def __init__(self, state: SendingState, emit: Emit, *, window_bytes: int) -> None:
+    def __init__(self, state: SendingState, emit: Emit, *, window: PieceWindow) -> None:
         lane = state.attachments_lane
         self.session = lane.session
         self._state = state
         self._emit = emit
-        self._window = max(1, window_bytes // CHUNK_BYTES)
-        self._outbox = Outbox(window_messages=self._window, limit_messages=self._window, last_id=lane.acked_id)
+        self._window = window
+        self._outbox = Outbox(window_messages=window.most, limit_messages=window.most, last_id=lane.acked_id)
+        self._sent_again_id = 0  # acks of pieces up to here may be those of an earlier copy (Karn, RFC 6298 section 3)
         self._used_id = lane.used_id
         self._transfers: deque[_Transfer] = deque()
         self.unread: list[QueuedAttachment] = []
@@ -86,13 +88,17 @@ class AttachmentLane:
         """The piece to send on `connection` now, marked as sent on it; None: none is due, or the window is full."""
         if (entry := self._outbox.next(connection)) is not None:
             return entry
-        if len(self._outbox) >= self._window or not self._submit(now):
+        if not self._window.fits(len(self._outbox)) or not self._submit(now):
             return None
         return self._outbox.next(connection)
 
     def lost(self, connection: int) -> int:
         """As `Outbox.lost`."""
-        return self._outbox.lost(connection)
+        lost = self._outbox.lost(connection)
+        if lost:
+            self._sent_again_id = self._outbox.last_id
+            self._window.path_changed()
+        return lost
 
     @property
     def base(self) -> int:
@@ -101,8 +107,13 @@ class AttachmentLane:
 
     def acked(self, ack: Ack, now: float) -> None:
         """The end-to-end ack of a piece, with what the receiver says of the attachment."""
-        if not self._outbox.acked(ack.id, now):
+        # An earlier life may have sent more than this one has, and the receiver says how far it is.
+        acked = self._outbox.acked(min(ack.id, self._outbox.last_id) if ack.id <= self._used_id else ack.id, now)
+        if not acked:
             return
+        for id_, seconds in acked:
+            if id_ > self._sent_again_id:
+                self._window.acked(seconds)
         self._state.acked_piece(self._outbox.base - 1)
         transfer = self._transfers[0]
         if ack.refused and not transfer.failure:

@@ -8,6 +8,7 @@ import pytest
 from client.attachments.lane import AttachmentLane
 from client.attachments.pieces import CHUNK_BYTES, Cancel, Chunk, Offer, Piece, decode
 from client.attachments.source import Source, SourceChanged, open_source
+from client.attachments.window import PieceWindow
 from client.messages import Ack
 from client.state.sending import SendingState
 
@@ -20,12 +21,13 @@ class Desk:
     def __init__(self, folder: Path, window_chunks: int = 8) -> None:
         self.folder = folder
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self._window = window_chunks * CHUNK_BYTES
+        self._chunks = window_chunks
         self.lane = self._open()
 
     def _open(self) -> AttachmentLane:
         self.state = SendingState(str(self.folder / "alice.db"), name="alice", peer="bob", draw=lambda: 7)
-        return AttachmentLane(self.state, self._emit, window_bytes=self._window)
+        window = PieceWindow(self._chunks, size=self._chunks)  # as it is when nothing queues
+        return AttachmentLane(self.state, self._emit, window=window)
 
     def restart(self) -> None:
         self.lane.close()
@@ -112,6 +114,21 @@ def test_a_later_life_goes_on_behind_the_last_ack_once_the_file_was_read(desk: D
     assert desk.of("attachment_sent")
     desk.restart()
     assert (desk.lane.unread, len(desk.lane)) == ([], 0)
+
+
+def test_an_ack_of_what_only_an_earlier_life_sent_is_one_of_all_before_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, window_chunks=4)
+    source = desk.file("a", 3 * CHUNK_BYTES)
+    desk.lane.add(source, "a")
+    desk.pieces()
+    desk._chunks = 1
+    desk.restart()
+    desk.lane.read(1, open_source(source.path))
+    assert [id_ for id_, _ in desk.pieces()] == [1]
+    desk.ack(3)
+    assert [id_ for id_, _ in desk.pieces()] == [2]
+    desk.ack(5)
+    assert desk.pieces() == [], "nobody ever sent that"
 
 
 def test_a_file_that_changes_meanwhile_is_taken_back(desk: Desk) -> None:
