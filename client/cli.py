@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, TextIO, TypeVar
 
 import click
@@ -17,6 +18,7 @@ import click
 from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
 from client.delivery import Delivery
+from client.keys import default_key_file, make_key, public_key, read_key
 from client.messages import LIMIT_BYTES
 from client.narration import Narrator
 from client.options import ROUTE_FORMS, end_options, listed_proxies, make_settings, origin_address, route_options
@@ -40,6 +42,13 @@ _resolve = click.option(
     "--resolve", multiple=True, metavar="NAME=ADDRESS", help="Use this address for the name, no DNS. May be repeated."
 )
 _keylog = click.option("--keylog-file", type=click.Path(), help="Write TLS secrets there, to read captures.")
+_key = click.option("--key", "key_file", type=click.Path(), help="This end's private key; `client key` makes one.")
+_peer_key = click.option(
+    "--peer-key", metavar="KEY", help="The other end's public key: what `client key` printed there."
+)
+_state = click.option(
+    "--state", "state_file", type=click.Path(), help="Keep what is under way there, to go on after a crash."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +57,16 @@ def client() -> None:
 
 
 client.add_command(proxies)
+
+
+@client.command()
+@click.option("--file", type=click.Path(), help="Where it is; default: ~/.config/sidedoor/client.key.")
+def key(file: str | None) -> None:
+    """Print this end's public key, for --peer-key at the other end; make the private one if there is none."""
+    path = file or str(default_key_file())
+    made = make_key(path)
+    click.echo(public_key(read_key(path)))
+    _say(f"{'made' if made else 'using'} the private key {path}; this end has it as --key {path}")
 
 
 @client.command()
@@ -129,8 +148,21 @@ def bridge(
 @_ca_file
 @_resolve
 @_keylog
+@_key
+@_peer_key
+@_state
+@click.option(
+    "--attachments",
+    "attachments_folder",
+    type=click.Path(),
+    metavar="DIR",
+    help="Take attachments, and put them there.",
+)
 def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **options: str | None) -> None:
-    """Receive until interrupted: each message a line on stdout."""
+    """Receive until interrupted: each message a line on stdout.
+
+    With --state nothing is shown twice after a crash, but for the one message that was being written then.
+    """
 
     def show(delivery: Delivery) -> None:
         sys.stdout.buffer.write(delivery.body + b"\n")
@@ -151,6 +183,12 @@ def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **
 @_ca_file
 @_resolve
 @_keylog
+@_key
+@_peer_key
+@_state
+@click.option(
+    "--attach", multiple=True, type=click.Path(), metavar="FILE", help="Send this file, too. May be repeated."
+)
 @click.option("--peer", help="The receiver's name.")
 @click.option(
     "--proxy", multiple=True, metavar="NAME=[USER:PASSWORD@]HOST:PORT", help="A SOCKS5 proxy. May be repeated."
@@ -176,12 +214,16 @@ def send(
     proxy: tuple[str, ...],
     proxy_list: str | None,
     route: tuple[str, ...],
+    attach: tuple[str, ...],
     count: int | None,
     interval: float,
     timeout: float,
     **options: str | None,
 ) -> None:
-    """Send the lines of stdin, or --count messages; exit 0 when each was acknowledged, else 1."""
+    """Send the lines of stdin, or --count messages, and --attach files; exit 0 when all was acknowledged, else 1.
+
+    With --state what was not goes out by the next call with the same file.
+    """
     given = end_options(resolve, options)
     if proxy_list is not None:
         given["proxy_list"] = listed_proxies(proxy_list)
@@ -190,22 +232,42 @@ def send(
     settings = make_settings(config, SenderSettings, given)
     with _emitting("client", events) as emit:
         narrator = Narrator(settings.origin, emit, _say)
-        missing = _run(_send(Sender(settings, narrator), count, interval, timeout))
+        missing = _run(_send(Sender(settings, narrator), attach, count, interval, timeout))
     if missing is None:
         sys.exit(1)  # Terminated before everything was acknowledged.
     if missing:
-        messages = "1 message" if missing == 1 else f"{missing} messages"
         answerless = f"the origin was reached, {settings.peer} did not answer; is it receiving?"
         why = answerless if narrator.reached else "; ".join(narrator.failures) or "no route was dialed yet"
-        are = "is" if missing == 1 else "are"
-        _say(f"{messages} to {settings.peer} {are} not acknowledged after {timeout:g} s: {why}")
+        _say(f"{missing.of(settings.peer)} not acknowledged after {timeout:g} s: {why}")
+    if missing or narrator.failed_attachments:
         sys.exit(1)
 
 
-async def _send(sender: Sender, count: int | None, interval: float, timeout: float) -> int:
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """What has no ack."""
+
+    messages: int
+    attachments: int
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.attachments)
+
+    def of(self, peer: str) -> str:
+        """ "2 messages and 1 attachment to bob are"."""
+        counts = ((self.messages, "message"), (self.attachments, "attachment"))
+        words = [f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count]
+        return f"{' and '.join(words)} to {peer} {'is' if self.messages + self.attachments == 1 else 'are'}"
+
+
+async def _send(
+    sender: Sender, attach: tuple[str, ...], count: int | None, interval: float, timeout: float
+) -> _Missing:
     """Submit everything and wait for the acks; how many are missing in the end."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(sender.run(), name="sender")
+        for path in attach:
+            await sender.attach(path)
         if count is None:
             async for line in lines():
                 await _submit(sender, line)
@@ -214,8 +276,9 @@ async def _send(sender: Sender, count: int | None, interval: float, timeout: flo
                 await _submit(sender, f"message {number}".encode())
                 await asyncio.sleep(interval)
         await sender.drain(timeout)
+        missing = _Missing(sender.unacknowledged, sender.unsent_attachments)
         running.cancel()
-    return sender.unacknowledged
+    return missing
 
 
 async def _submit(sender: Sender, body: bytes) -> None:

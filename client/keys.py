@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import stat
 from pathlib import Path
 
 from nacl.public import PrivateKey
 
-from client.encryption import KEY_BYTES, Encryption, decode_key
+from client.encryption import KEY_BYTES, Encryption, decode_key, encode_key
 from client.settings import EndSettings
 from sidedoor.settings import SettingsError, UsageError
 
@@ -30,9 +29,14 @@ def make_key(path: str | Path) -> bool:
         return False
     except OSError as error:
         raise UsageError(f"key file {path}: cannot be made: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(bytes(PrivateKey.generate())) + b"\n")
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{draw_key()}\n")
     return True
+
+
+def draw_key() -> str:
+    """A new private key as it is written in the file: base64."""
+    return base64.b64encode(bytes(PrivateKey.generate())).decode()
 
 
 def read_key(path: str | Path) -> bytes:
@@ -46,27 +50,35 @@ def read_key(path: str | Path) -> bytes:
         raise SettingsError(f"key_file {path}: cannot be read: {error.strerror}{hint}") from error
     if mode & 0o077:
         raise SettingsError(f"key_file {path}: others may read or change it (mode {mode:04o}); chmod 600 {path}")
+    return _decode(text, f"key_file {path}")
+
+
+def _decode(text: str | bytes, origin: str) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
-        raise SettingsError(f"key_file {path}: is no private key made by `sidedoor client key`")
+        raise SettingsError(f"{origin}: is no private key made by `sidedoor client key`")
     return key
 
 
-def public_key(private_key: bytes) -> bytes:
-    """What the other end has to know, 32 bytes."""
-    return bytes(PrivateKey(private_key).public_key)
+def public_key(private_key: str | bytes) -> str:
+    """What the other end has to know, in base64. A `str` is as `draw_key` makes it. Raises SettingsError."""
+    key = private_key if isinstance(private_key, bytes) else _decode(private_key, "private_key")
+    return encode_key(bytes(PrivateKey(key).public_key))
 
 
 def make_encryption(settings: EndSettings) -> Encryption | None:
     """What the end's settings ask for, with an ephemeral key drawn now; None: no encryption. Raises SettingsError."""
-    if settings.key_file is None or settings.peer_key is None:
+    if settings.peer_key is None:
         return None
+    if settings.private_key is not None:
+        key = _decode(settings.private_key, "private_key")
+    else:
+        assert settings.key_file is not None  # The settings have seen to it.
+        key = read_key(settings.key_file)
     try:
-        return Encryption(
-            read_key(settings.key_file), decode_key(settings.peer_key), ephemeral_key=bytes(PrivateKey.generate())
-        )
+        return Encryption(key, decode_key(settings.peer_key), ephemeral_key=bytes(PrivateKey.generate()))
     except ValueError as error:
         raise SettingsError(f"peer_key: {error}") from error

@@ -2,7 +2,7 @@
 
 An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad` and `diagnosed`, and on those about
 lists of proxies and the memory, and passes everything on. It repeats nothing: each route has one line until something
-else happens on it.
+else happens on it. It says as well what becomes of attachments, and when something cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Narrator:
         self._noticed: set[str] = set()
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
         self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
+        self._undecryptable: set[str] = set()
+        self.failed_attachments = 0
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
@@ -58,6 +60,10 @@ class Narrator:
             self._diagnosed(fields["route"], fields["kind"], fields["confidence"])
         elif event in _NOTICES:
             self._notice(_NOTICES[event].format_map(fields))
+        elif event in ("message_undecryptable", "ack_refused"):
+            self._not_decrypted(event, fields)
+        elif event.startswith("attachment_"):
+            self._attachment(event, fields)
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
@@ -79,6 +85,26 @@ class Narrator:
         if line not in self._noticed:
             self._noticed.add(line)
             self._say(line)
+
+    def _not_decrypted(self, event: str, fields: dict[str, Any]) -> None:
+        """Once for messages and once for acks: all that follow have the same fault."""
+        if event not in self._undecryptable:
+            self._undecryptable.add(event)
+            what = f"a message from {fields['sender']}" if event == "message_undecryptable" else "an acknowledgement"
+            self._say(
+                f"{what} cannot be decrypted: {fields['reason']}; do --key and --peer-key of both ends fit each other?"
+            )
+
+    def _attachment(self, event: str, fields: dict[str, Any]) -> None:
+        if event == "attachment_received":
+            self._say(f"received {fields['path']} from {fields['sender']} ({fields['bytes']} bytes)")
+        elif event == "attachment_sent":
+            self._say(f"sent {fields['name']} ({fields['bytes']} bytes)")
+        elif event == "attachment_failed":
+            self.failed_attachments += 1
+            self._say(f"{fields['name']} was not sent: {fields['reason']}")
+        elif event == "attachment_refused":
+            self._say(f"{fields['name']} from {fields['sender']} was not received: {fields['reason']}")
 
     def _lost(self, route: str, failure: str) -> None:
         self._state[route] = failure

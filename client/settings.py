@@ -102,9 +102,11 @@ class EndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """What sender and receiver have in common.
 
     `name`: this end's; `ca_file`: PEM of the authority that the origin's certificate must come from; `keylog_file`:
-    where TLS secrets go, in NSS key log format, for reading captures; None: nowhere. `key_file` (made by `sidedoor
-    client key`) and `peer_key` (what that printed at the other end) go together: with them all is encrypted from end to
-    end, and what is not is refused. `state_file`: what survives this process; None: nothing does.
+    where TLS secrets go, in NSS key log format, for reading captures; None: nowhere. `state_file`: what survives this
+    process; None: nothing does.
+
+    `key_file` (made by `sidedoor client key`), or what is in it as `private_key`, and `peer_key` (what that printed at
+    the other end) go together: with them all is encrypted from end to end, and what is not is refused.
     """
 
     name: str
@@ -114,11 +116,15 @@ class EndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     resolver: ResolverSettings = ResolverSettings()
     dial: DialSettings = DialSettings()
     key_file: str | None = None
+    private_key: Secret | None = None
     peer_key: str | None = None
     state_file: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.key_file is None) != (self.peer_key is None):
+        if self.key_file is not None and self.private_key is not None:
+            raise ValueError("key_file and private_key are one thing: give one of them")
+        own = self.key_file if self.private_key is None else self.private_key
+        if (own is None) != (self.peer_key is None):
             missing = "peer_key" if self.peer_key is None else "key_file"
             raise ValueError(f"key_file and peer_key go together, and there is no {missing}")
         if self.peer_key is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from client.certificates import make_authority, make_leaf
+from client.keys import draw_key, public_key
 from client.policies.catalogue import PolicySettings
 from lab.runtimes import Runtime
 from lab.scenario import ForeignCensor, Scenario, Traffic
@@ -22,6 +23,7 @@ from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Topology
 from proxy.settings import ProxySettings, User
 
 CLIENT = "client"
+RECEIVER = "receiver"
 PROXIES = ("proxy1", "proxy2")
 PROXY_PORT = 1080
 ORIGIN_PORT = 443
@@ -40,6 +42,8 @@ class Deployment:
         self._runtime = runtime
         self.state = state
         self._output = output
+        # The ends' keys by their names, this lab's own: every run is encrypted from end to end.
+        self._private_keys: dict[str, str] = {}
 
     def make_certificates(self) -> None:
         """A CA of this lab's own, and what it signs for the origin and the web sites."""
@@ -141,11 +145,12 @@ class Deployment:
         """The receiver, the sender and the bystander of run `number`."""
         keylog_file = self.path_in_host(self._output / "capture" / f"run{number}-tls.keylog")
         client = self.client(CLIENT, scenario.policy, scenario.traffic, keylog_file=keylog_file)
-        return [self.receiver("receiver"), client, self.bystander()]
+        return [self.receiver(RECEIVER), client, self.bystander()]
 
     def receiver(self, name: str) -> RoleSpec:
-        """A receiver of that name, which is its role's, too."""
-        return RoleSpec(name, "receiver", "receiver", {"name": name} | self._origin_for_clients())
+        """A receiver of that name, which is its role's, too; who sends to it is called alike ("client3")."""
+        keys = self._keys(name, CLIENT + name.removeprefix(RECEIVER))
+        return RoleSpec(name, "receiver", "receiver", {"name": name} | keys | self._origin_for_clients())
 
     def client(
         self,
@@ -153,17 +158,21 @@ class Deployment:
         policy: PolicySettings,
         traffic: Traffic,
         *,
-        peer: str = "receiver",
+        peer: str = RECEIVER,
         keylog_file: str | None = None,
     ) -> RoleSpec:
         """The sender on the host `name`, which sends to the receiver `peer` by every route that there is."""
-        sender = self._origin_for_clients() | {
-            "name": name,
-            "peer": peer,
-            "routes": self._routes(),
-            "policy": msgspec.to_builtins(policy),
-            "keylog_file": keylog_file,
-        }
+        sender = (
+            self._origin_for_clients()
+            | self._keys(name, peer)
+            | {
+                "name": name,
+                "peer": peer,
+                "routes": self._routes(),
+                "policy": msgspec.to_builtins(policy),
+                "keylog_file": keylog_file,
+            }
+        )
         return RoleSpec(name, "sender", name, {"traffic": msgspec.to_builtins(traffic), "sender": sender})
 
     def bystander(self) -> RoleSpec:
@@ -171,6 +180,11 @@ class Deployment:
         sites = [WEB_NAMES[0], NEIGHBOUR_NAME, WEB_NAMES[1]]
         settings = {"sites": sites, "ca_file": self.path_in_host(self.ca_file)}
         return RoleSpec("bystander", "bystander", "bystander", settings)
+
+    def _keys(self, name: str, peer: str) -> dict[str, Any]:
+        for end in (name, peer):
+            self._private_keys.setdefault(end, draw_key())
+        return {"private_key": self._private_keys[name], "peer_key": public_key(self._private_keys[peer])}
 
     def _origin_for_clients(self) -> dict[str, Any]:
         return {

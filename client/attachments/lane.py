@@ -108,7 +108,7 @@ class AttachmentLane:
         if ack.refused and not transfer.failure:
             self._fail(transfer, f"the receiver refuses it: {ack.refused}", heard=True)
         self._report(transfer)
-        if not len(self._outbox) and self._outbox.last_id == transfer.last_id:
+        if self._is_over(transfer):
             self._finish()
 
     def close(self) -> None:
@@ -151,13 +151,19 @@ class AttachmentLane:
         return True
 
     def _current(self) -> _Transfer | None:
-        """The first that is not over; one that failed before it began has nothing to take back."""
-        while self._transfers and self._transfers[0].failure and not self._transfers[0].first_id:
+        """The first that is not over: an earlier life may have died before it noted that."""
+        while self._transfers and self._is_over(self._transfers[0]):
             self._finish()
         if not self._transfers:
             return None
         transfer = self._transfers[0]
         return transfer if transfer.source is not None or transfer.failure else None
+
+    def _is_over(self, transfer: _Transfer) -> bool:
+        """One that failed before it began has nothing to take back."""
+        if not transfer.first_id:
+            return bool(transfer.failure)
+        return not len(self._outbox) and self._outbox.last_id >= transfer.last_id
 
     def _fail(self, transfer: _Transfer, failure: str, *, heard: bool = False) -> None:
         """`heard`: the receiver knows, so that only ids that were given before have to go out."""

@@ -70,7 +70,11 @@ class ReceivingState:
 
     def __init__(self, path: str | None, *, name: str) -> None:
         self._file = StateFile(path, f"receiver {name}", _SCHEMA)
-        (self._used,) = self._file.execute("SELECT coalesce(max(used), 0) FROM sessions").fetchone()
+        try:
+            (self._used,) = self._file.execute("SELECT coalesce(max(used), 0) FROM sessions").fetchone()
+        except BaseException:
+            self._file.close()
+            raise
 
     def next_id(self, sender: str, session: int) -> int:
         """The lowest id that was not taken; 1 for a session that is not known."""

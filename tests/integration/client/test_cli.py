@@ -63,6 +63,56 @@ async def test_origin_receiver_and_sender(tmp_path: Path) -> None:
         assert [json.loads(line)["event"] for line in events.read_text().splitlines()].count("message_acked") == 2
 
 
+async def test_keys_state_and_attachments(tmp_path: Path) -> None:
+    port = free_port()
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    public = {}
+    for name in ("alice", "bob"):
+        async with command("key", "--file", str(tmp_path / f"{name}.key")) as made:
+            output, _ = await made.communicate()
+            public[name] = output.decode().strip()
+    alice = ["--key", str(tmp_path / "alice.key"), "--peer-key", public["bob"], "--state", str(tmp_path / "alice.db")]
+    bob = ["--key", str(tmp_path / "bob.key"), "--peer-key", public["alice"], "--state", str(tmp_path / "bob.db")]
+    (tmp_path / "photo.jpg").write_bytes(b"photo" * 20_000)
+    send = ["send", "--name", "alice", "--peer", "bob", *end, "--attach", str(tmp_path / "photo.jpg")]
+    async with AsyncExitStack() as stack:
+        listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+        origin = await stack.enter_async_context(command("origin", *listen))
+        await first_line(origin.stderr, "listening")
+        receive = ["receive", "--name", "bob", *end, *bob, "--attachments", str(tmp_path / "in")]
+        receiver = await stack.enter_async_context(command(*receive))
+        await first_line(receiver.stderr, "connected")
+        sender = await stack.enter_async_context(command(*send, *alice))
+        _, errors = await sender.communicate(b"secret")
+        assert (sender.returncode, errors) == (0, b"sidedoor: sent photo.jpg (100000 bytes)\n")
+        assert await first_line(receiver.stderr, "received") == (
+            f"sidedoor: received {tmp_path}/in/photo.jpg from alice (100000 bytes)\n"
+        )
+        assert (tmp_path / "in" / "photo.jpg").read_bytes() == b"photo" * 20_000
+        plain = await stack.enter_async_context(command(*send, "--timeout", "0.5"))
+        _, errors = await plain.communicate(b"")
+        assert plain.returncode == 1
+        assert "1 attachment to bob is not acknowledged after 0.5 s" in errors.decode()
+        assert await first_line(receiver.stderr, "cannot be decrypted: it is not encrypted")
+
+
+async def test_an_attachment_that_is_refused_is_told_and_exits_1(tmp_path: Path) -> None:
+    port = free_port()
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with AsyncExitStack() as stack:
+        listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+        origin = await stack.enter_async_context(command("origin", *listen))
+        await first_line(origin.stderr, "listening")
+        await stack.enter_async_context(command("receive", "--name", "bob", *end))
+        send = ["send", "--name", "alice", "--peer", "bob", *end, "--attach", str(tmp_path / "ca.pem")]
+        sender = await stack.enter_async_context(command(*send))
+        _, errors = await sender.communicate(b"")
+    assert sender.returncode == 1
+    assert errors.decode() == (
+        "sidedoor: ca.pem was not sent: the receiver refuses it: attachments are not taken here\n"
+    )
+
+
 async def test_a_second_origin_uses_the_files_of_the_first(tmp_path: Path) -> None:
     start = ["origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path)]
     async with command(*start) as first:

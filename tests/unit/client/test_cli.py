@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from client.certificates import write_self_signed
+from client.keys import public_key, read_key
+from client.state.receiving import ReceivingState
 from sidedoor.cli import main
 
 END = ["--name", "alice", "--origin", "localhost:1"]
@@ -29,6 +31,10 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["send", "--origin", "localhost:x"], "expected HOST:PORT"),
         (["send", "--proxy", "localhost:1080"], "expected NAME=HOST:PORT"),
         (["send", "--proxy", "p=user@localhost:1080"], "go together"),
+        (["send", *END, "--ca-file", "x", "--peer", "bob", "--key", "/nowhere"], "there is no peer_key"),
+        (["send", *END, "--ca-file", "x", "--peer", "bob", "--peer-key", "AAAA"], "there is no key_file"),
+        (["receive", *END, "--ca-file", "x", "--key", "y", "--peer-key", "AAAA"], "expected a public key, 44 char"),
+        (["key", "--file", "/proc/nowhere"], "key file /proc/nowhere: cannot be made"),
         (["origin", "--host-name", "a"], "--self-signed"),
         (["origin", "--listen", "127.0.0.1:0", "--certificate", "/nowhere", "--key", "/nowhere"], "cannot be used"),
         (["origin", "--listen", "127.0.0.1:0", "--self-signed", "/proc/nowhere"], "cannot be made"),
@@ -55,3 +61,29 @@ def test_a_bad_listening_address(capsys: pytest.CaptureFixture[str], tmp_path: P
     files = write_self_signed(tmp_path, ["localhost"])
     certificate = ["--certificate", str(files.certificate), "--key", str(files.key)]
     assert "'1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)
+
+
+def test_a_key_is_made_once_and_its_public_part_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "alice.key")
+    with pytest.raises(SystemExit, match="0"):
+        main(["client", "key", "--file", path])
+    made = capsys.readouterr()
+    assert made.out == public_key(read_key(path)) + "\n"
+    assert made.err == f"sidedoor: made the private key {path}; this end has it as --key {path}\n"
+    with pytest.raises(SystemExit, match="0"):
+        main(["client", "key", "--file", path])
+    again = capsys.readouterr()
+    assert again.out == made.out
+    assert again.err.startswith("sidedoor: using the private key")
+
+
+def test_a_state_file_that_is_anothers_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    state = str(tmp_path / "state.db")
+    ReceivingState(state, name="bob").close()
+    line = fails(capsys, "send", *END, "--peer", "bob", "--ca-file", str(files.ca), "--state", state)
+    assert (
+        line == f"sidedoor: state_file {state}: belongs to receiver bob, not to sender alice to bob; name another file"
+    )

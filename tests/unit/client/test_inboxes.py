@@ -111,7 +111,7 @@ def test_a_defect_that_shows_twice_is_told(tmp_path: Path) -> None:
     life.inboxes._inboxes.clear()
     life.state.advance("alice", 9, 1)
     life.receive(message(1))
-    assert life.of("message_shown_twice") == [{"id": 1}]
+    assert life.of("message_shown_twice") == [{"id": 1, "sender": "alice"}]
     life.state.close()
 
 

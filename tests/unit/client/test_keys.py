@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from client.encryption import encode_key
-from client.keys import default_key_file, make_encryption, make_key, public_key, read_key
+from client.encryption import decode_key
+from client.keys import default_key_file, draw_key, make_encryption, make_key, public_key, read_key
 from client.messages import Message
 from client.settings import OriginAddress, ReceiverSettings
 from sidedoor.settings import SettingsError, UsageError
@@ -17,13 +17,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "new" / "client.key"
 
 
-def settings(key_file: Path | None, peer_key: bytes | None) -> ReceiverSettings:
+def settings(key_file: Path | None, peer_key: str | None, private_key: str | None = None) -> ReceiverSettings:
     return ReceiverSettings(
         name="bob",
         origin=OriginAddress("localhost"),
         ca_file="ca.pem",
         key_file=None if key_file is None else str(key_file),
-        peer_key=None if peer_key is None else encode_key(peer_key),
+        peer_key=peer_key,
+        private_key=private_key,
     )
 
 
@@ -33,7 +34,7 @@ def test_a_key_is_made_once_for_its_owner(path: Path) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert not make_key(path)
     assert read_key(path) == key
-    assert len(public_key(key)) == 32
+    assert len(decode_key(public_key(key))) == 32
 
 
 def test_a_key_that_others_can_read_is_refused(path: Path) -> None:
@@ -89,3 +90,17 @@ def test_a_peers_key_that_is_ones_own(path: Path) -> None:
     make_key(path)
     with pytest.raises(SettingsError, match="peer_key: the peer's public key is this end's own"):
         make_encryption(settings(path, public_key(read_key(path))))
+
+
+def test_a_key_may_be_in_the_settings_themselves(path: Path) -> None:
+    make_key(path)
+    own = draw_key()
+    bob = make_encryption(settings(None, public_key(read_key(path)), own))
+    alice = make_encryption(settings(path, public_key(own)))
+    assert alice is not None
+    assert bob is not None
+    message = Message("alice", "bob", 1, 1, 1, 0.0, b"hello")
+    assert bob.open(alice.seal(message)) == message
+    with pytest.raises(SettingsError, match="private_key: is no private key") as caught:
+        public_key("secret!")
+    assert "secret!" not in str(caught.value)

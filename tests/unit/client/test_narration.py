@@ -93,3 +93,32 @@ def test_lists_and_the_memory_are_told_of_once_each() -> None:
         "memory file networks.json cannot be used, it is begun anew: cut off",
     ]
     assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]
+
+
+def test_what_cannot_be_decrypted_is_said_once() -> None:
+    made = Listener()
+    for id_ in (1, 2):
+        made.narrator("message_undecryptable", sender="alice", id=id_, reason="it is not encrypted")
+        made.narrator("ack_refused", id=id_, route="direct", reason="it was changed")
+    fit = "; do --key and --peer-key of both ends fit each other?"
+    assert made.said == [
+        f"a message from alice cannot be decrypted: it is not encrypted{fit}",
+        f"an acknowledgement cannot be decrypted: it was changed{fit}",
+    ]
+    assert len(made.events) == 4
+
+
+def test_what_becomes_of_attachments() -> None:
+    made = Listener()
+    made.narrator("attachment_queued", attachment=1, name="a", bytes=5)
+    made.narrator("attachment_sent", attachment=1, name="a", bytes=5)
+    made.narrator("attachment_failed", attachment=2, name="b", reason="the file was changed")
+    made.narrator("attachment_received", sender="alice", name="a", path="in/a", bytes=5)
+    made.narrator("attachment_refused", sender="alice", name="b", reason="it is too large")
+    assert made.said == [
+        "sent a (5 bytes)",
+        "b was not sent: the file was changed",
+        "received in/a from alice (5 bytes)",
+        "b from alice was not received: it is too large",
+    ]
+    assert made.narrator.failed_attachments == 1

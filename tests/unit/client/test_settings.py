@@ -43,6 +43,10 @@ def test_they_come_from_json_and_go_back() -> None:
         ({"proxy_list": {"file": "f", "public_key": "0" * 64, "most_proxies": 0}}, "most_proxies"),
         ({"proxy_list": {"file": "f", "public_key": "0" * 64, "refresh_seconds": 0}}, "refresh_seconds"),
         ({"network_poll_seconds": 0}, "network_poll_seconds"),
+        ({"key_file": "alice.key"}, "key_file and peer_key go together, and there is no peer_key"),
+        ({"peer_key": "A" * 43 + "="}, "key_file and peer_key go together, and there is no key_file"),
+        ({"key_file": "alice.key", "private_key": "x"}, "give one of them"),
+        ({"key_file": "alice.key", "peer_key": "AAAA"}, "peer_key: expected a public key, 44 characters"),
         ({"window_message": 3}, "did you mean `window_messages`"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from censor.censor import CensorSettings
+from client.keys import public_key
 from client.settings import OriginSettings, ReceiverSettings
 from lab.capture import CaptureSettings
 from lab.deployment import CLIENT, PROXIES, Deployment
@@ -146,6 +147,15 @@ async def test_the_scenarios_numbers_arrive() -> None:
     assert (await converted("link")) == LinkSettings(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02, seed=5)
     assert (await converted(CLIENT)).traffic == SCENARIO.traffic
     assert (await converted(CLIENT)).sender.policy == SCENARIO.policy
+
+
+async def test_every_run_is_encrypted_with_keys_of_this_labs_own() -> None:
+    deployments = [Deployment(PaperRuntime(), Path("/lab/state"), Path("/lab/out")) for _ in range(2)]
+    roles = [{role.role: role.settings for role in deployment.ends(SCENARIO, 1)} for deployment in deployments]
+    receiver, sender = roles[0]["receiver"], roles[0][CLIENT]["sender"]
+    assert receiver["peer_key"] == public_key(sender["private_key"])
+    assert sender["peer_key"] == public_key(receiver["private_key"])
+    assert len({sender["private_key"], receiver["private_key"], roles[1][CLIENT]["sender"]["private_key"]}) == 3
 
 
 async def test_paths_are_those_that_the_hosts_see() -> None:

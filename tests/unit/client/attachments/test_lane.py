@@ -178,3 +178,21 @@ def test_one_that_failed_before_it_began_goes_without_a_piece(desk: Desk) -> Non
     assert [fields["attachment"] for fields in desk.of("attachment_sent")] == [3]
     desk.restart()
     assert desk.lane.unread == []
+
+
+def test_a_life_that_died_before_it_noted_the_end_leaves_that_to_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = desk.file("a", 1)
+    desk.lane.add(source, "a")
+    desk.pieces()
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.state, "remove_attachment", lambda number: None)
+        desk.ack(2)
+    desk.events.clear()
+    desk.restart()
+    desk.lane.read(1, open_source(source.path))
+    assert desk.pieces() == []
+    assert (len(desk.lane), len(desk.of("attachment_sent"))) == (0, 1)
+    desk.restart()
+    assert desk.lane.unread == []
