@@ -113,21 +113,24 @@ async def test_what_was_lost_with_the_line_that_said_hello_last_comes_by_the_one
     messenger: World, gate: Gate, proxy: int
 ) -> None:
     """A hedge says hello by the standby, so that what others send comes that way: and then that way is cut."""
-    before_proxy = await messenger.gate(proxy_port=proxy)
+    before_proxy = await messenger.gate(0.05, proxy_port=proxy)  # so the direct path is the first that stands
     policy = SidedoorSettings(keepalive_seconds=30.0, verdict_seconds=10.0)
     bob = End(messenger, chatting(messenger, "bob", "alice", {"proxy1": before_proxy.port}, policy=policy))
-    alice = messenger.start_sender(messenger.settings({}, resolver=UNGATED))
+    alice = End(messenger, chatting(messenger, "alice", "bob", {}, resolver=UNGATED))
     await bob.log.until("route_dialed", route="proxy1")
-    gate.stalled = True
+    bob.sender.submit(b"tells how fast the direct path is")
+    assert await bob.sender.drain(5)
+    gate.delay_seconds = 0.5  # late, and not lost: there is no switch
     bob.sender.submit(b"goes by both")
-    await bob.log.until("message_sent", copy=True)
-    gate.stalled = False
+    await bob.log.until("message_acked", route="proxy1")
+    assert bob.sender.status.line.startswith("direct in doubt, copies go by proxy1 | standby proxy1")
     before_proxy.stalled = True
-    alice.submit(b"by the standby, and lost there")
-    await messenger.log.until("message_sent")
+    alice.sender.submit(b"by the standby, and lost there")
+    await before_proxy.until_dropped()
     before_proxy.reset()
-    assert await alice.drain(10)
+    assert await alice.sender.drain(10)
     assert bob.shown == ["alice: by the standby, and lost there"]
+    assert not bob.log.of("route_switched")
 
 
 async def test_what_an_earlier_life_had_queued_and_shown_is_known_to_the_next(
