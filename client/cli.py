@@ -12,7 +12,7 @@ from client.command_line import announcing, config_option, emitting, events_opti
 from client.keys import default_key_file, make_key, public_key, read_key
 from client.options import make_settings, origin_address
 from client.origin import bind_all, serve_origin
-from client.person_cli import listen, probe, send
+from client.person_cli import chat, listen, probe, send
 from client.proxies_cli import proxies
 from client.settings import BridgeSettings, OriginSettings
 from sidedoor.settings import UsageError
@@ -23,6 +23,7 @@ def client() -> None:
     """Run the messenger: chat, send, listen, see which routes work; serve its origin."""
 
 
+client.add_command(chat)
 client.add_command(send)
 client.add_command(listen)
 client.add_command(listen, "receive")

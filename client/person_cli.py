@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from client.chat.conversation import Conversation
+from client.chat.plain import PlainScreen
+from client.chat.session import Chat, Screen
 from client.command_line import (
     attachments_option,
     config_option,
@@ -34,11 +39,12 @@ from client.policies.catalogue import dial_settings
 from client.probe import probe_routes
 from client.route_table import RouteTable
 from client.sender import Sender
-from client.settings import ListenerSettings, ProbeSettings, SenderSettings
+from client.settings import ChatSettings, ListenerSettings, ProbeSettings, SenderSettings
 from client.standard_input import lines
+from client.status import Status
 from client.surroundings import Surroundings
 from client.verdicts import RouteVerdict, as_data, chosen, in_sentences, table
-from sidedoor.events import discard
+from sidedoor.events import Emit, discard
 from sidedoor.settings import UsageError
 
 
@@ -134,6 +140,85 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
     with emitting("receiver", events, to=sys.stderr) as emit:
         narrator = Narrator(settings.origin, emit, say, greet=True)
         run(Messenger(settings, narrator, show).run(), until_interrupted=True)
+
+
+@click.command()
+@config_option
+@events_beside_option
+@name_option
+@peer_option
+@origin_options
+@key_options
+@state_option
+@attachments_option
+@route_arguments
+@click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait at the end.")
+@click.option("--plain", is_flag=True, help="Plain lines in a terminal, too.")
+def chat(config: str | None, events: str | None, timeout: float, plain: bool, **options: Any) -> None:
+    """Talk with the other end: type lines, see its lines, and how the connection is. /help says what else there is.
+
+    Without a terminal: lines from stdin, what was said on stdout, notices on stderr. With --state what is not delivered
+    at the end goes out in the next chat; exit 0 if there is nothing of that kind, else 1.
+    """
+    settings = make_settings(config, ChatSettings, routed(**options))
+    with emitting("client", events, to=sys.stderr) as emit:
+        session = _Talk(settings, emit, plain=plain or not (sys.stdin.isatty() and sys.stdout.isatty()))
+        missing = run(session.run(timeout), until_interrupted=True, stop=session.stop)
+    if missing is None:
+        sys.exit(1)
+    if missing:
+        kept = f"kept in {settings.state_file} for the next chat"
+        lost = "lost; with --state FILE it would go out in the next chat"
+        say(f"{missing.of(settings.peer)} not delivered: {lost if settings.state_file is None else kept}")
+        sys.exit(1)
+
+
+class _Talk:
+    """Puts a chat together, within its event loop."""
+
+    def __init__(self, settings: ChatSettings, emit: Emit, *, plain: bool) -> None:
+        self._settings = settings
+        self._emit = emit
+        self._plain = plain
+        self._chat: Chat | None = None
+
+    def stop(self) -> None:
+        """End the chat in order."""
+        if self._chat is not None:
+            self._chat.quit()
+
+    async def run(self, timeout: float) -> Missing:
+        """The chat; what is not delivered. Raises SettingsError, UsageError."""
+        settings = self._settings
+        conversation = Conversation(settings.name, lambda: time.strftime("%H:%M:%S"))
+
+        def notice(text: str) -> None:
+            conversation.notice(text)
+            screen.changed()
+
+        def show(delivery: Delivery) -> None:
+            conversation.heard(delivery.sender, delivery.body)
+            screen.changed()
+
+        def listen_in(event: str, /, **fields: Any) -> None:
+            self._emit(event, **fields)
+            conversation(event, **fields)
+            screen.changed()
+
+        narrator = Narrator(settings.origin, listen_in, notice, greet=True)
+        screen = self._screen(conversation, lambda: messenger.sender.status)
+        messenger = Messenger(settings, narrator, show)
+        self._chat = Chat(messenger, conversation, screen, timeout)
+        if messenger.missing:
+            notice(f"{messenger.missing.of(settings.peer)} under way from an earlier chat")
+        return await self._chat.run()
+
+    def _screen(self, conversation: Conversation, status: Callable[[], Status]) -> Screen:
+        if self._plain:
+            return PlainScreen(conversation)
+        from client.chat.terminal import TerminalScreen  # Only who needs it waits for prompt_toolkit.
+
+        return TerminalScreen(conversation, status)
 
 
 @click.command()
