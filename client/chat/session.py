@@ -9,6 +9,7 @@ from typing import Protocol
 
 from client.chat.conversation import Conversation
 from client.chat.typed import HELP, Mistake, Order, Say, meaning
+from client.diagnosis import KINDS
 from client.messages import LIMIT_BYTES
 from client.messenger import Messenger, Missing
 from client.routes.failures import in_words
@@ -100,17 +101,20 @@ class Chat:
 
     def _routes(self) -> list[str]:
         status = self._messenger.sender.status
+        troubles = {trouble.route: KINDS[trouble.kind] for trouble in status.troubles}
         standby = None if status.health is None else status.health.standby
-        return [self._route(name, status.route, standby) for name in self._messenger.sender.routes]
+        told = {standby: "stands by", status.route: "in use"}
+        return [
+            f"{name}: {told.get(name) or troubles.get(name) or self._dial(name)}"
+            for name in self._messenger.sender.routes
+        ]
 
-    def _route(self, name: str, used: str | None, standby: str | None) -> str:
-        dial = self._conversation.dial_of(name)
-        if name in (used, standby):
-            return f"{name}: {'in use' if name == used else 'stands by'}"
+    def _dial(self, route: str) -> str:
+        dial = self._conversation.dial_of(route)
         if not dial:
-            return f"{name}: {'was not tried' if dial is None else 'worked when it was tried last'}"
+            return "was not tried" if dial is None else "worked when it was tried last"
         stage, _, failure = dial.partition(": ")
-        return f"{name}: {stage}: {in_words(failure)}"
+        return f"{stage}: {in_words(failure)}"
 
     def _tell(self, *lines: str) -> None:
         for line in lines:
