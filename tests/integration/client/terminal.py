@@ -63,11 +63,11 @@ class Terminal:
 
 @contextlib.asynccontextmanager
 async def terminal(*arguments: str) -> AsyncIterator[Terminal]:
-    """`sidedoor client ...` in a terminal of 120 columns, which does not tell where its cursor is."""
+    """`sidedoor ...` in a terminal of 120 columns, which does not tell where its cursor is."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    command = [sys.executable, "-m", "sidedoor", "client", *arguments]
+    command = [sys.executable, "-m", "sidedoor", *arguments]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     )

@@ -36,7 +36,7 @@ async def bob(messenger: World, stack: AsyncExitStack, *more: str) -> Process:
 
 
 async def alice(messenger: World, stack: AsyncExitStack, *more: str, address: str = "127.0.0.1") -> Terminal:
-    made = await stack.enter_async_context(terminal(*arguments(messenger, "alice", "bob", address), *more))
+    made = await stack.enter_async_context(terminal("client", *arguments(messenger, "alice", "bob", address), *more))
     await made.until("connected to origin", "\n>")
     return made
 

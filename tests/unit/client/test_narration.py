@@ -4,6 +4,7 @@ from typing import Any
 
 from client.narration import Narrator
 from client.settings import OriginAddress
+from sidedoor.events import discard
 
 
 class Listener:
@@ -122,3 +123,20 @@ def test_what_becomes_of_attachments() -> None:
         "b from alice was not received: it is too large",
     ]
     assert made.narrator.failed_attachments == 1
+
+
+def test_the_first_connection_is_told_of_to_who_wants_it_and_each_switch_to_all() -> None:
+    said: list[str] = []
+    narrator = Narrator(OriginAddress("origin.example"), discard, said.append, greet=True)
+    for event, fields in (
+        ("route_dialed", {"route": "direct"}),
+        ("route_dialed", {"route": "proxy1"}),
+        ("route_switched", {"old": "direct", "new": "proxy1"}),
+        ("failed_back", {"old": "proxy1", "new": "direct"}),
+    ):
+        narrator(event, **fields)
+    assert said == [
+        "connected to origin origin.example:443",
+        "messages go by proxy1 now",
+        "messages go direct now",
+    ]
