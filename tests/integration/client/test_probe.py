@@ -72,6 +72,8 @@ async def test_json_and_the_status_where_no_route_works(messenger: World) -> Non
     (route,) = found["routes"]
     assert (status, found["chosen"], route["works"], route["failure"]) == (1, None, False, "connection_refused")
     assert list(route["stages"]) == ["dns", "tcp"]
+    # That `localhost` is a loopback address is no forgery: nobody was asked.
+    assert route["diagnosis"] == {"kind": "origin_down", "confidence": 0.4}
     assert errors.splitlines()[-1] == "sidedoor: probe: direct: fails in the stage tcp"
 
 
