@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 
 import click
 
@@ -26,12 +27,14 @@ def client() -> None:
 client.add_command(chat)
 client.add_command(send)
 client.add_command(listen)
-client.add_command(listen, "receive")
+_receive = copy.copy(listen)  # The name that it had.
+_receive.hidden = True
+client.add_command(_receive, "receive")
 client.add_command(probe)
 client.add_command(proxies)
 
 
-@client.command()
+@client.command(short_help="Print this end's public key; make one if there is none.")
 @click.option("--file", type=click.Path(), help="Where it is; default: ~/.config/sidedoor/client.key.")
 def key(file: str | None) -> None:
     """Print this end's public key, for --peer-key at the other end; make the private one if there is none."""
@@ -87,7 +90,7 @@ def origin(
         run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
 
 
-@client.command()
+@client.command(short_help="Serve a bridge of obfuscated routes to one origin.")
 @config_option
 @events_option
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")

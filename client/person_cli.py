@@ -48,7 +48,7 @@ from sidedoor.events import Emit, discard
 from sidedoor.settings import UsageError
 
 
-@click.command()
+@click.command(short_help="Send lines, and files.")
 @config_option
 @events_option
 @name_option
@@ -116,7 +116,7 @@ async def _submit(sender: Sender, body: bytes) -> None:
     sender.submit(body)
 
 
-@click.command()
+@click.command(short_help="Receive: each message a line on stdout.")
 @config_option
 @events_beside_option
 @name_option
@@ -142,7 +142,7 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
         run(Messenger(settings, narrator, show).run(), until_interrupted=True)
 
 
-@click.command()
+@click.command(short_help="Talk with the other end in a terminal.")
 @config_option
 @events_beside_option
 @name_option
@@ -221,7 +221,7 @@ class _Talk:
         return TerminalScreen(conversation, status)
 
 
-@click.command()
+@click.command(short_help="Try every route, and say what is wrong.")
 @config_option
 @origin_options
 @route_arguments
