@@ -26,7 +26,7 @@ from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
 from censor.inspection import MESSAGES_MAX, Inspection
-from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
+from censor.kernel.marks import CONFIRMED, GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.lists.prefixes import PrefixSet
 from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
@@ -139,9 +139,9 @@ class Core:
                 flow.epoch = self._epoch
                 flow.properties = self._header(flow)
                 flow.decided = True
-        self._count(flow, packet, t)
         if len(self.residuals) and (dropped := self._drop_residual(flow, packet, t)) is not None:
-            return dropped
+            return dropped  # and not counted: of what the kernel drops by itself nothing is known here
+        self._count(flow, packet, t)
         if flow.epoch != self._epoch:
             return self._judge_anew(flow, packet, data, mark, t)
         if flow.decided and not flow.effects and not len(self.residuals):
@@ -197,7 +197,7 @@ class Core:
             for entry in self.residuals.find(flow, t):
                 if entry.in_kernel or any(effect.rule is entry.rule for effect in flow.effects):
                     continue
-                if self._hit_residual(entry, flow, packet, data, t, decision):
+                if self._hit_residual(entry, flow, packet, data, mark, t, decision):
                     return self._sealed(flow, decision, mark)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
@@ -457,15 +457,21 @@ class Core:
         return None
 
     def _hit_residual(
-        self, entry: Entry, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision
+        self,
+        entry: Entry,
+        flow: Flow,
+        packet: Packet,
+        data: bytes,
+        mark: int | None,
+        t: float,
+        decision: Decision,
     ) -> bool:
         """Act on a packet of a key that is blocked. False: the packet goes on, as nothing hits it or for all that."""
         from_client = flow.is_from_client(packet)
         rule, action = entry.rule, entry.action
         if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
             return False
-        opens = packet.flags & (SYN | ACK) == SYN if packet.protocol == TCP else flow.packets == 1
-        if flow.decided and not flow.residual and not opens:  # the kernel would not ask about it either
+        if flow.decided and not flow.residual and not _opens_flow(flow, packet, mark):
             return False
         if not entry.certain and not self._draws_residual(entry, flow):
             return False
@@ -559,6 +565,14 @@ def _reading(flow: Flow) -> bool:
     """Whether any analyzer still reads one of the flow's ends."""
     client, server = flow.client, flow.server
     return (client is not None and not client.closed) or (server is not None and not server.closed)
+
+
+def _opens_flow(flow: Flow, packet: Packet, mark: int | None) -> bool:
+    """Whether the packet is the first of its flow. Later ones of a decided flow are not looked at: the kernel would not
+    even ask, unless it never did, as no rule is about the flow."""
+    if packet.protocol == TCP:
+        return packet.flags & (SYN | ACK) == SYN
+    return flow.packets == 1 and not (mark is not None and mark & CONFIRMED)
 
 
 def _opens(packet: Packet, mark: int | None) -> bool:

@@ -2,6 +2,9 @@
 
 - `client.messages`: the records the three speak over WebSocket (Sans-IO).
 - `client.delivery`: the sender's `Outbox` and the receiver's `Inbox`: every message shown once, in order (Sans-IO).
+- `client.encryption`, `client.keys`: what only the two ends can read (Sans-IO), and the file with an end's key.
+- `client.attachments`: files, in pieces, in a lane of their own. `client.state`: what survives a crash, in SQLite.
+- `client.lanes`: all that the sender has to send; `client.inboxes`: all that the receiver gets.
 - `client.switchboard`, `client.origin`: who gets which record; the TLS server around it.
 - `client.policies`: which path messages take; observations in, commands out (Sans-IO).
 - `client.routes`: how a path is dialed: direct, or through a SOCKS5 proxy.

@@ -21,7 +21,7 @@ from client.settings import BridgeSettings, OriginAddress
 from sidedoor.events import Emit, discard
 
 SILENCE_SECONDS = (120.0, 600.0)
-"""How long, from the first byte on, somebody may be silent or talk nonsense; each bridge chooses one between these."""
+"""How long somebody may be silent or talk nonsense; each bridge chooses a time between these, one for all."""
 CONNECT_SECONDS = 10.0
 CHUNK_BYTES = 65536
 

@@ -79,11 +79,11 @@ route_arguments = _all(
         "--route",
         multiple=True,
         metavar="[NAME=]KIND:...",
-        help=f"A way to the origin, in order of preference; no direct one if it is not named. "
-        f"May be repeated. {'; '.join(ROUTE_FORMS.values())}.",
+        help="A way to the origin, in order of preference, as below; no direct one if it is not named. Repeatable.",
     ),
 )
-"""Of whoever goes by more than the direct route; `routed` makes settings of them."""
+"""Of whoever goes by more than the direct route; `routed` makes settings of them, `ROUTES` is their epilog."""
+ROUTES = "\b\nRoutes:\n" + "\n".join(f"  {form}" for form in ROUTE_FORMS.values())
 
 
 def routed(

@@ -109,6 +109,7 @@ class Inboxes:
         self._emit(
             "message_delivered",
             t=time.monotonic(),
+            session=delivery.session,
             id=delivery.id,
             sender=delivery.sender,
             bytes=len(delivery.body),

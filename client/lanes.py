@@ -47,6 +47,11 @@ class Lanes:
         self.attachments = AttachmentLane(state, emit, window_bytes=settings.attachment_window_bytes)
 
     @property
+    def session(self) -> int:
+        """Of the messages."""
+        return self._session
+
+    @property
     def messages(self) -> int:
         """How many messages have no ack, sent or not."""
         return len(self._outbox)

@@ -15,6 +15,7 @@ from client.chat.conversation import Conversation
 from client.chat.plain import PlainScreen
 from client.chat.session import Chat, Screen
 from client.command_line import (
+    ROUTES,
     attachments_option,
     config_option,
     emitting,
@@ -48,7 +49,7 @@ from sidedoor.events import Emit, discard
 from sidedoor.settings import UsageError
 
 
-@click.command(short_help="Send lines, and files.")
+@click.command(epilog=ROUTES, short_help="Send lines, and files.")
 @config_option
 @events_option
 @name_option
@@ -116,7 +117,7 @@ async def _submit(sender: Sender, body: bytes) -> None:
     sender.submit(body)
 
 
-@click.command(short_help="Receive: each message a line on stdout.")
+@click.command(epilog=ROUTES, short_help="Receive: each message a line on stdout.")
 @config_option
 @events_beside_option
 @name_option
@@ -142,7 +143,7 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
         run(Messenger(settings, narrator, show).run(), until_interrupted=True)
 
 
-@click.command(short_help="Talk with the other end in a terminal.")
+@click.command(epilog=ROUTES, short_help="Talk with the other end in a terminal.")
 @config_option
 @events_beside_option
 @name_option
@@ -221,7 +222,7 @@ class _Talk:
         return TerminalScreen(conversation, status)
 
 
-@click.command(short_help="Try every route, and say what is wrong.")
+@click.command(epilog=ROUTES, short_help="Try every route, and say what is wrong.")
 @config_option
 @origin_options
 @route_arguments

@@ -132,7 +132,7 @@ class Sender:
         now = time.monotonic()
         peak = self._lanes.peak
         id_ = self._lanes.submit(body, now)
-        self._emit("message_queued", t=now, id=id_, bytes=len(body))
+        self._emit("message_queued", t=now, session=self._lanes.session, id=id_, bytes=len(body))
         if self._lanes.peak > peak:
             self._emit("queue_length", t=now, length=self._lanes.peak)
         self._wake_in_use()
@@ -192,23 +192,28 @@ class Sender:
 
     async def run(self) -> None:
         """Keep a path up and messages moving until cancelled; then close what is open."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            if self._lanes.attachments.unread:
-                group.create_task(self._read_again(), name="attachments of an earlier life")
-            self._obey(self._policy.start(time.monotonic()))
-            group.create_task(self._surroundings.watch(self._network_changed), name="surroundings")
-            if self._settings.proxy_list is not None:
-                refresh_seconds = self._settings.proxy_list.refresh_seconds
-                group.create_task(self._refresh_list(refresh_seconds), name="proxy list")
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self._stopping = True
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._quiet.close()
-                self._lanes.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._keep_going(group)
+        finally:
+            self._lanes.close()  # After the lines: they may still have an ack to note.
+
+    async def _keep_going(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        if self._lanes.attachments.unread:
+            group.create_task(self._read_again(), name="attachments of an earlier life")
+        self._obey(self._policy.start(time.monotonic()))
+        group.create_task(self._surroundings.watch(self._network_changed), name="surroundings")
+        if self._settings.proxy_list is not None:
+            refresh_seconds = self._settings.proxy_list.refresh_seconds
+            group.create_task(self._refresh_list(refresh_seconds), name="proxy list")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._stopping = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._quiet.close()
 
     async def _read_again(self) -> None:
         """The files of attachments that an earlier life had queued: whether they are what they were."""

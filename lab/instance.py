@@ -230,8 +230,9 @@ def clean() -> Iterator[str]:
 def _main(name: str, runtime: str, arguments: str) -> int:
     """The background process of an interactive lab."""
     try:
+        plan = json.loads(arguments)
         with _state(name, runtime) as state:
-            return _launch("lab.session:serve", runtime, state, json.loads(arguments), state)
+            return _launch("lab.session:serve", runtime, state, plan, Path(plan.get("capture") or state))
     except UsageError as error:
         print(f"sidedoor: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,8 @@ from censor.lists import binding
 from censor.rules_file import parse_rules
 from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
+from lab.routes import route_names
+from lab.topology import standard
 from sidedoor.settings import UsageError, read
 
 SHIPPED = Path(__file__).parent / "scenarios"
@@ -84,6 +86,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kill: str
     at_seconds: Seconds
+    again_after_seconds: Seconds | None = None
+    """So long after its death it is started again, with the same settings; None: it stays dead."""
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +101,7 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hits_at_least: Count | None = None
     switches: Count | None = None
     leaks: Count | None = None
+    plaintext: Count | None = None
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +119,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     traffic: Traffic = Traffic()
     policy: PolicySettings = SidedoorSettings()
     """Settings of the sender's policy (`client.policies`)."""
+    routes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
+    """The sender's routes by their names (`lab.routes`), in order of preference; left out: direct and all proxies."""
     blocks: tuple[Block, ...] = msgspec.field(name="block", default=())
     faults: tuple[Fault, ...] = msgspec.field(name="fault", default=())
     expect: Expectations = Expectations()
@@ -147,6 +154,9 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
     """The scenario in `folder`, its rule files and the `roles` it names checked, too. Raises UsageError."""
     file = folder / "scenario.toml"
     scenario = read_scenario(folder)
+    known = route_names(standard())
+    if unknown := [name for name in scenario.routes or () if name not in known]:
+        raise UsageError(f"{file}: key `routes`: no route {unknown[0]!r}; expected some of {', '.join(known)}")
     for block in scenario.blocks:
         _check_block(file, block, foreign=scenario.foreign_censor is not None)
         if block.rules is not None:

@@ -82,6 +82,7 @@ class Diagnosis:
                 self._given_up(self._traces[number], now)
             case PathBad(route=route, reason=reason) if route in self._histories:
                 # A dial that was overtaken is not one that failed: that has an observation of its own.
+                self._condemned(route)
                 self._symptom(route, "dial_slow" if reason in ("dial_failed", "dial_overdue") else reason, now)
 
     def observe(self, observation: Observation, now: float) -> None:
@@ -166,6 +167,12 @@ class Diagnosis:
     def _reached(self, history: History, now: float) -> None:
         self._alive_at = self._reached_at[history.facts.name] = now
         self._touch(history)
+
+    def _condemned(self, route: str) -> None:
+        history = self._histories[route]
+        for trace in self._traces.values():
+            if trace.route == route:
+                trace.condemned(base=history.base, best_rate=history.best_rate)
 
     def _ended(self, trace: Trace, failure: str, reason: str, now: float) -> None:
         trace.over(now, failure)

@@ -44,7 +44,9 @@ def judge(history: History, now: float, *, round_trip: float, origin_alive: bool
         bad = [t for t in bad if t.failure is not None or t.pending(CERTAIN_SECONDS, now)]
         if bad:
             return history.opinion
-    if bad:
+    # On a path that trickles, a dial takes long, too.
+    trickles = any(trace.slow_seconds for trace in history.traces)
+    if any(trace.failure is not None or not trickles for trace in bad):
         return _dials(bad, history, now, origin_alive=origin_alive, hop=hop)
     return _connections(history, fresh, now, patience("", round_trip, certain=history.certain))
 

@@ -13,6 +13,8 @@ SPAN_SECONDS = 0.8
 SPAN_ROUND_TRIPS = 4.0
 """A path is slow when answers were late for so long without one in time. A repaired loss does not look like that: the
 answers that it held up come at once, the newest of them in time."""
+CONDEMNED_SECONDS = 0.2
+"""... or for this at least when the policy has found the path bad."""
 SLOW_SHARE = 0.7
 """... and when less came back than this share of what could have been expected."""
 PLAIN_BYTES_PER_SECOND = 64_000
@@ -122,14 +124,21 @@ class Trace:
         self.progress_at = now
         self.transport_alive = None
 
-    def _measure(self, now: float, base: float, best_rate: float) -> None:
+    def condemned(self, *, base: float | None, best_rate: float) -> None:
+        """The policy calls the path bad: a span of late answers need not be so long then, if it was more than a burst
+        before a silence."""
+        if self._late_bytes:
+            self._measure(self.progress_at, base or 0.0, best_rate, least_seconds=CONDEMNED_SECONDS)
+
+    def _measure(self, now: float, base: float, best_rate: float, *, least_seconds: float | None = None) -> None:
         """Whether the span of late answers makes the path a slow one."""
-        assert self._late_since is not None
-        assert self._first_sent_at is not None
+        if self._late_since is None or self._first_sent_at is None:
+            return
         span = now - self._late_since
         offered = self._sent_bytes / max(now - self._first_sent_at, 1.0)
         expected = max(best_rate, min(offered, PLAIN_BYTES_PER_SECOND))
-        if span >= max(SPAN_SECONDS, SPAN_ROUND_TRIPS * base) and self._late_bytes < SLOW_SHARE * expected * span:
+        least = max(SPAN_SECONDS, SPAN_ROUND_TRIPS * base) if least_seconds is None else least_seconds
+        if span >= least and self._late_bytes < SLOW_SHARE * expected * span:
             self.slow_seconds = max(self.slow_seconds, span)
 
     # -- what it shows

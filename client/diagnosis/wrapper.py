@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 from client.diagnosis import NONE
 from client.diagnosis.engine import Diagnosis, unknown
 from client.policies import (
     Command,
     Diagnosed,
-    DiagnosisReader,
     Health,
     HealthTeller,
     Observation,
@@ -18,9 +18,16 @@ from client.policies import (
 )
 
 
+@runtime_checkable
+class Heeding(Protocol):
+    """A policy that makes use of the diagnosis, in what it decides later."""
+
+    def diagnosed(self, diagnosis: Diagnosed) -> None: ...
+
+
 class Diagnosing:
     """Implements `client.policies.Policy` around any policy, whose commands come as they are, with `Diagnosed` behind
-    them. A policy that is a `DiagnosisReader` is told each, too.
+    them. A `Heeding` policy is told each.
 
     `routes` and `quiet_seconds` as for `Diagnosis`, which is `diagnosis`.
     """
@@ -65,7 +72,7 @@ class Diagnosing:
         for command in commands:
             self.diagnosis.ordered(command, now)
         found = self.diagnosis.verdicts(now)
-        if isinstance(self._policy, DiagnosisReader):
-            for told in found:
-                self._policy.diagnosed(told)
+        if isinstance(self._policy, Heeding):
+            for diagnosis in found:
+                self._policy.diagnosed(diagnosis)
         return [*commands, *found]

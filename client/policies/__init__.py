@@ -164,7 +164,8 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class PathBad:
-    """To be reported: the path in use is bad; reason: ack_overdue, slow, reset, eof, dial_failed."""
+    """To be reported: the path in use is bad; reason: ack_overdue, slow, reset, eof, dial_failed,
+    dial_overdue (another stood first)."""
 
     route: str
     reason: str
@@ -246,13 +247,6 @@ class Policy(Protocol):
         ...
 
     def tick(self, now: float) -> list[Command]: ...
-
-
-@runtime_checkable
-class DiagnosisReader(Protocol):
-    """A policy that does something about what is wrong with a route."""
-
-    def diagnosed(self, diagnosis: Diagnosed) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

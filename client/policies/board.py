@@ -115,17 +115,19 @@ class Board:
             most=settings.most_hedge_seconds,
         )
         patience = rtt.patience(floors=settings.hedge_floors, margin=settings.hedge_margin_seconds, initial=usual)
-        return max(min(usual, patience), settings.least_hedge_seconds) * self.hedges(link.route).factor(now)
+        delay = max(min(usual, patience), settings.least_hedge_seconds)
+        # However many hedges have lost, they go out before a path without a spare would be left.
+        return max(delay, min(delay * self.hedges(link.route).factor(now), self.lonely_delay(link)))
 
     def verdict_delay(self, link: Link) -> float:
         """Seconds after which a path that is behind is left, if a hedge has won."""
         floor = self.rtt(link.route).floor or 0.0
-        return max(self._settings.verdict_seconds, self._settings.verdict_floors * floor)
+        return self._settings.verdict_seconds + self._settings.verdict_floors * floor
 
     def lonely_delay(self, link: Link) -> float:
         """Seconds after which a proxy is dialed for a path that is behind and cannot be hedged."""
         floor = self.rtt(link.route).floor or 0.0
-        return max(self._settings.lonely_seconds, self._settings.lonely_floors * floor)
+        return self._settings.lonely_seconds + self._settings.lonely_floors * floor
 
     def behind_at(self, link: Link, now: float) -> float | None:
         """When the oldest unanswered message or ping is overdue (or was); None: nothing is awaited."""

@@ -42,7 +42,8 @@ class Exposure:
 
     def failed(self, route: str, now: float) -> None:
         """`route` could not be dialed, or went bad."""
-        self._failed_at[route] = now
+        if route in self.proxies:
+            self._failed_at[route] = now
 
     def order(self, now: float, *, without: Iterable[str] = ()) -> list[str]:
         """The proxies, the one to take next first."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 LOSSES_MOST = 3
 """The hedge delay is doubled at most so often."""
+SLOWER_SECONDS = 5.0
+"""A doubt that lasts for so long without a verdict is about a path that became slower: its round trips count again."""
 FORGIVE_SECONDS = 10.0
 """After so long without a hedge one loss is forgotten."""
 

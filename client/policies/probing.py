@@ -80,7 +80,9 @@ class Probing:
     def adopt(self, link: Link) -> None:
         """A dial that was to carry goes on as a probe."""
         link.role = "probe"
-        self._board.commands.append(ProbeStarted(link.number, link.route))
+        if not link.announced:
+            self._board.commands.append(ProbeStarted(link.number, link.route))
+        link.announced = False  # its end is reported as that of a probe
 
     # -- what becomes of the paths
 
@@ -97,7 +99,7 @@ class Probing:
             self._failback(route).direct_bad(now)
 
     def left_after(self, route: str, carried_bytes: int, now: float) -> None:
-        """The path in use went silent or slow after its connection had carried so many bytes of messages."""
+        """The path in use failed after its connection had carried so many bytes of messages."""
         if not self._proxied(route):
             self._trial(route).left_after(carried_bytes, now)
 
@@ -120,8 +122,14 @@ class Probing:
         self._board.drop(link)
         return False
 
-    def failed(self, link: Link, failure: str, now: float) -> None:
+    def ended(self, link: Link, failure: str, now: float) -> None:
         """The probe has ended by itself."""
+        if link.trial is not None:
+            self._trial(link.route).failed_after(link.established.answered_bytes, now)
+        self.failed(link, failure, now)
+
+    def failed(self, link: Link, failure: str, now: float) -> None:
+        """The probe has not succeeded."""
         self._failback(link.route).failed()
         self.next_at = max(self.next_at, now)
         self._board.commands.append(ProbeEnded(link.number, link.route, failure))

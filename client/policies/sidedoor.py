@@ -41,7 +41,7 @@ from client.policies import (
 )
 from client.policies.board import Board
 from client.policies.exposure import Exposure
-from client.policies.hedging import Doubt
+from client.policies.hedging import SLOWER_SECONDS, Doubt
 from client.policies.links import Link
 from client.policies.probing import Probing
 from client.policies.sidedoor_settings import SidedoorSettings
@@ -156,13 +156,13 @@ class Sidedoor:
             case Ponged(number=number):
                 link.established.ponged(number, now)
                 self._alive(link, None, now)
-            case Heard():
+            case _:
                 link.established.heard(now)
 
     def _established(self, link: Link, now: float) -> None:
         self._board.established(link, now)
         self._exposure.worked(link.route)
-        if link.role == "candidate" or (link.role == "spare" and self._candidates is not None):
+        if link.role == "candidate" or self._is_sought(link, now):
             self._carry(link, now)
         else:
             # A probe and a spare show that they carry data before anybody relies on them.
@@ -175,7 +175,7 @@ class Sidedoor:
                 self._carrier_alive(link, now)
             case "spare":
                 self._spare_backoff = self._least_backoff
-                if self._candidates is not None:
+                if self._is_sought(link, now):
                     self._carry(link, now)
                 elif id_ is not None:
                     self._hedge_answered(link, id_, now)
@@ -191,17 +191,24 @@ class Sidedoor:
         if not link.remembered and smoothed is not None:
             link.remembered = True
             self._board.commands.append(Remember(link.route, smoothed))
-        if link.doubt is not None and not self._board.behind(link, now):
+        if not self._board.behind(link, now):
+            self._caught_up(link, now)
+        elif link.doubt is not None and now - link.doubt.began_at >= SLOWER_SECONDS:
+            link.established.ambiguous = False
+
+    def _caught_up(self, link: Link, now: float) -> None:
+        if link.doubt is not None:
             self._board.hedges(link.route).ended(link.doubt, now)
             self._end_doubt(link)
-        if self._candidates is not None and not self._board.behind(link, now):
-            self._relieved()
+        if self._candidates is not None:
+            self._relieved(link)
 
     def _gone(self, link: Link, reason: str, failure: str, now: float) -> None:
         """A connection or a dial has ended by itself, or was given up because it answers no more."""
         self._board.links.pop(link.number, None)
         self._board.report_end(link, failure)
-        self._exposure.failed(link.route, now)
+        if not self._ended_idle(link, reason, now):
+            self._exposure.failed(link.route, now)
         match link.role:
             case "carrier":
                 self._path_failed(link, reason, now)
@@ -214,7 +221,7 @@ class Sidedoor:
                 self._spare_at = now + self._spare_backoff
                 self._spare_backoff = min(2 * self._spare_backoff, self._settings.most_backoff_seconds)
             case "probe":
-                self._probing.failed(link, failure, now)
+                self._probing.ended(link, failure, now)
             case _:
                 pass
         if self._candidates is not None:
@@ -254,11 +261,10 @@ class Sidedoor:
 
     def _path_failed(self, link: Link, reason: str, now: float) -> None:
         """The carrier has ended, or is to be left."""
-        if reason in ("ack_overdue", "slow"):
-            self._probing.left_after(link.route, link.established.answered_bytes, now)
+        self._probing.left_after(link.route, link.established.answered_bytes, now)
         self._mark_bad(reason, now)
         self._exposure.failed(link.route, now)
-        spare = self._board.usable(self._board.with_role("spare"), now)
+        spare = self._usable_spare()
         if spare is not None:
             self._carry(spare, now)
         elif self._candidates is None:
@@ -266,10 +272,11 @@ class Sidedoor:
             proxied = [route for route in order if route in self._exposure.proxies]
             self._seek([*proxied, *(route for route in order if route not in proxied), self._path], now)
 
-    def _relieved(self) -> None:
+    def _relieved(self, link: Link) -> None:
         """The path that was taken for bad answers again before another stood: go on by it."""
         self._candidates = None
-        self._path_bad = False
+        self._path_bad = link.remembered = False
+        self._exposure.worked(link.route)
         for link in self._board.with_role("candidate"):
             self._board.drop(link)
 
@@ -287,7 +294,7 @@ class Sidedoor:
             evidence.ambiguous = True
             if evidence.unanswered == 1:
                 self._board.ping(link, now)  # a second witness, as TCP's tail loss probe
-        spare = self._board.usable(self._board.with_role("spare"), now)
+        spare = self._usable_spare()
         if spare is None:
             if since + self._board.lonely_delay(link) <= now:
                 self._path_failed(link, _reason(link), now)
@@ -311,7 +318,7 @@ class Sidedoor:
         """A message went out by the carrier: hedges that win and trials of other paths want it, too."""
         doubt = link.doubt
         if doubt is not None and doubt.wins:
-            spare = self._board.usable(self._board.with_role("spare"), now)
+            spare = self._usable_spare()
             if spare is not None:
                 doubt.copies += 1
                 link.established.take(id_)
@@ -346,30 +353,53 @@ class Sidedoor:
         self._seek_on(now)
 
     def _seek_on(self, now: float) -> None:
-        """Dial the next route if every dial under way is stuck; when all have failed, begin again after a pause."""
+        """Dial the next if every dial under way is stuck, as many as these are: the more are stuck, the less one alone
+        would do. When all have failed, begin again after a pause."""
         assert self._candidates is not None
+        spare = self._usable_spare()
+        if spare is not None and self._is_sought(spare, now):
+            self._carry(spare, now)
+            return
         pending = self._board.pending()
-        if any(link.stuck_at > now for link in pending):
+        if any(self._stuck_at(link) > now for link in pending):
             return
         if not self._candidates and not pending:
             self._candidates.extend(self._allowed(self._order(now)))
             self._dial_at = now + self._backoff
             self._backoff = min(2 * self._backoff, self._settings.most_backoff_seconds)
-        busy = {link.route for link in pending}
-        while self._candidates and self._dial_at <= now:
+        busy = {link.route for link in self._board.with_role("candidate", "spare")}
+        left = max(1, len(pending))
+        while self._candidates and self._dial_at <= now and left:
             route = self._candidates.popleft()
             if route not in busy:
                 self._exposure.dialed(route)
                 self._announce(self._board.dial(route, "candidate", now))
-                return
+                left -= 1
 
     def _seek_deadline(self) -> float | None:
         if self._candidates is None:
             return None
+        better = self._better_candidates(spare.route) if (spare := self._usable_spare()) is not None else []
+        if better:
+            return max(self._stuck_at(link) for link in better)
         pending = self._board.pending()
         if not self._candidates:
             return None if pending else self._dial_at
-        return max([self._dial_at, *(link.stuck_at for link in pending)])
+        return max([self._dial_at, *(self._stuck_at(link) for link in pending)])
+
+    def _stuck_at(self, link: Link) -> float:
+        return max(link.stuck_at, self._grace_until)
+
+    def _better_candidates(self, route: str) -> list[Link]:
+        """Dials of paths that are better than `route` and not known to be bad."""
+        candidates = self._board.with_role("candidate")
+        return [link for link in candidates if not link.announced and self._probing.is_better(link.route, route)]
+
+    def _is_sought(self, spare: Link, now: float) -> bool:
+        """Whether this spare, which stands, is what is sought: no better path is about to be dialed through."""
+        if spare.role != "spare" or self._candidates is None:
+            return False
+        return all(self._stuck_at(link) <= now for link in self._better_candidates(spare.route))
 
     def _announce(self, link: Link) -> None:
         """The direct path as the last resort, though it is known to be bad: a deliberate attempt, reported as such."""
@@ -398,11 +428,20 @@ class Sidedoor:
         self._exposure.dialed(route)
         self._board.dial(route, "spare", now)
 
+    def _usable_spare(self) -> Link | None:
+        return self._board.usable(self._board.with_role("spare"), self._now)
+
+    def _ended_idle(self, link: Link, reason: str, now: float) -> bool:
+        """A spare that a proxy ends because it was idle for a while is no reason to show another proxy."""
+        lasted = now - link.dialed_at >= self._settings.keepalive_seconds
+        idle = reason in ("eof", "reset") and not link.established.unanswered
+        return link.role == "spare" and lasted and idle
+
     def _spare_gone(self) -> None:
         """What it carried for the carrier, the next one shall."""
         carrier = self._board.carrier
-        if carrier is not None and carrier.evidence is not None:
-            carrier.evidence.return_taken()
+        if carrier is not None:
+            carrier.established.return_taken()
 
     # -- probes of better paths, and the way back
 
@@ -419,12 +458,13 @@ class Sidedoor:
         if self._candidates is not None:
             self._carry(link, now)
             return
-        for spare in self._board.with_role("spare"):
-            self._board.drop(spare)
         for old in self._board.with_role("carrier"):
             self._end_doubt(old)
-            warm = self._settings.standby == "warm" and old.route in self._exposure.proxies
-            old.role = "spare" if warm else "drain"
+            good = old.route in self._exposure.proxies and not self._board.behind(old, now)
+            stays = self._settings.standby == "warm" and good
+            for spare in self._board.with_role("spare") if stays else []:
+                self._board.drop(spare)
+            old.role = "spare" if stays else "drain"
         self._path_bad = True  # No PathBad: the proxy is left because another path is better.
         self._switch(link, now)
         for old in self._board.with_role("drain"):
@@ -443,7 +483,7 @@ class Sidedoor:
         self._probing.reset(now)
         self._backoff = self._spare_backoff = self._least_backoff
         self._spare_at = now
-        for link in self._board.with_role("carrier", "spare"):
+        for link in self._board.links.values():
             if link.evidence is not None:
                 link.evidence.rtt = self._board.rtt(link.route)
                 self._board.ping(link, now)
@@ -456,9 +496,17 @@ class Sidedoor:
         self._probing.routes_are(routes)
         for link in self._board.with_role("candidate", "spare", "probe"):
             if link.route not in self._routes:
-                self._board.drop(link)
+                self._withdraw(link, now)
         if self._candidates is not None:
             self._seek(self._order(now), now)
+
+    def _withdraw(self, link: Link, now: float) -> None:
+        if link.role == "probe":
+            self._probing.give_up(link, "interrupted", now)
+            return
+        self._board.drop(link)
+        if link.role == "spare":
+            self._spare_gone()
 
     # -- time
 
@@ -473,7 +521,7 @@ class Sidedoor:
     def _link_deadline(self, link: Link) -> float | None:
         """When to look at this connection: overdue, to be pinged, or a probe that takes too long."""
         if link.role == "probe":
-            return self._probing.deadline(link)
+            return max(self._probing.deadline(link), self._grace_until)
         if link.evidence is None or (link.role == "carrier" and self._candidates is not None):
             return None
         since = link.evidence.waiting_since
@@ -488,7 +536,7 @@ class Sidedoor:
         board, doubt, delay = self._board, link.doubt, self._board.hedge_delay(link, self._now)
         if doubt is None:
             return since + delay
-        spare = board.usable(board.with_role("spare"), self._now)
+        spare = self._usable_spare()
         if spare is None:
             return since + board.lonely_delay(link)
         times = [since + self._patience(link, doubt)]

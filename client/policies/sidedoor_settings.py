@@ -20,13 +20,14 @@ class SidedoorSettings(
     - `hedge_floors`, `hedge_margin_seconds`: however slow the path has become, it is not waited for longer than so many
       of its least round trips and the margin (20 ms of jitter each way, and 40 ms for a delayed ack, RFC 9293).
     - `initial_timeout_seconds`: before the first RTT sample; RFC 6298 section 2.1.
-    - `verdict_seconds`, `verdict_floors`: the path is left when it is so far behind (the greater one counts), and a
-      hedge has won. A segment that is lost three times in a row is through after 0.9 s at 40 ms of RTT (fast
-      retransmission, then Linux's RTO of 0.2 s + RTT, doubled once; RFC 6298 section 5.5).
+    - `verdict_seconds`, `verdict_floors`: the path is left when it is behind by so much and so many least round trips,
+      and a hedge has won: 1 s at 40 ms of RTT. A segment that is lost three times in a row is through after five round
+      trips and 0.66 s (fast retransmission after three more segments at 20 ms, then Linux's RTO of 0.2 s + RTT, doubled
+      once; RFC 6298 section 5.5); the rest is for jitter.
     - `lonely_seconds`, `lonely_floors`: without a spare nothing can be hedged: a proxy is dialed when the path is so
-      far behind; a segment lost twice is through after 0.4 s. The path that answers meanwhile is kept.
+      far behind, 0.5 s at 40 ms; a segment lost twice is through after three round trips and 0.26 s. The path that
+      answers meanwhile is kept.
     - `hopeless_verdicts`: without a hedge that won, the path is left after so many times the verdict's time.
-    - `least_unanswered`: as many copies or pings must lack an answer for a verdict: one may be an accident.
     - `hiccup_seconds`: a timer this late means that this process stood still, and answers may wait unread;
       `grace_seconds` to read them. Own measurement: timers in a healthy loop are within 5 ms.
     - `backoff_seconds`, `most_backoff_seconds`: pause when all routes failed, doubled each round; as TDLib's 1 to 16 s,
@@ -46,12 +47,11 @@ class SidedoorSettings(
     hedge_floors: float = 4.0
     hedge_margin_seconds: float = 0.08
     initial_timeout_seconds: float = 1.0
-    verdict_seconds: float = 1.0
-    verdict_floors: float = 8.0
-    lonely_seconds: float = 0.5
-    lonely_floors: float = 4.0
+    verdict_seconds: float = 0.8
+    verdict_floors: float = 5.0
+    lonely_seconds: float = 0.38
+    lonely_floors: float = 3.0
     hopeless_verdicts: float = 2.0
-    least_unanswered: Literal[1, 2] = 2
     hiccup_seconds: float = 0.02
     grace_seconds: float = 0.05
     backoff_seconds: float = 0.25

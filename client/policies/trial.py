@@ -46,12 +46,12 @@ class Trials:
         self._returned_at = now
 
     def left_after(self, carried_bytes: int, now: float) -> None:
-        """The path in use went silent or slow after its connection had carried so many bytes of messages."""
+        """The path in use failed after its connection had carried so many bytes of messages."""
         if now - self._returned_at < HASTY_SECONDS:
             self.failed_after(carried_bytes, now)
 
     def failed_after(self, carried_bytes: int, now: float) -> None:
-        """A trial went silent or slow after so many bytes of messages."""
+        """A trial failed after so many bytes of messages."""
         if 2 * carried_bytes <= MOST_BYTES:
             self._needed_bytes = max(2 * carried_bytes, LEAST_BYTES)
             self._early_until = now + EARLY_SECONDS

@@ -31,6 +31,7 @@ class Doh:
         origin, settings = self._dial.origin, self._dial.settings
         async with attempt.stage("dns"), asyncio.timeout(self._dial.end.resolver.total_seconds):
             addresses = await self._resolver.resolve(origin.host, attempt)
+        attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, origin.port, settings, attempt)
         return await open_connection(sock, self._dial, attempt)

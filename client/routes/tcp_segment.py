@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import fcntl
 import termios
 
@@ -35,6 +36,7 @@ class TcpSegment:
         origin = self._dial.origin
         async with attempt.stage("dns"):
             addresses = await self._dial.resolver.resolve(origin.host)
+        attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
             stream = await open_stream(sock)
@@ -89,7 +91,8 @@ class _Segmenter(Layer):
             super().close()
 
     def _unacknowledged_bytes(self) -> int:
-        """What the kernel has sent without an answer, or not yet sent (tcp(7), SIOCOUTQ)."""
-        count = array.array("i", [0])
-        fcntl.ioctl(self.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
+        """What the kernel has sent without an answer, or not yet sent (tcp(7), SIOCOUTQ); 1 where it does not tell."""
+        count = array.array("i", [1])
+        with contextlib.suppress(OSError):  # Not Linux: then the wait is as long as it may be.
+            fcntl.ioctl(self.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
         return count[0]

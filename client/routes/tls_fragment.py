@@ -24,6 +24,7 @@ class TlsFragment:
         origin = self._dial.origin
         async with attempt.stage("dns"):
             addresses = await self._dial.resolver.resolve(origin.host)
+        attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
             stream = await open_stream(sock)

@@ -18,6 +18,9 @@ APPLICATION_ID = 0x53446F72
 FORMAT = 1
 CHECKPOINT_COMMITS = 2000
 """Commits between two checkpoints. A checkpoint waits for the disk, so it is not for the thread of the event loop."""
+LOG_LIMIT_BYTES = 32 << 20
+"""A log that is longer is moved even if the writer has to wait for it."""
+_PAGE_BYTES = 4096  # SQLite's default.
 
 _META = "CREATE TABLE meta (owner TEXT NOT NULL)"
 
@@ -164,11 +167,17 @@ def _lock(path: str) -> int:
 
 
 def _checkpoint(path: str) -> None:
-    """Move what the log has into the database. What is busy is left for the next time."""
+    """Move what the log has into the database.
+
+    The log begins anew if nothing was added meanwhile, as between messages that a person writes. One that grew long
+    under a steady load is moved once more with the writer waiting until the disk has it, some 10 ms.
+    """
     try:
         database = sqlite3.connect(path, isolation_level=None)
         try:
-            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _, frames, _ = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames * _PAGE_BYTES > LOG_LIMIT_BYTES:
+                database.execute("PRAGMA wal_checkpoint(RESTART)")
         finally:
             database.close()
     except sqlite3.Error:

@@ -49,5 +49,5 @@ def diagnosis_of(events: Iterable[Event], route: str, t0: float, until: float) -
 
 
 def censor_actions(hits: Iterable[Event]) -> list[str]:
-    """The truth: "RULE: ACTION" of each, in order of appearance."""
-    return list(dict.fromkeys(f"{hit['rule']}: {hit['action']}" for hit in hits))
+    """The truth: "RULE: ACTION" of each, in order of appearance. A hit that was read from captures has neither."""
+    return list(dict.fromkeys(f"{hit['rule']}: {hit['action']}" for hit in hits if "rule" in hit and "action" in hit))

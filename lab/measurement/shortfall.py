@@ -23,18 +23,17 @@ def restored(
 ) -> frozenset[int]:
     """Which acks, by index, find no shortfall, with no lasting one in the hold time behind them.
 
-    `acks`: (moment, bytes) in order, none before t0. `goodput`: bytes per second of before. `latency_seconds`: of an
-    ack when all is well.
+    `acks`: (moment, bytes) in order, none before t0; of the last ones the hold time may not be over yet. `goodput`:
+    bytes per second of before. `latency_seconds`: of an ack when all is well.
     """
     if not acks:
         return frozenset()
     rate = SHARE * goodput
     small = float(SMALL_MESSAGES * max(size for _, size in acks))
     most = small + rate * (STALL_SECONDS + STALL_LATENCIES * latency_seconds)
-    lacking, begins, worst = _course(acks, t0, rate, small, most)
+    lacking, begins, lasting = _course(acks, t0, rate, small, most)
     since = begins if begins is not None and begins <= t0 + BEGINS_WITHIN_SECONDS else t0
     good = set()
-    lasting = [moment for (moment, _), peak in zip(acks, worst, strict=True) if peak >= most]
     for index, (moment, _) in enumerate(acks):
         if moment < since or lacking[index] > small:
             continue
@@ -46,16 +45,17 @@ def restored(
 def _course(
     acks: Sequence[tuple[float, int]], t0: float, rate: float, small: float, most: float
 ) -> tuple[list[float], float | None, list[float]]:
-    """The shortfall after each ack, when it first was more than a small one, and what it was just before each ack."""
+    """The shortfall after each ack, when it first was more than a small one, and when it came to its upper end."""
     lacking, moment_before = 0.0, t0
     after: list[float] = []
-    before: list[float] = []
+    full: list[float] = []
     begins: float | None = None
     for moment, size in acks:
         grown = min(most, lacking + rate * (moment - moment_before))
         if begins is None and grown > small:
             begins = moment_before + (small - lacking) / rate
-        before.append(grown)
+        if grown == most:
+            full.append(moment_before + (most - lacking) / rate)
         lacking, moment_before = max(0.0, grown - size), moment
         after.append(lacking)
-    return after, begins, before
+    return after, begins, full

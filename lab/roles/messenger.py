@@ -1,4 +1,4 @@
-"""The messenger's three processes as roles: the origin, the receiver, and the sender with its traffic.
+"""The messenger's processes as roles: the origin, the bridge, the receiver, and the sender with its traffic.
 
 The sender's command `finish` (within_seconds) ends the traffic, waits for what is under way, and says how many
 messages were never acknowledged, and how many bytes its host's interfaces have carried since it began. `connections`
@@ -16,11 +16,13 @@ from typing import Any
 
 import msgspec
 
+from client.bridge import serve_bridge
 from client.origin import serve_origin
 from client.receiver import run_receiver
 from client.sender import Sender
-from client.settings import OriginSettings, ReceiverSettings, SenderSettings
+from client.settings import BridgeSettings, OriginSettings, ReceiverSettings, SenderSettings
 from lab.control import RoleControl
+from lab.measurement.plaintext import body
 from lab.scenario import Traffic
 from sidedoor.events import Emit
 from sidedoor.settings import convert
@@ -63,6 +65,16 @@ async def run_origin(settings: dict[str, Any], control: RoleControl) -> None:
         control.emit("role_ready")
 
 
+async def run_bridge(settings: dict[str, Any], control: RoleControl) -> None:
+    """Serve until cancelled."""
+    bridge = convert(settings, BridgeSettings, origin="bridge")
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve_bridge(bridge, control.emit, ready=ready), name="bridge")
+        await ready.wait()
+        control.emit("role_ready")
+
+
 async def run_receiver_role(settings: dict[str, Any], control: RoleControl) -> None:
     """Receive until cancelled."""
     receiver = convert(settings, ReceiverSettings, origin="receiver")
@@ -75,6 +87,8 @@ class SenderRole(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     sender: SenderSettings
     traffic: Traffic = Traffic()
+    marker: str = ""
+    """What each message begins with, as far as there is room; random bytes are behind it."""
     watch_timer: bool = False
     """Report (`timer_late`) when a timer of this process is late: the machine has too much to do for its times."""
 
@@ -90,7 +104,7 @@ async def run_sender(settings: dict[str, Any], control: RoleControl) -> None:
         due = loop.time()
         while True:
             await sender.room()
-            sender.submit(os.urandom(role.traffic.message_bytes))
+            sender.submit(body(role.marker, role.traffic.message_bytes, os.urandom(role.traffic.message_bytes)))
             # On a grid, so that a slow moment does not change how many messages a run has.
             due += role.traffic.interval_seconds
             await asyncio.sleep(max(0.0, due - loop.time()))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lab.benchmarks.fallback import account
 from lab.benchmarks.fallback.watch import ArmWatch
 from lab.control import CommandFailed
 from lab.supervisor import RoleFailed, RoleSpec, Supervisor
@@ -123,6 +124,9 @@ class Clients:
             client.problem = client.problem or str(failure)
             return
         client.wire_bytes = said["wire_bytes"]
+        if said["pending"]:
+            left = {"t": time.monotonic(), "source": client.name, "event": account.QUEUE_LEFT, "count": said["pending"]}
+            client.events.append(left)
         client.running = False
         await self._supervisor.stop(client.name)
 

@@ -20,7 +20,7 @@ import msgspec
 from client.policies.catalogue import PolicySettings
 from lab.benchmarks.fallback import arms, blocks, records
 from lab.benchmarks.fallback.clients import Client, Clients
-from lab.benchmarks.fallback.plan import MESSAGE_BYTES, Condition, Control, missing
+from lab.benchmarks.fallback.plan import MESSAGE_BYTES, QUEUE_MESSAGES, Condition, Control, missing
 from lab.benchmarks.fallback.quiet import QuietRound
 from lab.benchmarks.fallback.records import RUNS, ControlRecord, Record
 from lab.benchmarks.fallback.round import UPSTREAM, Round
@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def run(arguments: dict[str, Any], runtime: Runtime, state: Path, stop: int) -> int:
-    """0: every policy has its runs; 1: the lab broke, or runs did not count too often; 130: interrupted."""
+    """0: every policy has its runs, or had its chance to get them; 1: the lab broke; 130: interrupted."""
     order = msgspec.convert(arguments, Order)
     return asyncio.run(_Lab(order, runtime, state).run(stop))
 
@@ -96,13 +96,11 @@ class _Lab:
             self._folder / RUNS, Record if isinstance(condition, Condition) else ControlRecord
         )
         number = max((record.round for record in done), default=0)
-        rounds_limit = number + 2 * max(condition.runs.values()) + 5
+        last = number + condition.rounds_limit
         timer = asyncio.create_task(self._watch_timer(), name="timer")
         try:
-            while wanted := missing(condition, done):
+            while (wanted := missing(condition, done)) and number < last:
                 number += 1
-                if number > rounds_limit:
-                    raise RoleFailed(f"too many runs did not count; still wanted: {wanted}")
                 found = await self._one(supervisor, number, wanted)
                 records.append(self._folder / RUNS, found)
                 done += found
@@ -207,6 +205,7 @@ class _Lab:
         settings = msgspec.convert(arm.policy, PolicySettings)
         role = self._deployment.client(host, settings, traffic)
         sender = role.settings["sender"]
+        sender["limit_messages"] = QUEUE_MESSAGES
         if not arm.proxies:
             sender["routes"] = [route for route in sender["routes"] if route["kind"] == "direct"]
         if isinstance(condition, Condition) and condition.kill:

@@ -12,7 +12,7 @@ from lab.benchmarks.fallback.clients import WELL_WITHIN_SECONDS, Client, Clients
 from lab.benchmarks.fallback.plan import Control
 from lab.benchmarks.fallback.records import ControlRecord
 from lab.control import CommandFailed
-from lab.deployment import PROXY_PORT
+from lab.routes import PROXY_PORT
 from lab.supervisor import RoleFailed, Supervisor
 
 _LOOK_SECONDS = 5.0

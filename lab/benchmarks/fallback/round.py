@@ -2,8 +2,9 @@
 
 Warm: the clients start one after the other, a little jittered, and have been well for a while when the block begins.
 Cold: the block stands, then the clients start. Either way each client is followed by itself: it is stopped, its queue
-drained, as soon as it has recovered for the hold time; those that have not are until the watch time is over, then the
-block is lifted and their queues are drained, so that what is lost then is lost for good.
+drained, as soon as it has recovered for the hold time and is sure what was wrong (or had 5 s to be). Those that have
+not are followed until the watch time is over; then the block is lifted and their queues are drained, so that what is
+lost then is lost for good.
 """
 
 from __future__ import annotations
@@ -143,10 +144,11 @@ class Round:
         if self._condition.kill:
             await asyncio.sleep(self._clients.random.uniform(0.0, KILL_WITHIN_SECONDS))
             await self._clients.kill(client)
-        while await wait_until(lambda: client.watch.recovered(time.monotonic()), deadline - time.monotonic()):
-            now = time.monotonic()
-            if self._record(client, now).ttr_seconds is not None:
-                client.ended = now
+        now = time.monotonic
+        while await wait_until(lambda: client.watch.recovered(now()), deadline - now()):
+            if self._record(client, now()).ttr_seconds is not None:
+                await wait_until(lambda: client.watch.diagnosed(now()), deadline - now())
+                client.ended = now()
                 await self._clients.end(client)
                 return
             await asyncio.sleep(_MEASURE_SECONDS)  # acks go on, goodput is not back

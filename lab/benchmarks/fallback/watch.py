@@ -11,6 +11,9 @@ from typing import Any
 
 from lab.measurement.episodes import HOLD_GAP_SECONDS, HOLD_SECONDS
 
+SURE = 0.8
+DIAGNOSED_WITHIN_SECONDS = 5.0
+
 
 class ArmWatch:
     """One client, from its start to its end. hit_rules: whose hits make t0; None: any rule's."""
@@ -22,13 +25,15 @@ class ArmWatch:
         self._well_since: float | None = None
         self._back_since: float | None = None
         self._last_ack: float | None = None
+        self._confidence = 0.0
+        self._route_hit: str | None = None
         self.t0: float | None = None
         self.route = "direct"
 
     def hit(self, t: float) -> None:
         """A packet of this client was hit; the first is t0."""
         if self.t0 is None:
-            self.t0 = t
+            self.t0, self._route_hit = t, self.route
 
     def is_hit(self, event: Mapping[str, Any]) -> bool:
         """Whether this `censor_hit` is one that makes t0."""
@@ -42,6 +47,8 @@ class ArmWatch:
                 self._queued_at[event["id"]] = event["t"]
             case "message_acked":
                 self._acked(event["t"], event["id"])
+            case "diagnosed" if event["route"] == self._route_hit:
+                self._confidence = event["confidence"]
             case "route_switched" | "failed_back":
                 self.route = event["new"]
                 self._well_since = None  # a path that has just been taken has shown nothing yet
@@ -62,6 +69,10 @@ class ArmWatch:
         if self._well_since is None or self._last_ack is None or (proxied and self.route == "direct"):
             return False
         return now - self._last_ack <= HOLD_GAP_SECONDS and self._last_ack - self._well_since >= seconds
+
+    def diagnosed(self, now: float) -> bool:
+        """Whether the client is sure what was wrong with the route that was hit, or has had the time to be."""
+        return self.t0 is not None and (self._confidence >= SURE or now - self.t0 >= DIAGNOSED_WITHIN_SECONDS)
 
     def recovered(self, now: float) -> bool:
         """Whether a message born after t0 was acked, and acks went on for the hold time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -61,6 +62,33 @@ async def test_origin_receiver_and_sender(tmp_path: Path) -> None:
         assert receiver.stdout is not None
         assert [await receiver.stdout.readline() for _ in range(2)] == [b"first\n", b"second\n"]
         assert [json.loads(line)["event"] for line in events.read_text().splitlines()].count("message_acked") == 2
+
+
+async def test_a_sender_by_a_bridge(tmp_path: Path) -> None:
+    """The bridge's key comes from the environment: others on the machine see the options of commands."""
+    port, bridge_port, key = free_port(), free_port(), "c0" * 32
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with AsyncExitStack() as stack:
+        origin = command("origin", "--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path))
+        await first_line((await stack.enter_async_context(origin)).stderr, "listening")
+        receiver = await stack.enter_async_context(command("receive", "--name", "bob", *end))
+        await first_line(receiver.stderr, "connected")
+        listen = ["--listen", f"127.0.0.1:{bridge_port}", "--target", f"127.0.0.1:{port}"]
+        environment = os.environ | {"SIDEDOOR_BRIDGE_KEY": key}
+        bridge = await stack.enter_async_context(command("bridge", *listen, env=environment))
+        assert await first_line(bridge.stderr) == f"sidedoor: bridge: listening on 127.0.0.1:{bridge_port}\n"
+        route = f"b=obfuscated://{key}@127.0.0.1:{bridge_port}"
+        events = tmp_path / "events.jsonl"
+        sender = await stack.enter_async_context(
+            command("send", "--name", "alice", "--peer", "bob", *end, "--route", route, "--events", str(events))
+        )
+        _, errors = await sender.communicate(b"hello")
+        assert (sender.returncode, errors) == (0, b"")
+        assert await first_line(receiver.stdout) == "hello\n"
+        dialed = [
+            event for event in map(json.loads, events.read_text().splitlines()) if event["event"] == "route_dialed"
+        ]
+        assert {event["route"] for event in dialed} == {"b"}
 
 
 async def test_keys_state_and_attachments(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from censor.core import Core
 from censor.decision import Blocked, Decision
 from censor.effects import refusal
 from censor.flows import FlowKey, flow_key
-from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, WATCH
+from censor.kernel.marks import ASK, CONFIRMED, GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.kernel.residual_blocks import shapes
 from censor.kernel.residual_sets import Residual
 from censor.lists.prefixes import PrefixSet
@@ -87,12 +87,13 @@ class KernelModel:
         if connection is None or (opens and sender == connection.client and packet.sequence != connection.syn):
             connection = Connection(sender, packet.sequence if opens else None)
         reply = sender != connection.client
-        asks = False
+        ask = ASK | CONFIRMED if self._connections.get(key) is connection else ASK
+        asked = 0
         for block in self._hit(packet, t):
             if block.shape.action == "drop":
                 return Fate(False)
-            asks = True
-        fate = self._ask(packet, data, t, connection, reply=reply, asks=asks)
+            asked = ask
+        fate = self._ask(packet, data, t, connection, reply=reply, asked=asked)
         if fate.accept:
             fate = self._addresses(packet, data, fate)
         if fate.accept:
@@ -101,13 +102,17 @@ class KernelModel:
 
     # Queueing
 
-    def _ask(self, packet: Packet, data: bytes, t: float, connection: Connection, *, reply: bool, asks: bool) -> Fate:
+    def _ask(self, packet: Packet, data: bytes, t: float, connection: Connection, *, reply: bool, asked: int) -> Fate:
         if connection.connmark == self.core.generation:
             return Fate(True)
-        if not asks and not connection.connmark & WATCH and not self._planned(packet, connection.connmark, reply=reply):
+        if (
+            not asked
+            and not connection.connmark & WATCH
+            and not self._planned(packet, connection.connmark, reply=reply)
+        ):
             return Fate(True)
         self.asked += 1
-        decision = self.core.decide(data, connection.connmark | (REPLY if reply else 0), t)
+        decision = self.core.decide(data, connection.connmark | asked | (REPLY if reply else 0), t)
         for blocked in decision.blocked:
             self._block(blocked)
         if decision.watch:

@@ -40,6 +40,9 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["origin", "--listen", "127.0.0.1:0", "--self-signed", "/proc/nowhere"], "cannot be made"),
         (["origin", "--listen", "127.0.0.1:0"], "--certificate and --key are required"),
         (["origin", "--self-signed", "x"], "--listen is required"),
+        (["send", "--route", "sock5://h"], "did you mean `socks5:`?"),
+        (["bridge", "--listen", "127.0.0.1:0"], "--key and --target are required"),
+        (["bridge", "--listen", "127.0.0.1:0", "--target", "h", "--key", "cafe"], "expected 64 hexadecimal digits"),
         (["send", "--ca-file", "x"], "--name, --peer and --origin are required"),
     ],
 )

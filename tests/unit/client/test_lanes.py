@@ -71,7 +71,7 @@ def test_messages_go_before_attachments(life: Life, file: str) -> None:
     assert piece is not None
     assert (piece.number, piece.message.lane, first.number, first.message.lane) == (-1, ATTACHMENTS, 1, MESSAGES)
     assert [due.number for due in rest] == [-2, -3]
-    assert piece.message.session != first.message.session
+    assert piece.message.session != first.message.session == life.lanes.session
     assert [life.lanes.number(Accepted(5, due.message.session)) for due in (first, piece)] == [5, -5]
     assert not life.lanes.empty
     assert life.ack(first) == [(1, 1.0)]

@@ -10,7 +10,7 @@ import pytest
 
 from censor.censor import CensorSettings
 from client.keys import public_key
-from client.settings import OriginSettings, ReceiverSettings
+from client.settings import BridgeSettings, OriginSettings, ReceiverSettings
 from lab.capture import CaptureSettings
 from lab.deployment import CLIENT, PROXIES, Deployment
 from lab.link import LinkSettings
@@ -24,10 +24,11 @@ from lab.runtimes import RoleProcess
 from lab.scenario import ForeignCensor, Link, Scenario
 from lab.supervisor import RoleSpec
 from lab.topology import ORIGIN_NAME, WEB_NAMES, Crowd, Topology, crowd, standard
-from proxy.settings import ProxySettings
+from proxy.settings import Listener, ProxySettings
 from sidedoor.settings import convert
 
 SETTINGS: dict[str, type[Any]] = {
+    "bridge": BridgeSettings,
     "bystander": BystanderSettings,
     "capture": CaptureSettings,
     "censor": CensorSettings,
@@ -40,7 +41,10 @@ SETTINGS: dict[str, type[Any]] = {
     "sender": SenderRole,
     "web": WebSettings,
 }
-SCENARIO = Scenario(name="mine", description="", link=Link(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02))
+ROUTES = ("direct", "proxy1", "proxy2", "bridge", "doh", "proxy2-tls")
+SCENARIO = Scenario(
+    name="mine", description="", routes=ROUTES, link=Link(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02)
+)
 
 
 class PaperRuntime:
@@ -72,7 +76,13 @@ def deployment(topology: Topology | None = None) -> Deployment:
 
 async def all_specs() -> dict[str, RoleSpec]:
     here = deployment()
-    specs = [*here.foundation(), here.link(SCENARIO, 5), *await here.observers(2), *here.ends(SCENARIO, 2)]
+    specs = [
+        *here.foundation(),
+        *here.bridges(SCENARIO),
+        here.link(SCENARIO, 5),
+        *await here.observers(here.capture_folder, "run2-"),
+        *here.ends(SCENARIO, 2, "marker"),
+    ]
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}
 
@@ -218,7 +228,40 @@ class TestCrowd:
 
     def test_no_certificates_for_a_web_that_is_not_there(self, tmp_path: Path) -> None:
         Deployment(PaperRuntime(topology=crowd(Crowd(clients=1))), tmp_path, tmp_path).make_certificates()
-        assert {path.name for path in tmp_path.iterdir()} == {"ca.pem", "origin.pem", "origin.key"}
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith("web")]
+
+
+async def test_the_routes_of_a_scenario_and_what_stands_at_their_other_ends() -> None:
+    specs = await all_specs()
+    routes = {route["name"]: route for route in specs[CLIENT].settings["sender"]["routes"] if "name" in route}
+    sender = (await converted(CLIENT)).sender
+    assert tuple(route.name for route in sender.routes) == ROUTES
+    bridge, nameserver, proxy = await converted("bridge"), await converted("dns"), await converted("proxy2")
+    assert f"{routes['bridge']['host']}:{routes['bridge']['port']}" in bridge.listen
+    (doh,) = [route for route in sender.routes if route.name == "doh"]
+    assert (doh.address in nameserver.listen, doh.port) == (True, nameserver.https_port)
+    inside = routes["proxy2-tls"]
+    assert f"{inside['host']}:{inside['port']}" in [one.address for one in proxy.listen if isinstance(one, Listener)]
+    assert {inside["username"]: inside["password"]} == proxy.users
+
+
+async def test_client_and_bridge_have_one_key_which_is_of_this_lab_only() -> None:
+    keys = []
+    for here in (deployment(), deployment()):
+        (bridge,) = here.bridges(SCENARIO)
+        (client,) = [spec for spec in here.ends(SCENARIO, 1) if spec.role == CLIENT]
+        (route,) = [one for one in client.settings["sender"]["routes"] if one["kind"] == "obfuscated"]
+        assert bridge.settings["key"] == route["key"]
+        keys.append(route["key"])
+    assert len(set(keys)) == 2
+
+
+def test_without_a_word_the_routes_are_direct_and_the_proxies() -> None:
+    plain = Scenario(name="mine", description="")
+    here = deployment()
+    assert here.bridges(plain) == []
+    (client,) = [spec for spec in here.ends(plain, 1) if spec.role == CLIENT]
+    assert [route.get("name", route["kind"]) for route in client.settings["sender"]["routes"]] == ["direct", *PROXIES]
 
 
 def test_certificates(tmp_path: Path) -> None:
@@ -226,6 +269,8 @@ def test_certificates(tmp_path: Path) -> None:
     here.make_certificates()
     assert here.ca_file == tmp_path / "ca.pem"
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert found.keys() == {"ca.pem", "origin.pem", "origin.key", "web.pem", "web.key"}
+    assert found.keys() == {"ca.pem", "origin.pem", "origin.key", "web.pem", "web.key"} | {
+        f"{server}.{kind}" for server in ("dns", "proxies") for kind in ("pem", "key")
+    }
     assert all(b"-----BEGIN" in pem for pem in found.values())
     assert ORIGIN_NAME not in WEB_NAMES

@@ -54,6 +54,15 @@ def test_what_ships_loads(name: str) -> None:
     assert scenario.description
 
 
+def test_routes_have_names_that_the_lab_knows(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, HEAD + 'routes = ["direct", "tls-fragment", "bridge"]')
+    assert load(folder, roles=ROLE_NAMES).routes == ("direct", "tls-fragment", "bridge")
+    (tmp_path / "scenario.toml").write_text(HEAD + 'routes = ["direct", "proxy9"]')
+    assert "key `routes`: no route 'proxy9'; expected some of direct, alternate, doh," in refusal(tmp_path)
+    (tmp_path / "scenario.toml").write_text(HEAD + "routes = []")
+    assert "routes" in refusal(tmp_path)
+
+
 def test_the_demo_is_among_them() -> None:
     assert {"quickstart", "control"} <= set(shipped())
 
@@ -153,7 +162,7 @@ MISTAKES = {
     "no TOML": (HEAD + "repeat = \n", "not valid TOML"),
     "unknown role": (
         HEAD + '[[fault]]\nkill = "proxy3"\nat_seconds = 1\n',
-        "key `fault.kill`: no role 'proxy3'; expected one of bystander, censor",
+        "key `fault.kill`: no role 'proxy3'; expected one of bridge, bystander",
     ),
     "two blocks of one name": (HEAD + BLOCK + BLOCK, "key `block.name`: two blocks have one name"),
 }

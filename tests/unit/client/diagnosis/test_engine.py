@@ -240,10 +240,9 @@ def test_a_path_bad_and_a_command_about_what_is_not_known_here() -> None:
     assert told(0.0, PathBad("elsewhere", "reset"), Dial(7, "elsewhere"), Abort(7), Ping(7, 1), Answered(7, 1)) == []
 
 
-def test_answers_to_what_was_never_asked_and_its_own_word_change_nothing() -> None:
+def test_answers_to_what_was_never_asked_change_nothing() -> None:
     told = Told()
     stand(told, 1, "direct", 0.0)
-    told.diagnosis.observe(Diagnosed("direct", "reset", 0.9), 1.0)
     assert told(1.0, Answered(1, 1), Ponged(1, 1), Heard(1)) == []
     assert told.diagnosis.deadline() is None
 

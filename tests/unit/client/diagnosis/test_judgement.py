@@ -116,6 +116,13 @@ def test_a_slow_path(spans: list[float], confidence: float) -> None:
     assert opinion(made, 12.0) == Opinion("throttled", confidence)
 
 
+def test_a_slow_dial_on_a_path_that_trickles_is_no_other_block() -> None:
+    made = history("slow", flow(0.0, slow_seconds=0.9), dial(10.5, "tls"))
+    assert opinion(made, 12.0) == Opinion("throttled", 0.6)
+    made.concern(dial(12.0, "tls", 0.01, "connection_reset"))
+    assert opinion(made, 12.1) == Opinion("sni_reset", 0.9)
+
+
 def test_a_silence_of_a_young_connection_is_a_guess_at_a_freeze_and_of_an_old_one_at_an_address_block() -> None:
     young = history("ack_overdue", flow(0.0, answered=9, owed_at=9.0, over_at=10.0))
     old = history("ack_overdue", flow(0.0, answered=100, owed_at=9.0, over_at=10.0))

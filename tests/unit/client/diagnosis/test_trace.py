@@ -80,6 +80,23 @@ def test_answers_that_come_late_but_as_many_as_sent_do_not() -> None:
     assert made.slow_seconds == 0.0
 
 
+def test_the_policys_verdict_shortens_the_span_that_is_needed() -> None:
+    made = established()
+    made.condemned(base=0.04, best_rate=0.0)
+    assert made.slow_seconds == 0.0
+    for number in range(30):
+        made.sent(number, 1000, 1.0 + number * 0.02)
+    for number in range(5):
+        made.answer(number, 1.4 + number * 0.1, base=0.04, best_rate=0.0)
+    assert made.slow_seconds == 0.0
+    made.condemned(base=0.04, best_rate=0.0)
+    assert made.slow_seconds == pytest.approx(0.4)
+    made.sent(99, 1000, 2.0)
+    made.answer(99, 2.04, base=0.04, best_rate=0.0)
+    made.condemned(base=0.04, best_rate=0.0)
+    assert made.slow_seconds == pytest.approx(0.4), "an answer in time has ended the span"
+
+
 def test_a_repaired_loss_ends_with_an_answer_in_time() -> None:
     made = established()
     made.sent(1, 1000, 1.0)

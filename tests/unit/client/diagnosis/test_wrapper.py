@@ -4,7 +4,6 @@ from random import Random
 
 from client.diagnosis.wrapper import Diagnosing
 from client.policies import (
-    Abort,
     Command,
     Diagnosed,
     Dial,
@@ -35,10 +34,10 @@ class Clock:
         return [Dial(1, "direct")]
 
     def observe(self, observation: Observation, now: float) -> list[Command]:
-        if isinstance(observation, Diagnosed):
-            self.told.append(observation)
-            return [Abort(1)]
         return []
+
+    def diagnosed(self, diagnosis: Diagnosed) -> None:
+        self.told.append(diagnosis)
 
     def deadline(self) -> float | None:
         return self.times[0] if self.times else None
@@ -71,15 +70,14 @@ def test_the_policy_is_ticked_when_its_own_deadline_is_due() -> None:
     assert clock.ticked == [0.5, 9.0]
 
 
-def test_the_policy_is_told_the_diagnosis_and_may_act_upon_it() -> None:
+def test_the_policy_is_told_the_diagnosis_if_it_listens() -> None:
     policy = Clock()
     made = Diagnosing(policy, ROUTES)
     made.start(0.0)
     made.observe(StageReached(1, "dns"), 0.0)
     verdict = Diagnosed("direct", "dns_drop", 0.6)
     assert made.tick(2.2) == []
-    assert made.tick(2.3) == [verdict, Abort(1)]
-    assert policy.told == [verdict]
+    assert made.tick(2.3) == policy.told == [verdict]
 
 
 def test_the_policys_decisions_are_the_same_with_and_without() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from random import Random
 
 from client.policies import (
+    DIRECT,
     Abort,
     Answered,
     Close,
@@ -18,12 +22,16 @@ from client.policies import (
     Ended,
     Established,
     Heard,
+    NetworkChanged,
     Observation,
     PathBad,
     Ping,
     Policy,
     Ponged,
     ProbeEnded,
+    Recollection,
+    RouteFacts,
+    RoutesChanged,
     Sent,
     StageReached,
     Use,
@@ -32,17 +40,21 @@ from client.policies import (
 CONNECT_SECONDS = 3.5
 DIAL_ROUND_TRIPS = 4
 MESSAGE_BYTES = 500
+TICKS_AT_ONCE = 5
+"""More ticks than this without any time passing are a busy loop."""
 
 
 @dataclass
 class Path:
     """`blocked`: "" carries; "drop" swallows everything; "refuse" refuses dials; "data" lets dials and pings pass but
     no messages; "stall" lets dials come as far as TLS. `extra`: seconds added to one round trip, by its number on
-    this path."""
+    this path. `bytes_per_second`: a throttle. `freeze_bytes`: each connection carries so many bytes and freezes."""
 
     rtt: float = 0.04
     blocked: str = ""
     extra: Callable[[int], float] = lambda number: 0.0
+    bytes_per_second: float = math.inf
+    freeze_bytes: float = math.inf
     trips: int = 0
 
 
@@ -50,6 +62,9 @@ class Path:
 class Line:
     route: str
     last_arrival: float = 0.0
+    left_at: float = 0.0
+    bytes: int = 0
+    held: list[Observation] = field(default_factory=list)  # what TCP sends again when the path is free
 
 
 @dataclass
@@ -66,11 +81,14 @@ class Drill:
     log: list[tuple[float, Command]] = field(default_factory=list)
     lines: dict[int, Line] = field(default_factory=dict)
     in_use: int | None = None
+    sent_at: dict[int, float] = field(default_factory=dict)
+    answered_at: dict[int, float] = field(default_factory=dict)  # the first copy's answer
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _order: itertools.count[int] = field(default_factory=itertools.count)
     _ticks: int = 0
     _tick_at: float | None = None
     _tick_for: float | None = None
+    _ticked_at: tuple[float, int] = (-1.0, 0)
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,6 +112,7 @@ class Drill:
             else:
                 self.now = tick_at
                 self._tick_for = None
+                self._note_tick()
                 self._obey(self.policy.tick(self.now))
             self._arm()
         self.now = end
@@ -101,10 +120,11 @@ class Drill:
     def reset(self, failure: str = "connection_reset") -> None:
         """The connection in use ends by itself."""
         assert self.in_use is not None
-        number, self.in_use = self.in_use, None
-        self._tell(Ended(number, failure))
-        del self.lines[number]
-        self._arm()
+        self._end(self.in_use, failure)
+
+    def end(self, route: str, failure: str = "connection_reset") -> None:
+        """The newest connection by this route, which is established, ends by itself."""
+        self._end(max(number for number, line in self.lines.items() if line.route == route), failure)
 
     def times(self, kind: type[Command], route: str | None = None) -> list[float]:
         return [time for time, found in self.log if isinstance(found, kind) and route in (None, _route(found))]
@@ -126,7 +146,43 @@ class Drill:
             self._send()
         self._arm()
 
+    @property
+    def shown(self) -> set[str]:
+        """The proxies that a censor has seen."""
+        return {found.route for _, found in self.log if isinstance(found, Dial)} - {DIRECT}
+
+    def recovered_after(self, t0: float) -> float:
+        """Seconds from `t0` to the first answer to a message that was sent after it."""
+        return min(at for id_, at in self.answered_at.items() if self.sent_at[id_] >= t0) - t0
+
+    def longest_silence(self, begin: float) -> float:
+        """The longest time from `begin` on without a new answer, in seconds."""
+        times = [begin, *sorted(at for at in self.answered_at.values() if at >= begin), self.now]
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+    def change_network(self, recollection: Recollection) -> None:
+        """The host is on another network."""
+        self._tell(NetworkChanged(recollection))
+        self._arm()
+
+    def change_routes(self, *routes: RouteFacts) -> None:
+        """The list of routes is another one."""
+        self._tell(RoutesChanged(routes))
+        self._arm()
+
     # -- the driver
+
+    def _end(self, number: int, failure: str) -> None:
+        if self.in_use == number:
+            self.in_use = None
+        self._tell(Ended(number, failure))
+        del self.lines[number]
+        self._arm()
+
+    def _note_tick(self) -> None:
+        at, count = self._ticked_at
+        self._ticked_at = self.now, count + 1 if at == self.now else 1
+        assert self._ticked_at[1] <= TICKS_AT_ONCE, f"busy loop at {self.now}"
 
     def _message(self) -> None:
         self._send()
@@ -136,9 +192,9 @@ class Drill:
         id_ = next(self._ids)
         if self.in_use is not None:
             number = self.in_use
+            self.sent_at[id_] = self.now
             self._tell(Sent(number, id_, MESSAGE_BYTES))
-            if self.paths[self.lines[number].route].blocked != "data":
-                self._answer(number, Answered(number, id_))
+            self._carry(number, id_)
 
     def _copy(self, number: int, id_: int) -> None:
         """At once, but not inside the call that ordered it."""
@@ -146,23 +202,37 @@ class Drill:
         def send() -> None:
             if number in self.lines:
                 self._tell(Sent(number, id_, MESSAGE_BYTES))
-                if self.paths[self.lines[number].route].blocked != "data":
-                    self._answer(number, Answered(number, id_))
+                self._carry(number, id_)
 
         self._at(self.now, send)
 
-    def _answer(self, number: int, answer: Observation) -> None:
+    def _carry(self, number: int, id_: int) -> None:
+        if number in self.lines and self.paths[self.lines[number].route].blocked != "data":
+            self._answer(number, Answered(number, id_), MESSAGE_BYTES)
+
+    def _answer(self, number: int, answer: Observation, size: int = 0) -> None:
         """The answer arrives a round trip later, in order, unless the path swallows it at either end of the trip."""
         line = self.lines[number]
         path = self.paths[line.route]
         path.trips += 1
-        if path.blocked in ("drop", "stall"):
+        line.bytes += size
+        if path.blocked in ("drop", "stall") or line.bytes > path.freeze_bytes:
+            line.held.append(answer)
             return
-        line.last_arrival = max(line.last_arrival, self.now + path.rtt + path.extra(path.trips))
-        self._at(line.last_arrival, lambda: self._arrive(number, path, answer))
+        line.left_at = max(line.left_at, self.now) + size / path.bytes_per_second
+        line.last_arrival = max(line.last_arrival, line.left_at + path.rtt + path.extra(path.trips))
+        for arriving in (*line.held, answer):
+            self._at(line.last_arrival, partial(self._arrive, number, path, arriving))
+        line.held.clear()
 
     def _arrive(self, number: int, path: Path, answer: Observation) -> None:
-        if number in self.lines and path.blocked not in ("drop", "stall"):
+        if number not in self.lines:
+            return
+        if path.blocked in ("drop", "stall"):
+            self.lines[number].held.append(answer)
+        else:
+            if isinstance(answer, Answered):
+                self.answered_at.setdefault(answer.id, self.now)
             self._tell(answer)
             if number in self.lines and isinstance(answer, Answered):
                 self._tell(Heard(number))
@@ -226,6 +296,20 @@ class Drill:
             self._tick_for = deadline
             self._ticks += 1
             self._tick_at = None if deadline is None else max(deadline, self.now) + self.late(self._ticks)
+
+
+def lossy(random: Random, rtt: float, loss: float, jitter: float) -> Callable[[int], float]:
+    """Seconds that TCP needs more for one round trip: fast retransmission after three more segments (RFC 5681), then
+    Linux's RTO of 0.2 s and a round trip, doubled each time (RFC 6298 section 5.5)."""
+
+    def extra(_: int) -> float:
+        seconds, wait = random.random() * jitter, rtt + 0.06
+        while random.random() < loss:
+            seconds += wait
+            wait = 0.2 + rtt if wait == rtt + 0.06 else 2 * wait
+        return seconds
+
+    return extra
 
 
 @dataclass

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,27 @@ def test_checkpoints_keep_the_log_short(path: str, monkeypatch: pytest.MonkeyPat
     assert len(things(state)) == 500
     state.close()
     assert not os.path.exists(f"{path}-wal")
+
+
+@pytest.mark.parametrize(("limit_bytes", "waits"), [(1 << 20, False), (1 << 10, True)], ids=["short", "long"])
+def test_only_a_log_that_grew_long_makes_the_writer_wait(
+    path: str, monkeypatch: pytest.MonkeyPatch, limit_bytes: int, waits: bool
+) -> None:
+    monkeypatch.setattr(module, "LOG_LIMIT_BYTES", limit_bytes)
+    state = StateFile(path, "receiver bob", SCHEMA)
+    add(state, "x")
+    statements: list[str] = []
+
+    class Told(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            statements.append(sql)
+            return super().execute(sql, *arguments)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **options: connect(*a, **options, factory=Told))
+    module._checkpoint(path)
+    assert ("PRAGMA wal_checkpoint(RESTART)" in statements) is waits
+    state.close()
 
 
 def test_a_checkpoint_at_a_time_and_one_that_fails_is_left(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

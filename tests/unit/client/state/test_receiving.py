@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from client.messages import Message
 from client.state import receiving as module
 from client.state.receiving import Partial, ReceivingState, Recorded
+from sidedoor.settings import UsageError
 
 
 def message(id_: int, session: int = 9) -> Message:
@@ -68,3 +70,15 @@ def test_an_attachment_is_known_as_it_was_put_last(path: str) -> None:
     again.remove_partial("alice", 8)
     assert [found.session for found in again.partials] == [9]
     again.close()
+
+
+def test_a_damaged_file_is_told_and_left_to_others(path: str) -> None:
+    ReceivingState(path, name="bob").close()
+    database = sqlite3.connect(path)
+    database.execute("ALTER TABLE sessions RENAME TO others")
+    for _ in range(2):  # The first one has let go of the lock.
+        with pytest.raises(UsageError, match="no such table: sessions"):
+            ReceivingState(path, name="bob")
+    database.execute("ALTER TABLE others RENAME TO sessions")
+    database.close()
+    ReceivingState(path, name="bob").close()

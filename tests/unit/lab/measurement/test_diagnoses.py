@@ -46,4 +46,4 @@ def test_no_opinion() -> None:
 
 def test_the_truth_is_each_rule_and_action_once() -> None:
     hits = [{"rule": rule, "action": action} for rule, action in (("a", "drop"), ("b", "rst"), ("a", "drop"))]
-    assert censor_actions(hits) == ["a: drop", "b: rst"]
+    assert censor_actions([{"t": 1.0}, *hits]) == ["a: drop", "b: rst"]
