@@ -11,10 +11,12 @@
 - `client.proxy_list`: signed lists of further routes (Sans-IO); `client.list_shelf` passes them on,
   `client.list_keeper` keeps the newest, `client.route_table` makes routes of it.
 - `client.memory`, `client.network`: what worked on which network (Sans-IO); `client.surroundings` drives them.
-- `client.sender`, `client.receiver`: the two ends. `client.settings`: what they are told.
+- `client.sender`, `client.receiver`: the two ends; `client.messenger`: both in one; `client.settings` for all of them.
+- `client.status`: how a sender's connection is, in one line; `client.probe`, `client.verdicts`: each route, once.
+- `client.chat`: a chat in a terminal.
 - `client.certificates`: a CA and leaves for the origin.
-- `client.cli`: `sidedoor client ...`; `client.options` its settings, `client.narration` what it says, and
-  `client.standard_input` what it reads.
+- `client.cli`, `client.person_cli`: `sidedoor client ...`; `client.command_line` what the commands share,
+  `client.options` their settings, `client.narration` what they say, and `client.standard_input` what they read.
 
 docs/client.md tells the story.
 """

@@ -1,8 +1,9 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
-An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad` and `diagnosed`, and on those about
-lists of proxies, the memory, attachments and what cannot be decrypted, and passes everything on. It repeats nothing:
-each route has one line until something else happens on it.
+An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad`, `route_switched`, `failed_back` and
+`diagnosed`, and on those about lists of proxies and the memory, and passes everything on. It repeats nothing: each
+route has one line until something else happens on it. It says as well what becomes of attachments, and when something
+cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -35,38 +36,43 @@ _NOTICES = {
 class Narrator:
     """`say` gets each line, without a line feed."""
 
-    def __init__(self, origin: OriginAddress, emit: Emit, say: Callable[[str], None]) -> None:
+    def __init__(self, origin: OriginAddress, emit: Emit, say: Callable[[str], None], *, greet: bool = False) -> None:
+        """`greet`: the first connection is told of even if nothing has failed before it."""
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         self._origin = f"{host}:{origin.port}"
         self._emit = emit
         self._say = say
+        self._greet = greet
         self._noticed: set[str] = set()
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
+        self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
         self._undecryptable: set[str] = set()
         self.failed_attachments = 0
-        self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
         if event == "route_failed":
             self._failed(fields["route"], f"{fields['stage']}: {in_words(fields['failure'])}")
         elif event == "route_dialed":
-            if self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
+            if self._greet or self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
                 self.connected(fields["route"])
             self._state[fields["route"]] = _CONNECTED
+        elif event in ("route_switched", "failed_back"):
+            self._say(f"messages go {_way(fields['new'])} now")
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
-        elif event in ("message_undecryptable", "ack_refused"):
-            self._not_decrypted(event, fields)
-        elif event.startswith("attachment_"):
-            self._attachment(event, fields)
         elif event == "diagnosed":
             self._diagnosed(fields["route"], fields["kind"], fields["confidence"])
         elif event in _NOTICES:
             self._notice(_NOTICES[event].format_map(fields))
+        elif event in ("message_undecryptable", "ack_refused"):
+            self._not_decrypted(event, fields)
+        elif event.startswith("attachment_"):
+            self._attachment(event, fields)
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
+        self._greet = False
         self._state[route] = _CONNECTED
         self._say(f"connected to origin {self._origin}{_by(route)}")
 
@@ -79,6 +85,12 @@ class Narrator:
     def failures(self) -> list[str]:
         """How each route that leads nowhere failed last: "direct: dns: NXDOMAIN"."""
         return [f"{route}: {failure}" for route, failure in self._state.items() if failure != _CONNECTED]
+
+    def _notice(self, line: str) -> None:
+        """Once: what is refused is offered again at the next refresh."""
+        if line not in self._noticed:
+            self._noticed.add(line)
+            self._say(line)
 
     def _not_decrypted(self, event: str, fields: dict[str, Any]) -> None:
         """Once for messages and once for acks: all that follow have the same fault."""
@@ -100,12 +112,6 @@ class Narrator:
         elif event == "attachment_refused":
             self._say(f"{fields['name']} from {fields['sender']} was not received: {fields['reason']}")
 
-    def _notice(self, line: str) -> None:
-        """Once: what is refused is offered again at the next refresh."""
-        if line not in self._noticed:
-            self._noticed.add(line)
-            self._say(line)
-
     def _lost(self, route: str, failure: str) -> None:
         self._state[route] = failure
         self._say(f"connection to origin {self._origin}{_by(route)} lost: {failure}; trying again")
@@ -124,6 +130,10 @@ class Narrator:
         if self._state.get(route) != failure:
             self._state[route] = failure
             self._say(f"cannot reach origin {self._origin}{_by(route)}: {failure}; trying again")
+
+
+def _way(route: str) -> str:
+    return route if route == DIRECT else f"by {route}"
 
 
 def _by(route: str) -> str:

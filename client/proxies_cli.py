@@ -16,7 +16,7 @@ from sidedoor.settings import SettingsError, UsageError, read, read_text
 _KEY_DIGITS = 64
 
 
-@click.group()
+@click.group(short_help="Sign lists of proxies for clients; look at them.")
 def proxies() -> None:
     """Make and look at signed lists of proxies, which an origin passes on to its clients."""
 

@@ -2,6 +2,7 @@
 
 Each connection that the policy dials is a `_Line` with one task, which dials, then reads, and has a writer beside it.
 Only the line in use takes messages from the outbox, so that a full transport holds back the sender and nothing else.
+With `Inboxes` it is the receiving end, too: what the origin has for it comes by the line that said hello last.
 All calls into the policy are synchronous; what they order is done before anything else happens.
 """
 
@@ -19,9 +20,10 @@ import msgspec
 from client.attachments.source import SourceChanged, open_source, reopen_source
 from client.diagnosis.wrapper import Diagnosing
 from client.encryption import Undecryptable
+from client.inboxes import Inboxes
 from client.keys import make_encryption
 from client.lanes import Due, Lanes
-from client.messages import Accepted, Ack, Hello, Ping, Pong, ProxyList, Record
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, ProxyList, Record
 from client.policies import (
     DIRECT,
     Abort,
@@ -55,6 +57,7 @@ from client.routes.connection import Connection
 from client.routes.quiet import QuietPorts
 from client.settings import SenderSettings
 from client.state.sending import SendingState, boot_id
+from client.status import Status
 from client.surroundings import Surroundings
 from sidedoor.events import Emit
 
@@ -84,8 +87,10 @@ class Sender:
     state file.
     """
 
-    def __init__(self, settings: SenderSettings, emit: Emit) -> None:
+    def __init__(self, settings: SenderSettings, emit: Emit, inboxes: Inboxes | None = None) -> None:
+        """`inboxes`: take what is sent to `settings.name`; None: there is another end of that name, or none."""
         self._settings = settings
+        self._inboxes = inboxes
         self._emit = emit
         dial = dial_settings(settings.policy, settings.dial)
         self._routes = RouteTable(msgspec.structs.replace(settings, dial=dial), emit)
@@ -110,6 +115,7 @@ class Sender:
         self._route: str | None = None  # the one in use, or the last that was
         self._lines: dict[int, _Line] = {}
         self._in_use: _Line | None = None
+        self._greeted: _Line | None = None  # said hello last: the origin sends by it what it has for this end
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
@@ -167,6 +173,22 @@ class Sender:
     def unsent_attachments(self) -> int:
         """Attachments that are on their way; those that have failed are not."""
         return len(self._lanes.attachments)
+
+    @property
+    def status(self) -> Status:
+        """How things are, for people."""
+        return Status(
+            route=None if self._in_use is None else self._in_use.route,
+            health=self._policy.health,
+            troubles=self._policy.troubles(facts.name for facts in self._routes.facts),
+            messages=self._lanes.messages,
+            attachments=len(self._lanes.attachments),
+        )
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Their names, in order of preference."""
+        return tuple(facts.name for facts in self._routes.facts)
 
     async def run(self) -> None:
         """Keep a path up and messages moving until cancelled; then close what is open."""
@@ -278,6 +300,7 @@ class Sender:
 
     def _greet(self, line: _Line) -> None:
         line.greeted = True
+        self._greeted = line
         self._control(line, Hello(self._settings.name))
 
     def _abort(self, line: _Line) -> None:
@@ -300,7 +323,15 @@ class Sender:
         if self._in_use is line:
             self._in_use = None
         self._lanes.lost(line.number)
+        self._greet_again(line)
         self._wake_in_use()
+
+    def _greet_again(self, gone: _Line) -> None:
+        """What the origin sent by a line that is gone may be lost: it sends it again to who says hello."""
+        if self._greeted is gone:
+            self._greeted = None
+            if self._in_use is not None:
+                self._greet(self._in_use)
 
     def _control(self, line: _Line, record: Record) -> None:
         line.control.append(record)
@@ -380,6 +411,7 @@ class Sender:
             self._in_use = None
         self._observe(observation)
         del self._lines[line.number]
+        self._greet_again(line)
         self._wake_in_use()
 
     async def _write(self, line: _Line, connection: Connection) -> None:
@@ -429,6 +461,9 @@ class Sender:
             self._acked(line, record, now)
         elif isinstance(record, ProxyList):
             self._list_came(record.document)
+        elif isinstance(record, Message) and self._inboxes is not None:
+            for ack in self._inboxes.receive(record):
+                self._control(line, ack)
         if line.number not in self._lines:
             return  # Closing: what still comes counts for the messages, not for the policy.
         match record:

@@ -135,9 +135,10 @@ class EndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class ReceiverSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The receiving end, which reaches the origin directly. After a failure it pauses `backoff_seconds`, each time
-    twice as long up to the most; after `keepalive_seconds` of silence it pings, after twice that it dials anew.
-    `attachments_folder`: where they go; None: they are refused, as are longer ones than `attachment_limit_bytes`."""
+    """The receiving end of a measurement, which reaches the origin directly, and by no other route. After a failure it
+    pauses `backoff_seconds`, each time twice as long up to the most; after `keepalive_seconds` of silence it pings,
+    after twice that it dials anew. `attachments_folder`: where they go; None: they are refused, as are longer ones than
+    `attachment_limit_bytes`."""
 
     backoff_seconds: float = 0.1
     most_backoff_seconds: float = 5.0
@@ -172,3 +173,29 @@ class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("no routes: at least one is needed")
         if len(set(names)) < len(names):
             raise ValueError("two routes have the same name")
+
+
+class ChatSettings(SenderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Both ends in one: what is sent to `peer`, and what comes to `name`, by one connection of the policy's choice.
+
+    `attachments_folder` and `attachment_limit_bytes` are the receiver's. The queue is kept in `state_file`, what came
+    in a file beside it (`client.messenger`). Who listens does not notice a block by its own messages: so the policy
+    looks more often whether an idle path is alive.
+    """
+
+    policy: PolicySettings = SidedoorSettings(keepalive_seconds=3.0)
+    attachments_folder: str | None = None
+    attachment_limit_bytes: int = LIMIT_BYTES
+
+
+class ListenerSettings(ChatSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The receiving end by every route. It sends nothing and so needs no `peer`; `state_file` is what came."""
+
+    peer: str = ""
+
+
+class ProbeSettings(ChatSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who looks which routes work sends nothing to anybody, and needs no name."""
+
+    name: str = ""
+    peer: str = ""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
+from client.diagnosis import NONE
 from client.diagnosis.engine import Diagnosis, unknown
-from client.policies import Command, Diagnosed, Observation, Policy, RouteFacts
+from client.policies import (
+    Command,
+    Diagnosed,
+    Health,
+    HealthTeller,
+    Observation,
+    Policy,
+    RouteFacts,
+)
 
 
 @runtime_checkable
@@ -32,6 +41,16 @@ class Diagnosing:
     ) -> None:
         self._policy = policy
         self.diagnosis = Diagnosis(routes, quiet_seconds=quiet_seconds)
+
+    @property
+    def health(self) -> Health | None:
+        """What the policy says of the path in use; None: it does not tell."""
+        return self._policy.health if isinstance(self._policy, HealthTeller) else None
+
+    def troubles(self, routes: Iterable[str]) -> tuple[Diagnosed, ...]:
+        """What is wrong with these routes now, those left out that are well or of which nothing is known."""
+        opinions = [self.diagnosis.opinion(route) for route in routes]
+        return tuple(opinion for opinion in opinions if opinion is not None and opinion.kind != NONE)
 
     def start(self, now: float) -> list[Command]:
         return self._diagnosed(self._policy.start(now), now)

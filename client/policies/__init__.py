@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 # What a policy is told.
 
@@ -247,6 +247,26 @@ class Policy(Protocol):
         ...
 
     def tick(self, now: float) -> list[Command]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the path in use is, for people. `rtt_seconds`: smoothed, None: not measured yet; `in_doubt`: an answer is
+    overdue; `hedging`: messages go by the standby, too; `standby`: the route of a connection that stands ready, None:
+    there is none."""
+
+    rtt_seconds: float | None = None
+    in_doubt: bool = False
+    hedging: bool = False
+    standby: str | None = None
+
+
+@runtime_checkable
+class HealthTeller(Protocol):
+    """A policy that can say how the path in use is."""
+
+    @property
+    def health(self) -> Health: ...
 
 
 DIRECT: Literal["direct"] = "direct"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from client.policies import Abort, Close, Command, Dial, Ping, ProbeEnded, Recollection
+from client.policies import Abort, Close, Command, Dial, Health, Ping, ProbeEnded, Recollection
 from client.policies.evidence import Evidence
 from client.policies.hedging import HedgeRecord
 from client.policies.links import Link, Role
@@ -48,6 +48,21 @@ class Board:
     def carrier(self) -> Link | None:
         """The connection in use."""
         return next(iter(self.with_role("carrier")), None)
+
+    @property
+    def health(self) -> Health:
+        """How the connection in use is, and what stands beside it."""
+        standby = next((link.route for link in self.with_role("spare") if link.evidence is not None), None)
+        carrier = self.carrier
+        if carrier is None:
+            return Health(standby=standby)
+        doubt = carrier.doubt
+        return Health(
+            rtt_seconds=self.rtt(carrier.route).smoothed,
+            in_doubt=doubt is not None,
+            hedging=doubt is not None and doubt.copies > 0,
+            standby=standby,
+        )
 
     def pending(self) -> list[Link]:
         """Dials under way whose connection could carry."""

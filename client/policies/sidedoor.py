@@ -24,6 +24,7 @@ from client.policies import (
     DialFailed,
     Ended,
     Established,
+    Health,
     Heard,
     NetworkChanged,
     Observation,
@@ -97,6 +98,11 @@ class Sidedoor:
     def diagnosed(self, diagnosis: Diagnosed) -> None:
         """What `client.diagnosis` makes of all this: it tells which path without a proxy is worth a probe."""
         self._probing.diagnosed(diagnosis)
+
+    @property
+    def health(self) -> Health:
+        """For people: see `client.policies.Health`."""
+        return self._board.health
 
     def deadline(self) -> float | None:
         times = [time for link in self._board.links.values() if (time := self._link_deadline(link)) is not None]

@@ -46,7 +46,7 @@ class DialError(Exception):
 class Attempt:
     """What one dial did so far. `stages`: {stage: seconds} of the finished ones; `locals`: "address:port" of each TCP
     socket that it used, those that failed or lost the race included; `addresses`: what the origin's name was found to
-    be, where the client looks it up itself; `entered` is called as each stage begins."""
+    be, where the client asks a nameserver for it; `entered` is called as each stage begins."""
 
     stages: dict[str, float] = field(default_factory=dict)
     locals: list[str] = field(default_factory=list)

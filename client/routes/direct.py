@@ -19,7 +19,8 @@ class Direct:
         origin = self._dial.origin
         async with attempt.stage("dns"):
             addresses = await self._dial.resolver.resolve(origin.host)
-        attempt.addresses = tuple(addresses)
+        if self._dial.resolver.asks(origin.host):  # What this host knows by itself is no forgery.
+            attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
         return await open_connection(sock, self._dial, attempt)

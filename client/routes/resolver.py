@@ -48,6 +48,10 @@ class Resolver:
         resolver = self._resolver()
         return await both_families(lambda type_: _query(resolver, name, type_), name)
 
+    def asks(self, name: str) -> bool:
+        """Whether `resolve` has to ask a nameserver, whose answer may be anybody's."""
+        return not _is_address(name) and not self._known(name)
+
     def _known(self, name: str) -> list[str]:
         """The addresses that need no query; none for names that do."""
         if name in self._settings.hosts:

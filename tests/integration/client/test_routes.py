@@ -318,3 +318,5 @@ async def test_addresses_and_known_hosts_need_no_query() -> None:
     resolver = Resolver(ResolverSettings(nameservers=("127.0.0.1:9", "[::1]:9"), hosts={"a.example": ("192.0.2.1",)}))
     assert await resolver.resolve("2001:db8::1") == ["2001:db8::1"]
     assert await resolver.resolve("a.example") == ["192.0.2.1"]
+    asked = [name for name in ("2001:db8::1", "a.example", "localhost", "b.example") if resolver.asks(name)]
+    assert asked == ["b.example"]

@@ -65,13 +65,14 @@ class Gate:
     def __init__(self, listen: tuple[str, int], port: int, delay_seconds: float) -> None:
         self._listen = listen
         self._port = port
-        self._delay = delay_seconds
+        self.delay_seconds = delay_seconds
         self._writers: set[asyncio.StreamWriter] = set()
         self.stalled = False
         self.shut = False
         self.port = 0
         self.accepted = 0
         self._arrival = asyncio.Event()
+        self._dropped = asyncio.Event()
         self._tasks: asyncio.TaskGroup
 
     async def serve(self, ready: asyncio.Event) -> None:
@@ -91,6 +92,11 @@ class Gate:
             while self.accepted < count:
                 self._arrival.clear()
                 await self._arrival.wait()
+
+    async def until_dropped(self) -> None:
+        """Wait until a stalled flow has lost something."""
+        async with asyncio.timeout(10):
+            await self._dropped.wait()
 
     def reset(self) -> None:
         """An RST on every flow that exists."""
@@ -115,13 +121,15 @@ class Gate:
         loop = asyncio.get_running_loop()
         try:
             while chunk := await reader.read(65536):
-                loop.call_later(self._delay, self._pass, writer, chunk)
+                loop.call_later(self.delay_seconds, self._pass, writer, chunk)
         except ConnectionError:
             pass
-        loop.call_later(self._delay, self._end, writer)
+        loop.call_later(self.delay_seconds, self._end, writer)
 
     def _pass(self, writer: asyncio.StreamWriter, chunk: bytes) -> None:
-        if not self.stalled and not writer.transport.is_closing():
+        if self.stalled:
+            self._dropped.set()
+        elif not writer.transport.is_closing():
             writer.write(chunk)
 
     def _end(self, writer: asyncio.StreamWriter) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from client.narration import Narrator
 from client.settings import OriginAddress
+from sidedoor.events import discard
 
 
 class Listener:
@@ -73,6 +74,28 @@ def test_an_ipv6_origin_is_in_brackets() -> None:
     assert said == ["connected to origin [::1]:443"]
 
 
+def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_kind() -> None:
+    made = Listener()
+    for kind, confidence in (("address_drop", 0.4), ("sni_drop", 0.6), ("sni_drop", 0.9), ("none", 0.9), ("none", 0.9)):
+        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
+    assert made.said == [
+        "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
+        "direct: nothing is wrong any more",
+    ]
+
+
+def test_lists_and_the_memory_are_told_of_once_each() -> None:
+    made = Listener()
+    for _ in range(2):
+        made.narrator("proxy_list_refused", reason="older", detail="version 2 is older than 3, which is known")
+    made.narrator("memory_unreadable", file="networks.json", detail="cut off")
+    assert made.said == [
+        "a list of proxies is not used: version 2 is older than 3, which is known",
+        "memory file networks.json cannot be used, it is begun anew: cut off",
+    ]
+    assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]
+
+
 def test_what_cannot_be_decrypted_is_said_once() -> None:
     made = Listener()
     for id_ in (1, 2):
@@ -102,23 +125,18 @@ def test_what_becomes_of_attachments() -> None:
     assert made.narrator.failed_attachments == 1
 
 
-def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_kind() -> None:
-    made = Listener()
-    for kind, confidence in (("address_drop", 0.4), ("sni_drop", 0.6), ("sni_drop", 0.9), ("none", 0.9), ("none", 0.9)):
-        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
-    assert made.said == [
-        "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
-        "direct: nothing is wrong any more",
+def test_the_first_connection_is_told_of_to_who_wants_it_and_each_switch_to_all() -> None:
+    said: list[str] = []
+    narrator = Narrator(OriginAddress("origin.example"), discard, said.append, greet=True)
+    for event, fields in (
+        ("route_dialed", {"route": "direct"}),
+        ("route_dialed", {"route": "proxy1"}),
+        ("route_switched", {"old": "direct", "new": "proxy1"}),
+        ("failed_back", {"old": "proxy1", "new": "direct"}),
+    ):
+        narrator(event, **fields)
+    assert said == [
+        "connected to origin origin.example:443",
+        "messages go by proxy1 now",
+        "messages go direct now",
     ]
-
-
-def test_lists_and_the_memory_are_told_of_once_each() -> None:
-    made = Listener()
-    for _ in range(2):
-        made.narrator("proxy_list_refused", reason="older", detail="version 2 is older than 3, which is known")
-    made.narrator("memory_unreadable", file="networks.json", detail="cut off")
-    assert made.said == [
-        "a list of proxies is not used: version 2 is older than 3, which is known",
-        "memory file networks.json cannot be used, it is begun anew: cut off",
-    ]
-    assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]
