@@ -186,7 +186,12 @@ class Deployment:
         keylog_file = self.path_in_host(self.capture_folder / f"run{number}-tls.keylog")
         client = self.client(CLIENT, scenario.policy, scenario.traffic, routes=scenario.routes, keylog_file=keylog_file)
         client.settings["marker"] = marker
-        return [self.receiver("receiver"), client, self.bystander()]
+        receiver = self.receiver("receiver")
+        ends = {CLIENT: client.settings["sender"], "receiver": receiver.settings}
+        for role in ends.keys() & {fault.kill for fault in scenario.faults if fault.again_after_seconds is not None}:
+            # Only what comes back needs a memory, which costs time.
+            ends[role]["state_file"] = self.path_in_host(self.state / f"run{number}-{role}.state")
+        return [receiver, client, self.bystander()]
 
     def receiver(self, name: str) -> RoleSpec:
         """A receiver of that name, which is its role's, too."""

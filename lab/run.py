@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from lab.deployment import CLIENT, Deployment
 from lab.enforcement import enforce, recovery_of
 from lab.measurement.summary import Clock, Outcome
 from lab.scenario import Block, Fault, Scenario, rules_text
-from lab.supervisor import RoleFailed, Supervisor
+from lab.supervisor import RoleFailed, RoleSpec, Supervisor
 from lab.watch import Watch
 from sidedoor.settings import UsageError
 
@@ -81,6 +82,9 @@ class Run:
         self._clock = Clock(monotonic=time.monotonic(), realtime=time.time())
         self._events: list[dict[str, Any]] = []
         self._killed: set[str] = set()
+        self._returning = {fault.kill for fault in scenario.faults if fault.again_after_seconds is not None}
+        self._gone: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._specs: dict[str, RoleSpec] = {}
         self._ended: float | None = None
         self._marker = secrets.token_hex(8)  # not of the seed: it is to be nowhere else, not in another run either
         self._watch = Watch(frozenset(deployment.topology.host(CLIENT).addresses()))
@@ -102,10 +106,15 @@ class Run:
         self.take({"t": time.monotonic(), "source": "lab", "event": event} | fields)
 
     def died(self, role: str, status: int) -> None:
-        """To be called when a role ends unasked. One that the scenario killed is no problem, unless it is essential."""
-        if role not in self._killed or role in ESSENTIAL:
+        """To be called when a role ends unasked.
+
+        One that the scenario killed is no problem, unless it is essential and is not started again.
+        """
+        self._gone[role].set()
+        essential = role in ESSENTIAL and not (role in self._killed and role in self._returning)
+        if role not in self._killed or essential:
             self.emit("role_died", role=role, status=status)
-        if role in ESSENTIAL and not self._died.done():
+        if essential and not self._died.done():
             how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self._died.set_result(f"{role} was {how} in mid-run" if status < 0 else f"{role} {how} in mid-run")
 
@@ -159,7 +168,9 @@ class Run:
         await supervisor.start(*foundation, log_prefix=prefix)
         observers = await self._deployment.observers(self._deployment.capture_folder, prefix)
         await supervisor.start(*observers, log_prefix=prefix)
-        await supervisor.start(*self._deployment.ends(self._scenario, self._number, self._marker), log_prefix=prefix)
+        ends = self._deployment.ends(self._scenario, self._number, self._marker)
+        await supervisor.start(*ends, log_prefix=prefix)
+        self._specs = {spec.role: spec for spec in (*foundation, *ends)}
         for role, pid in supervisor.roles().items():
             self.emit("role_started", role=role, pid=pid)
 
@@ -193,7 +204,8 @@ class Run:
             await supervisor.role("client").call("finish", timeout=DRAIN_SECONDS + 5, within_seconds=DRAIN_SECONDS)
             for fault, task in zip(self._scenario.faults, faults, strict=True):
                 if not task.done():
-                    raise RoleFailed(f"the run was over before {fault.kill} was killed: lower its fault's at_seconds")
+                    what = "started again" if fault.kill in self._killed else "killed"
+                    raise RoleFailed(f"the run was over before {fault.kill} was {what}: lower its fault's at_seconds")
         finally:
             for task in faults:
                 task.cancel()
@@ -204,6 +216,22 @@ class Run:
         supervisor.kill(fault.kill)  # one that has died by itself is reported already
         self._killed.add(fault.kill)
         self.emit("fault_injected", role=fault.kill)
+        if fault.again_after_seconds is not None:
+            await self._gone[fault.kill].wait()
+            await asyncio.sleep(fault.again_after_seconds)
+            await self._start_again(supervisor, fault.kill)
+
+    async def _start_again(self, supervisor: Supervisor, role: str) -> None:
+        """The role with its former settings, whatever it has kept on disk with them."""
+        self._gone[role].clear()
+        self._killed.discard(role)
+        try:
+            await supervisor.start(self._specs[role], log_prefix=f"run{self._number}-")
+        except RoleFailed as failure:
+            if not self._died.done():
+                self._died.set_result(f"{role} was not to be started again: {failure}")
+            return
+        self.emit("role_started", role=role, pid=supervisor.roles()[role])
 
     async def _episode(self, supervisor: Supervisor, block: Block) -> None:
         censor, watch = supervisor.role("censor"), self._watch

@@ -86,6 +86,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kill: str
     at_seconds: Seconds
+    again_after_seconds: Seconds | None = None
+    """So long after its death it is started again, with the same settings; None: it stays dead."""
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

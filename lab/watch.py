@@ -37,6 +37,8 @@ class Watch:
                 self._acks.append((event["t"], event["id"], event["route"]))
             case "route_switched" | "failed_back":
                 self._route, self._route_since = event["new"], event["t"]
+            case "role_started" if event["role"] == "client":  # it begins on the direct path, and does not say so
+                self._route, self._route_since = "direct", event["t"]
             case "censor_hit":
                 if {event.get("source_address"), event.get("destination_address")} & self._addresses:
                     self._hits.append(event["t"])

@@ -347,7 +347,8 @@ class Sidedoor:
         self._seek_on(now)
 
     def _seek_on(self, now: float) -> None:
-        """Dial the next route if every dial under way is stuck; when all have failed, begin again after a pause."""
+        """Dial the next if every dial under way is stuck, as many as these are: the more are stuck, the less one alone
+        would do. When all have failed, begin again after a pause."""
         assert self._candidates is not None
         spare = self._usable_spare()
         if spare is not None and self._is_sought(spare, now):
@@ -361,12 +362,13 @@ class Sidedoor:
             self._dial_at = now + self._backoff
             self._backoff = min(2 * self._backoff, self._settings.most_backoff_seconds)
         busy = {link.route for link in self._board.with_role("candidate", "spare")}
-        while self._candidates and self._dial_at <= now:
+        left = max(1, len(pending))
+        while self._candidates and self._dial_at <= now and left:
             route = self._candidates.popleft()
             if route not in busy:
                 self._exposure.dialed(route)
                 self._announce(self._board.dial(route, "candidate", now))
-                return
+                left -= 1
 
     def _seek_deadline(self) -> float | None:
         if self._candidates is None:

@@ -104,13 +104,15 @@ def _has_name(packet: Packet, needles: Sequence[bytes]) -> bool:
 
 
 def _windows_on_proxy(log: Sequence[Event]) -> list[tuple[float, float]]:
-    """From each switch to a proxy, with the grace, to the next return to the origin's own addresses."""
+    """From each switch to a proxy, with the grace, to the next return to the origin's own addresses, or to a new start
+    of the client, which knows nothing of a switch."""
     windows: list[tuple[float, float]] = []
     start: float | None = None
     for event in log:
-        if event["event"] not in ("route_switched", "failed_back"):
+        started = event["event"] == "role_started" and event["role"] == "client"
+        if event["event"] not in ("route_switched", "failed_back") and not started:
             continue
-        if event["new"] not in STRAIGHT:
+        if not started and event["new"] not in STRAIGHT:
             start = event["t"] + GRACE_SECONDS if start is None else start
         elif start is not None:
             windows.append((start, float(event["t"])))

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
-from typing import Self
 
 import pytest
 
@@ -23,6 +20,7 @@ from lab.measurement.packets import read as read_packets
 from lab.scenario import SHIPPED
 from lab.topology import ORIGIN_NAME, standard
 from sidedoor.api import Lab
+from tests.lab.host_program import PATIENCE_SECONDS, Program
 
 pytestmark = pytest.mark.netns  # the programs are this machine's
 
@@ -30,7 +28,6 @@ DOMAIN_RULES, ADDRESS_RULES = (SHIPPED / "quickstart" / name for name in ("domai
 ORIGIN = f"https://{ORIGIN_NAME}/"
 NAME = "test-clients"
 CURL_UNRESOLVED, CURL_TIMEOUT, CURL_CONNECT_ERROR = 6, 28, 35
-PATIENCE_SECONDS = 15.0
 
 
 @dataclass
@@ -188,51 +185,6 @@ def test_chromium(watched: Watched, tmp_path: Path) -> None:
     before, since = watched.leaks()
     assert before.packets
     assert (since.packets, since.reset_answers) == (0, 0), since.examples
-
-
-class Program:
-    """A program on a host of the lab that is told lines and says lines."""
-
-    def __init__(self, lab: Lab, host: str, *command: str) -> None:
-        enter = [sys.executable, "-m", "sidedoor", "lab", "exec", "--name", lab.name, host, "--"]
-        self._process = subprocess.Popen(
-            [*enter, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._lines: Queue[str] = Queue()
-        self._reader = threading.Thread(target=self._read, name=f"what {command[0]} says")
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
-
-    def tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def until(self, *beginnings: str, within_seconds: float = PATIENCE_SECONDS) -> str | None:
-        """The first further line that begins so; None when it does not come in time."""
-        deadline = time.monotonic() + within_seconds
-        try:
-            while not (line := self._lines.get(timeout=max(0.0, deadline - time.monotonic()))).startswith(beginnings):
-                pass
-        except Empty:
-            return None
-        return line
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.terminate()
-        self._process.wait(PATIENCE_SECONDS)
-        self._reader.join(PATIENCE_SECONDS)
-        self._process.stdin.close()
-        self._process.stdout.close()
 
 
 PROSODY = """

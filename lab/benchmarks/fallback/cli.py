@@ -65,7 +65,7 @@ _DEFAULT_PARALLEL = max(1, (os.cpu_count() or 1) // 2)
     "--watch",
     "watch_seconds",
     type=click.FloatRange(3, 600),
-    help="So many seconds a recovery is waited for.  [default: 60; sidedoor alone: 15]",
+    help="So many seconds a recovery is waited for.  [default: 8 to 20, docs/fallback.md]",
 )
 @click.option(
     "--kill/--no-kill", default=True, show_default=True, help="With cells in which the client gets SIGKILL, too."

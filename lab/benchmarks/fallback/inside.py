@@ -20,7 +20,7 @@ import msgspec
 from client.policies.catalogue import PolicySettings
 from lab.benchmarks.fallback import arms, blocks, records
 from lab.benchmarks.fallback.clients import Client, Clients
-from lab.benchmarks.fallback.plan import MESSAGE_BYTES, Condition, Control, missing
+from lab.benchmarks.fallback.plan import MESSAGE_BYTES, QUEUE_MESSAGES, Condition, Control, missing
 from lab.benchmarks.fallback.quiet import QuietRound
 from lab.benchmarks.fallback.records import RUNS, ControlRecord, Record
 from lab.benchmarks.fallback.round import UPSTREAM, Round
@@ -205,6 +205,7 @@ class _Lab:
         settings = msgspec.convert(arm.policy, PolicySettings)
         role = self._deployment.client(host, settings, traffic)
         sender = role.settings["sender"]
+        sender["limit_messages"] = QUEUE_MESSAGES
         if not arm.proxies:
             sender["routes"] = [route for route in sender["routes"] if route["kind"] == "direct"]
         if isinstance(condition, Condition) and condition.kill:

@@ -36,8 +36,11 @@ WATCH_SECONDS = 15.0
 COMPARED_WATCH_SECONDS = 20.0
 """The best baseline is back after 17 s of silence; those that take longer (signal 46 s, lantern 65 s) are censored to
 the right here, and the comparison is with the best. `--watch 70` shows them all."""
-COLD_WATCH_SECONDS = 8.0
-"""Where the block was there before the client, a baseline either is through within seconds or has no way."""
+SIGNALLED_WATCH_SECONDS = 8.0
+"""Where the block is signalled, or was there before the client, a baseline is through within seconds or has no way."""
+QUEUE_MESSAGES = 128
+"""What a client lets wait, as a program that shows its user that nothing goes: the queues of those that are blocked for
+long would else take the machine when the block is lifted."""
 SHORT_RUNS = 3
 SHORT_WATCH_SECONDS = 10.0
 _ROUND_SECONDS = 6.0
@@ -116,7 +119,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def interval_seconds(self) -> float:
         """Between two messages of a client."""
-        return self.rtt_ms / 2000
+        return CONTROL_INTERVAL_SECONDS
 
     @property
     def rounds(self) -> int:
@@ -141,7 +144,9 @@ def _rounds(arms: Sequence[str], runs: dict[str, int]) -> int:
 
 COMPARED = "compared"
 CONTROL_LABS = 2
-CONTROL_ARMS = (OURS,) * 8 + (DIRECT_ONLY,) * 2 + (NO_SPARE,)
+CONTROL_ARMS = (OURS,) * 12 + (DIRECT_ONLY,) * 2 + (NO_SPARE,)
+CONTROL_INTERVAL_SECONDS = 0.1
+"""A lively conversation. No times are measured there, which would ask for half the RTT."""
 CONTROL_SECONDS, _CONTROL_LEAST_SECONDS = 300.0, 5.0
 
 
@@ -229,7 +234,7 @@ def _factorial(choice: Choice) -> Iterator[Condition]:
         each = Counter(arms)
         runs = {policy: choice.runs or _wanted(policy, least, each, compared=len(each) > 1) for policy in policies}
         compared = set(policies) != {OURS}
-        together_seconds = COMPARED_WATCH_SECONDS if warm else COLD_WATCH_SECONDS
+        together_seconds = COMPARED_WATCH_SECONDS if warm and silent else SIGNALLED_WATCH_SECONDS
         watch = choice.watch_seconds or (together_seconds if compared else WATCH_SECONDS)
         yield Condition(block=block, warm=warm, rtt_ms=rtt_ms, loss=loss, arms=arms, runs=runs, watch_seconds=watch)
 

@@ -1124,6 +1124,13 @@ def test_a_spare_that_dies_is_replaced_by_the_next_proxy_after_a_pause() -> None
     assert not made.times(PathBad)
 
 
+def test_a_spare_that_fails_before_the_direct_path_stands_is_replaced_when_it_does() -> None:
+    made = drill(WARM, proxy1=Path(blocked="refuse"))
+    made.run(2)
+    assert made.times(Dial, "proxy2")[0] > made.times(Use, "direct")[0]
+    assert kept(made) == ["direct", "proxy2"]
+
+
 def test_spares_that_fail_are_tried_ever_more_rarely() -> None:
     made = drill(WARM)
     made.paths["proxy1"].blocked = made.paths["proxy2"].blocked = "refuse"
