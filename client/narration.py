@@ -57,7 +57,7 @@ class Narrator:
             if self._greet or self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
                 self.connected(fields["route"])
             self._state[fields["route"]] = _CONNECTED
-        elif event in ("route_switched", "failed_back"):
+        elif event in ("route_switched", "failed_back") and (fields["old"] is not None or self.failures):
             self._say(f"messages go {_way(fields['new'])} now")
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))

@@ -130,6 +130,7 @@ def test_the_first_connection_is_told_of_to_who_wants_it_and_each_switch_to_all(
     narrator = Narrator(OriginAddress("origin.example"), discard, said.append, greet=True)
     for event, fields in (
         ("route_dialed", {"route": "direct"}),
+        ("route_switched", {"old": None, "new": "proxy2"}),
         ("route_dialed", {"route": "proxy1"}),
         ("route_switched", {"old": "direct", "new": "proxy1"}),
         ("failed_back", {"old": "proxy1", "new": "direct"}),
