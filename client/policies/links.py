@@ -13,10 +13,10 @@ Role = Literal["candidate", "carrier", "spare", "probe", "drain"]
 """`candidate`: dialed to carry. `carrier`: messages go out by it. `spare`: established through a proxy, idle but for
 hedges. `probe`: a trial of a path without a proxy. `drain`: was the carrier, waits for its last answers."""
 
-UNKNOWN_STAGE_SECONDS = 0.35
-"""How long the first stage may take: the 250 ms of RFC 8305 section 8, and 0.1 s for a machine that stalls."""
+UNKNOWN_STAGE_SECONDS = 0.3
+"""How long the first stage may take: the 250 ms of RFC 8305 section 8, and some for a machine that stalls."""
 STAGE_FACTOR = 2.5
-STAGE_MARGIN_SECONDS = 0.12
+STAGE_MARGIN_SECONDS = 0.1
 """A later stage may take so many times the slowest before it and the margin: it has one round trip, or two."""
 
 

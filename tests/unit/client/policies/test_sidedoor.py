@@ -479,13 +479,13 @@ def test_blocked_from_the_start(blocked: str, policy: SidedoorSettings) -> None:
 
 
 def test_no_further_proxy_is_dialed_before_every_dial_is_stuck() -> None:
-    made = drill(WARM, proxies=3, direct=Path(blocked="drop"), proxy1=Path(blocked="drop"))
+    made = drill(WARM, proxies=4, direct=Path(blocked="drop"), proxy1=Path(blocked="drop"))
     made.run(0.29)
     assert made.shown == {"proxy1"}
     made.run(0.02)
-    assert made.shown == {"proxy1", "proxy2"}
+    assert made.shown == {"proxy1", "proxy2", "proxy3"}, "two are stuck, and so two are begun"
     made.run(3)
-    assert (made.route, made.shown) == ("proxy2", {"proxy1", "proxy2"})
+    assert (made.route, len(made.shown)) == ("proxy2", 3)
 
 
 def test_a_spare_that_stands_first_does_not_win_against_a_direct_path_that_goes_on() -> None:
