@@ -299,7 +299,8 @@ class Acting:
         if entry is not None:
             decision.blocked += (for_the_kernel(entry),)
             # The kernel, where it drops by itself, does not spare the flow that it began with either.
-            flow.residual |= entry.certain and not entry.in_kernel
+            if entry.certain and not entry.in_kernel:
+                entry.take(flow)
 
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow

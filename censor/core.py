@@ -198,19 +198,19 @@ class Core:
                 if entry.in_kernel or any(effect.rule is entry.rule for effect in flow.effects):
                     continue
                 if self._hit_residual(entry, flow, packet, data, mark, t, decision):
-                    return self._sealed(flow, decision, mark)
+                    return self._sealed(flow, decision, mark, t)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
         if not flow.decided and decision.accept and packet.payload:
             self._inspect(flow, packet, data, t, decision)
         elif not flow.decided:
             self._note_server_first(flow, packet, data, t, decision)
-        return self._sealed(flow, decision, mark)
+        return self._sealed(flow, decision, mark, t)
 
-    def _sealed(self, flow: Flow, decision: Decision, mark: int | None) -> Decision:
+    def _sealed(self, flow: Flow, decision: Decision, mark: int | None, t: float) -> Decision:
         """The decision with what the kernel is to do with the flow's next packets."""
         if mark is not None:
-            if flow.effects or flow.residual:
+            if flow.effects or (flow.residuals and any(entry.lasts(t) for entry in flow.residuals)):
                 decision.watch = True
             elif decision.accept and not self._everything:
                 if flow.decided:
@@ -259,7 +259,7 @@ class Core:
         self._begin(flow, first=first)
         self._conclude(flow, packet, data, t, decision)
         if flow.effects or not decision.accept:  # this packet has been acted on
-            return self._sealed(flow, decision, mark)
+            return self._sealed(flow, decision, mark, t)
         return self._go_on(flow, packet, data, mark, t, decision)
 
     def _judge_existing(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
@@ -280,7 +280,7 @@ class Core:
             if rule.final:
                 break
         if flow.effects or not decision.accept:  # this packet has been acted on
-            return self._sealed(flow, decision, mark)
+            return self._sealed(flow, decision, mark, t)
         return self._go_on(flow, packet, data, mark, t, decision)
 
     def _address_block(self, flow: Flow) -> CompiledRule | None:
@@ -305,7 +305,7 @@ class Core:
         """From this packet on all of the flow's vanish. When the rule is lifted, the flow is again what it was."""
         flow.effects.insert(0, Dropping(rule, label, t, answer=answer))
         self._apply(flow, packet, data, t, decision)
-        return self._sealed(flow, decision, mark)
+        return self._sealed(flow, decision, mark, t)
 
     @staticmethod
     def _existing_label(rule: CompiledRule) -> str:
@@ -471,11 +471,11 @@ class Core:
         rule, action = entry.rule, entry.action
         if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
             return False
-        if flow.decided and not flow.residual and not _opens_flow(flow, packet, mark):
+        if flow.decided and entry not in flow.residuals and not _opens_flow(flow, packet, mark):
             return False
         if not entry.certain and not self._draws_residual(entry, flow):
             return False
-        flow.residual = True
+        entry.take(flow)
         if action.refresh == "packet":
             entry.until = max(entry.until, t + entry.seconds)
         passes = action.then == "inject"

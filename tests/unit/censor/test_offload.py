@@ -294,6 +294,17 @@ class TestEquivalence:
         # By the second block after the end of the first.
         assert self.passed(reference, kernel, [(datagrams, "data", 3.0), (datagrams, "data", 7.0)]) == [False, False]
 
+    def test_a_flow_that_a_block_has_hit_is_not_hit_by_the_next_one(self) -> None:
+        """When the first is over the flow is decided, and the kernel keeps it to itself."""
+        block, over = "kind = 'residual', key = '2-tuple', seconds = 5", "kind = 'drop', after_packets = 3, seconds = 4"
+        reference, kernel = self.both(f"when = 'entropy.bits_per_byte > 3'\nactions = [{{ {block} }}, {{ {over} }}]")
+        first, second = (Conversation(Ends(server_port=80, client_port=port), GET, datagrams=False) for port in (1, 2))
+        assert self.passed(reference, kernel, [(first, "data", 1.0)]) == [True]
+        assert self.passed(reference, kernel, [(first, "data", 7.0)]) == [True]
+        assert self.passed(reference, kernel, [(second, "data", 8.0), (first, "data", 8.0)]) == [True, True]
+        third = Conversation(Ends(server_port=80, client_port=3), GET, datagrams=False)
+        assert self.passed(reference, kernel, [(third, "data", 9.0)]) == [False]
+
     @staticmethod
     def both(*tables: str) -> tuple[Core, KernelModel]:
         reference, kernel = Core(generation=5), KernelModel()
