@@ -28,7 +28,8 @@ from lab.supervisor import Supervisor
 UPSTREAM = "upstream"
 """The role on the wan's host that cuts proxies off from the messenger."""
 KILL_WITHIN_SECONDS = 1.0
-_MEASURE_SECONDS = 0.25
+_MEASURE_SECONDS = 1.0
+"""Between two looks at goodput, each of which reads all events of the client."""
 _FOLDER = Path(__file__).parent
 
 
@@ -150,6 +151,8 @@ class Round:
                 await wait_until(lambda: client.watch.diagnosed(now()), deadline - now())
                 client.ended = now()
                 await self._clients.end(client)
+                return
+            if now() >= deadline:
                 return
             await asyncio.sleep(_MEASURE_SECONDS)  # acks go on, goodput is not back
 
