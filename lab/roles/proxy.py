@@ -1,7 +1,7 @@
 """The SOCKS5 proxy as a role.
 
-With `sidedoor.logs` structlog is there before the role is forked. A proxy that loads it with its first line, as by itself
-it does, stands still for 0.2 s then, and all its flows with it.
+With `sidedoor.logs` structlog is there before the role is forked. A proxy by itself loads it with its first line, and
+all its flows stand still for 0.2 s.
 """
 
 from __future__ import annotations
