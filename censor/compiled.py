@@ -134,6 +134,10 @@ class CompiledRules:
             read |= rule.condition.lists | (rule.intended.lists if rule.intended else frozenset())
         return read
 
+    def position(self, rule: CompiledRule) -> int:
+        """Where the rule comes in the order of precedence; the prober's is the last."""
+        return self.rules.index(rule) if rule is not self.prober else len(self.rules)
+
     def readers(self, live: list[CompiledRule], server_port: int) -> Readers:
         """The analyzers that may settle these rules for a flow to that port."""
         key = tuple(live), server_port if server_port in _PORTS else 0

@@ -444,17 +444,20 @@ class Core:
         return draw(self.rules.censor.seed, flow.id, f"{entry.rule.name}/residual") < entry.probability
 
     def _drop_residual(self, flow: Flow, packet: Packet, t: float) -> Decision | None:
-        """What the kernel does by itself, before it asks about anything."""
-        for entry in self.residuals.find(flow, t):
-            from_client = flow.is_from_client(packet)
-            if entry.in_kernel and entry.concerns(from_client=from_client):
-                if entry.action.refresh == "packet":
-                    entry.until = max(entry.until, t + entry.seconds)
-                return Decision(
-                    accept=False,
-                    hits=(hit(entry.rule.name, "residual", packet, flow.name, from_client=from_client),),
-                )
-        return None
+        """What the kernel does by itself, before it asks about anything: by the first rule that has a block here."""
+        from_client = flow.is_from_client(packet)
+        found = [
+            entry
+            for entry in self.residuals.find(flow, t)
+            if entry.in_kernel and entry.concerns(from_client=from_client)
+        ]
+        if not found:
+            return None
+        entry = found[0] if len(found) == 1 else min(found, key=lambda entry: self._compiled.position(entry.rule))
+        if entry.action.refresh == "packet":
+            entry.until = max(entry.until, t + entry.seconds)
+        name = entry.rule.name
+        return Decision(accept=False, hits=(hit(name, "residual", packet, flow.name, from_client=from_client),))
 
     def _hit_residual(
         self,

@@ -159,15 +159,19 @@ class KernelModel:
         self._residuals.append(Block(blocked, until, entry.seconds, shape))
 
     def _hit(self, packet: Packet, t: float) -> list[Block]:
-        found = []
-        for block in self._residuals:
+        """In the order of the rules; nothing comes behind the first that drops."""
+        found: list[Block] = []
+        order = [*shapes(self.core.compiled)]
+        for block in sorted(self._residuals, key=lambda block: order.index(block.blocked.rule)):
             directions = (True,) if block.shape.client_only else (True, False)
             matches = any(_key(block.blocked) == _packet_key(block.blocked, packet, one) for one in directions)
             if matches and block.blocked.begins <= t < block.until:
                 if block.shape.refresh_seconds is not None:
                     block.until = max(block.until, t + block.seconds)
                 found.append(block)
-        return sorted(found, key=lambda block: block.shape.action != "drop")
+                if block.shape.action == "drop":
+                    break
+        return found
 
 
 def _within(port: int, ports: Ports) -> bool:

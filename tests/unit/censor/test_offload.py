@@ -305,6 +305,22 @@ class TestEquivalence:
         third = Conversation(Ends(server_port=80, client_port=3), GET, datagrams=False)
         assert self.passed(reference, kernel, [(third, "data", 9.0)]) == [False]
 
+    def test_of_two_blocks_the_first_rules_drops_and_is_refreshed(self) -> None:
+        """As nft goes by the order of the rules, whichever block began first."""
+        name, block = "when = 'http.host == \"{}\" and server.port == 80'\n", "kind = 'residual', delay_seconds = 1"
+        reference, kernel = self.both(
+            name.format("messenger.example") + f"actions = [{{ {block}, seconds = 9 }}]",
+            name.format("innocent.example") + f"actions = [{{ {block}, seconds = 4, refresh = 'packet' }}]",
+        )
+        first, second, third = (
+            Conversation(Ends(server_port=80, client_port=port), stream, datagrams=False)
+            for port, stream in ((1, OTHER), (2, GET), (3, GET))
+        )
+        assert self.passed(reference, kernel, [(first, "data", 1.0), (second, "data", 1.0)]) == [True, True]
+        # Until 11.0 by the first rule: the second's, until 6.0, meets no packet that could prolong it.
+        times = (3.0, 6.5, 10.0, 11.5)
+        assert self.passed(reference, kernel, [(third, "data", t) for t in times]) == [False, False, False, True]
+
     @staticmethod
     def both(*tables: str) -> tuple[Core, KernelModel]:
         reference, kernel = Core(generation=5), KernelModel()
