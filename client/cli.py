@@ -105,7 +105,7 @@ def bridge(
     config: str | None, events: str | None, listen: tuple[str, ...], key: str | None, target: str | None
 ) -> None:
     """Serve a bridge of obfuscated routes to one origin until interrupted."""
-    where = None if target is None else origin_address(target)
+    where = None if target is None else origin_address(target, "--target")
     settings = make_settings(config, BridgeSettings, {"listen": listen or None, "key": key, "target": where})
     with emitting("bridge", events) as emit:
         run(serve_bridge(settings, announcing(emit)), until_interrupted=True)

@@ -45,6 +45,9 @@ _ORDER = ("name", "peer", "origin", "ca_file", "listen", "certificate", "key", "
 
 def make_settings(config: str | None, type_: type[T], options: dict[str, Any], *, hint: str = "") -> T:
     """File and options as settings. Raises SettingsError; UsageError names every required option that is missing."""
+    for key in ("name", "peer"):
+        if options.get(key) == "":
+            raise UsageError(f"--{key} is empty; expected the name of an end, such as alice")
     data: dict[str, Any] = read(config, dict) if config is not None else {}
     data |= {key: value for key, value in options.items() if value is not None}
     required = {field.encode_name for field in msgspec.structs.fields(type_) if field.required}
@@ -172,9 +175,13 @@ def _listed(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def origin_address(text: str) -> dict[str, Any]:
-    """ "HOST[:PORT]" as the settings' field. Raises SettingsError."""
+def origin_address(text: str, option: str = "--origin") -> dict[str, Any]:
+    """ "HOST[:PORT]", given to `option`, as the settings' field. Raises SettingsError."""
+    if "/" in text:
+        raise SettingsError(f"{option} {text!r}: expected HOST[:PORT], no URL")
     host, port = parse_address(text if ":" in text else f"{text}:443")
+    if port == 0:
+        raise SettingsError(f"{option} {text!r}: port 0 is nobody's; expected HOST[:PORT] with a port of 1 to 65535")
     return {"host": host, "port": port}
 
 

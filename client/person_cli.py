@@ -238,7 +238,8 @@ def probe(config: str | None, at_once: int, as_json: bool, **options: Any) -> No
     notices = Narrator(settings.origin, discard, say)
     routes = RouteTable(settings, notices)
     origin = f"{settings.origin.host}:{settings.origin.port}"
-    say(f"probe: {len(routes.facts)} routes to {origin}, {at_once} at a time")
+    count = len(routes.facts)
+    say(f"probe: {count} route{'s' * (count > 1)} to {origin}, {at_once} at a time")
 
     def done(verdict: RouteVerdict) -> None:
         say(f"probe: {verdict.route}: {'works' if verdict.works else f'fails in the stage {verdict.reached}'}")

@@ -38,6 +38,7 @@ async def probe_routes(
             group.create_task(one(number, facts.name), name=f"probe {facts.name}")
             for number, facts in enumerate(routes.facts, 1)
         ]
+    probe.conclude()
     return [probe.diagnosed(task.result()) for task in tasks]
 
 
@@ -47,6 +48,7 @@ class _Probe:
         self._slots = slots
         self._ping_seconds = ping_seconds
         self._diagnosis = Diagnosis(routes.facts)
+        self._began = time.monotonic()
 
     async def route(self, number: int, name: str) -> RouteVerdict:
         """One dial and ping; `number` is the connection's."""
@@ -88,9 +90,12 @@ class _Probe:
         self._observe(Ended(number, failure))
         return failure
 
+    def conclude(self) -> None:
+        """All attempts have ended."""
+        self._diagnosis.conclude(self._began, time.monotonic())
+
     def diagnosed(self, verdict: RouteVerdict) -> RouteVerdict:
         """The verdict with what all attempts together say about its route."""
-        self._diagnosis.verdicts(time.monotonic())
         opinion = self._diagnosis.opinion(verdict.route)
         return RouteVerdict(verdict.route, verdict.stages, verdict.failure, verdict.detail, opinion)
 

@@ -18,6 +18,10 @@ from client.routes.settings import Socks5Route as Socks5Route
 from sidedoor.settings import Secret
 
 
+EndName = Annotated[str, msgspec.Meta(min_length=1)]
+"""Of a sender or receiver, as the origin knows it."""
+
+
 class OriginSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The origin server. `listen`: "HOST:PORT", IPv6 hosts in brackets; `certificate` (chain) and `key`: PEM files.
 
@@ -34,7 +38,7 @@ class OriginAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the origin is: the name that its certificate carries, and the TCP port."""
 
     host: str
-    port: int = 443
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 443
 
 
 class BridgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,7 +113,7 @@ class EndSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     the other end) go together: with them all is encrypted from end to end, and what is not is refused.
     """
 
-    name: str
+    name: EndName
     origin: OriginAddress
     ca_file: str
     keylog_file: str | None = None
@@ -156,7 +160,7 @@ class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_on
     no more than that.
     """
 
-    peer: str
+    peer: EndName
     routes: tuple[RouteSettings, ...] = (DirectRoute(),)
     proxy_list: ProxyListSettings | None = None
     memory_file: str | None = None

@@ -52,7 +52,7 @@ KINDS = {
     PROXY_DEAD: "the proxy cannot be reached",
     PROXY_REFUSES: "the proxy answers and does not serve this client",
     PROXY_UPSTREAM_DEAD: "the proxy answers, the origin behind it does not",
-    ORIGIN_DOWN: "no way leads to the origin, while others answer",
+    ORIGIN_DOWN: "no way that was tried leads to the origin",
     NETWORK_DOWN: "nothing answers at all",
 }
 """kind -> what it means, in words."""

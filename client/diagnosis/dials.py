@@ -53,10 +53,11 @@ def opinion_of(trace: Trace, history: History, *, origin_alive: bool, hop: float
         return Opinion(*_proxied(trace, failure))
     if trace.stage == "dns":
         return Opinion(*_dns(failure))
-    if trace.stage in ("dial", "tcp", "tls") and misled(trace.addresses, history.good):
+    looked_up = "dns" not in history.facts.evades
+    if looked_up and trace.stage in ("dial", "tcp", "tls") and misled(trace.addresses, history.good):
         return Opinion(DNS_FORGED, 0.9)
     if trace.stage == "tls":
-        return Opinion(*_tls(failure, right=bool(history.good)))
+        return Opinion(*_tls(failure, right=bool(history.good) or not looked_up))
     if trace.stage == "upgrade":
         return Opinion(*_upgrade(failure))
     if failure == "connection_refused" or failure in RESETS:
@@ -86,7 +87,7 @@ def _dns(failure: str) -> tuple[str, float]:
 
 
 def _tls(failure: str, *, right: bool) -> tuple[str, float]:
-    """`right`: the address is one that has led to the origin."""
+    """`right`: the address is one that has led to the origin, or comes from no resolver that could be lied for."""
     if failure in SILENCES:
         return SNI_DROP, 0.9
     if failure in STRANGERS:
@@ -110,6 +111,8 @@ def _refused(trace: Trace, history: History, *, origin_alive: bool, hop: float |
         return ORIGIN_DOWN, 0.4
     if history.good:
         return RESET, 0.8
+    if "dns" in history.facts.evades:
+        return RESET, 0.6  # No look-up that could have been forged; the address may be a wrong one.
     took = ((trace.over_at or trace.stage_at) - trace.stage_at) / max(1, len(trace.addresses))
     return (RESET, 0.8) if hop is not None and took < QUICK_SHARE * hop else (DNS_FORGED, 0.6)
 

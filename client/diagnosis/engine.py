@@ -112,6 +112,18 @@ class Diagnosis:
                 found += self._judge(history, now)
         return found
 
+    def conclude(self, began: float, now: float) -> None:
+        """All that happened since `began` was one look at every route, and no more comes: opinions are formed anew, as
+        if it had all happened at once. So they do not depend on which dial happened to end first."""
+        episodes = [history for history in self._histories.values() if history.since is not None]
+        for history in episodes:
+            history.since, history.opinion = began, None
+        for history in episodes:
+            history.opinion = self._own_opinion(history, now)
+        together = [self._seen_together(history, history.opinion) for history in episodes]
+        for history, opinion in zip(episodes, together, strict=True):
+            history.opinion = opinion
+
     def deadline(self) -> float | None:
         """When time alone may change an opinion; None: not before another observation."""
         found = [moment for trace in self._traces.values() for moment in self._moments(trace)]
@@ -273,25 +285,29 @@ class Diagnosis:
         if history.healed(now, by_data=told is not None and told.kind in _SHOWN_BY_DATA):
             history.forget()
             return [] if told is None else [Diagnosed(history.facts.name, NONE, SURE)]
-        opinion = self._opinion(history, now)
+        opinion = self._seen_together(history, self._own_opinion(history, now))
         if opinion is None or not _worth_telling(opinion, told):
             return []
         history.opinion = opinion
         return [Diagnosed(history.facts.name, opinion.kind, opinion.confidence)]
 
-    def _opinion(self, history: History, now: float) -> Opinion | None:
+    def _own_opinion(self, history: History, now: float) -> Opinion | None:
+        """From what the route itself has shown."""
         assert history.since is not None
         reached_at = max(
             (at for name, at in self._reached_at.items() if name != history.facts.name), default=float("-inf")
         )
         hops = [other.hop for other in self._histories.values() if other.hop is not None]
-        opinion = judge(
+        return judge(
             history,
             now,
             round_trip=self._round_trip(history),
             origin_alive=reached_at >= history.since,
             hop=min(hops, default=None),
         )
+
+    def _seen_together(self, history: History, opinion: Opinion | None) -> Opinion | None:
+        """The opinion in the light of those on the other routes."""
         if opinion is None:
             return None
         return self._network_down(history, opinion) or self._origin_down(history, opinion) or opinion
@@ -310,7 +326,7 @@ class Diagnosis:
     def _origin_down(self, history: History, opinion: Opinion) -> Opinion | None:
         """The direct path fails, and proxies that answer do not get through either."""
         assert history.since is not None
-        if opinion.kind not in _UNREACHED or max(self._reached_at.values(), default=0.0) >= history.since:
+        if opinion.kind not in _UNREACHED or max(self._reached_at.values(), default=float("-inf")) >= history.since:
             return None
         proxied = [other for other in self._histories.values() if other.facts.proxied]
         behind = [

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from client.options import ROUTE_FORMS, end_options, listed_proxies, make_settings, proxy_route, route_of, route_options
+from client.options import (
+    ROUTE_FORMS,
+    end_options,
+    listed_proxies,
+    make_settings,
+    origin_address,
+    proxy_route,
+    route_of,
+    route_options,
+)
 from client.routes.settings import (
     AlternateRoute,
     DirectRoute,
@@ -16,7 +25,16 @@ from client.routes.settings import (
     TcpSegmentRoute,
     TlsFragmentRoute,
 )
-from client.settings import OriginAddress, ProxyListSettings, ReceiverSettings, Socks5Route
+from client.settings import (
+    ChatSettings,
+    ListenerSettings,
+    OriginAddress,
+    ProbeSettings,
+    ProxyListSettings,
+    ReceiverSettings,
+    SenderSettings,
+    Socks5Route,
+)
 from sidedoor.settings import SettingsError, UsageError
 
 NOTHING: dict[str, str | None] = {"name": None, "origin": None, "ca_file": None}
@@ -46,6 +64,48 @@ def test_names_with_addresses() -> None:
     given = end_options(("a=192.0.2.1", "a=192.0.2.2"), NOTHING | {"origin": "[::1]:8443"})
     assert given["resolver"] == {"hosts": {"a": ["192.0.2.1", "192.0.2.2"]}}
     assert given["origin"] == {"host": "::1", "port": 8443}
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("http://localhost:18443", "--origin 'http://localhost:18443': expected HOST[:PORT], no URL"),
+        ("localhost/", "--origin 'localhost/': expected HOST[:PORT], no URL"),
+        (
+            "localhost:0",
+            "--origin 'localhost:0': port 0 is nobody's; expected HOST[:PORT] with a port of 1 to 65535",
+        ),
+    ],
+)
+def test_what_is_no_origin(origin: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        end_options((), NOTHING | {"origin": origin})
+    assert str(caught.value) == message
+
+
+def test_what_is_no_target_is_said_of_the_target() -> None:
+    with pytest.raises(SettingsError, match="^--target 'localhost:0': port 0"):
+        origin_address("localhost:0", "--target")
+
+
+@pytest.mark.parametrize("key", ["name", "peer"])
+def test_an_end_has_a_name(tmp_path: Path, key: str) -> None:
+    given = end_options((), {"name": "alice", "peer": "bob", "origin": "localhost", "ca_file": "ca.pem"} | {key: ""})
+    with pytest.raises(UsageError, match=f"^--{key} is empty; expected the name of an end"):
+        make_settings(None, SenderSettings, given)
+    config = tmp_path / "send.toml"
+    names = {"name": "alice", "peer": "bob"} | {key: ""}
+    config.write_text(
+        f'name = "{names["name"]}"\npeer = "{names["peer"]}"\nca_file = "ca.pem"\norigin.host = "localhost"\n'
+    )
+    with pytest.raises(SettingsError, match=f"key `{key}`"):
+        make_settings(str(config), SenderSettings, {})
+
+
+@pytest.mark.parametrize("type_", [ListenerSettings, ProbeSettings])
+def test_who_needs_no_name_of_another_end_has_none(type_: type[ChatSettings]) -> None:
+    given = end_options((), {"name": "alice", "peer": None, "origin": "localhost", "ca_file": "ca.pem"})
+    assert make_settings(None, type_, given).peer == ""
 
 
 def test_a_proxy() -> None:

@@ -113,3 +113,21 @@ def test_a_refusal_while_the_origin_is_reached_otherwise(
 ) -> None:
     trace = dial("tcp", "connection_refused", addresses=good, seconds=seconds)
     assert kind(trace, direct(*good), origin_alive=True, hop=hop) == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "failure", "origin_alive", "expected"),
+    [
+        ("tcp", "connection_refused", False, Opinion("origin_down", 0.4)),
+        ("tcp", "connection_refused", True, Opinion("reset", 0.6)),
+        ("tcp", TIMEOUT, True, Opinion("address_drop", 0.9)),
+        ("tls", "ssl_unknown_authority", True, Opinion("tls_intercepted", 0.9)),
+    ],
+)
+def test_a_route_that_asks_no_resolver_is_never_misled_by_one(
+    stage: str, failure: str, origin_alive: bool, expected: Opinion
+) -> None:
+    """The address is bogus as names go: it was given, no name led there."""
+    history = History(RouteFacts("alternate", proxied=False, evades=frozenset({"dns", "address"})))
+    trace = dial(stage, failure, addresses=("127.0.0.1",))
+    assert opinion_of(trace, history, origin_alive=origin_alive, hop=0.04) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -304,3 +305,57 @@ def test_any_stream_is_judged_without_an_exception(stream: list[tuple[float, Any
     for found in told.found:
         assert found.kind in KINDS
         assert 0.0 <= found.confidence <= 1.0
+
+
+SILENT = "generic_timeout_error"
+TRIED = [RouteFacts("tls-fragment", proxied=False), DIRECT, RouteFacts("proxy1", proxied=True)]
+Ends = dict[str, tuple[str, str | None]]
+
+
+def concluded(order: tuple[str, ...], ends: Ends) -> dict[str, tuple[str, float] | None]:
+    """Opinions after a probe of `TRIED`, whose dials end in this `order`, 1 s after each other. `ends`: each route's
+    last stage and failure; a failure of None: the origin answers a ping."""
+    diagnosis = Diagnosis(TRIED)
+    numbers = {facts.name: number for number, facts in enumerate(TRIED)}
+    for name, number in numbers.items():
+        diagnosis.ordered(Dial(number, name), 0.0)
+        diagnosis.observe(StageReached(number, "tcp"), 0.01)
+    for now, name in enumerate(order, 1):
+        number, (stage, failure) = numbers[name], ends[name]
+        if stage != "tcp":
+            diagnosis.observe(StageReached(number, stage), now)
+        if failure is None:
+            diagnosis.observe(Established(number, 1.0), now)
+            diagnosis.ordered(Ping(number, number), now)
+            diagnosis.observe(Ponged(number, number), now + 0.1)
+            diagnosis.ordered(Close(number), now + 0.1)
+        else:
+            diagnosis.observe(DialFailed(number, stage, failure), now)
+    diagnosis.conclude(0.0, 4.0)
+    opinions = {name: diagnosis.opinion(name) for name in numbers}
+    return {name: None if told is None else (told.kind, told.confidence) for name, told in opinions.items()}
+
+
+@pytest.mark.parametrize("order", list(permutations(facts.name for facts in TRIED)))
+@pytest.mark.parametrize(
+    ("ends", "kinds"),
+    [
+        (
+            {"tls-fragment": ("tcp", SILENT), "direct": ("tcp", SILENT), "proxy1": ("tls", None)},
+            {"tls-fragment": ("address_drop", 0.9), "direct": ("address_drop", 0.9), "proxy1": None},
+        ),
+        (
+            {"tls-fragment": ("tcp", SILENT), "direct": ("tcp", SILENT), "proxy1": ("tcp", SILENT)},
+            {name: ("network_down", 0.9) for name in ("tls-fragment", "direct", "proxy1")},
+        ),
+        (
+            {"tls-fragment": ("tcp", SILENT), "direct": ("tcp", SILENT), "proxy1": ("tls", SILENT)},
+            {name: ("origin_down", 0.6) for name in ("tls-fragment", "direct", "proxy1")},
+        ),
+    ],
+    ids=["the proxy works", "all are silent", "the origin is silent"],
+)
+def test_a_probes_opinions_do_not_depend_on_which_dial_ends_first(
+    order: tuple[str, ...], ends: Ends, kinds: dict[str, tuple[str, float] | None]
+) -> None:
+    assert concluded(order, ends) == kinds
