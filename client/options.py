@@ -75,7 +75,7 @@ def proxy_route(text: str) -> Socks5Route:
         raise SettingsError(f"--proxy {text!r}: expected NAME=HOST:PORT")
     login, _, address = where.rpartition("@")
     username, _, password = login.partition(":")
-    host, port = parse_address(address)
+    host, port = parse_address(address, "--proxy")
     try:
         return Socks5Route(name=name, host=host, port=port, username=username or None, password=password or None)
     except ValueError as error:
@@ -179,7 +179,9 @@ def origin_address(text: str, option: str = "--origin") -> dict[str, Any]:
     """ "HOST[:PORT]", given to `option`, as the settings' field. Raises SettingsError."""
     if "/" in text:
         raise SettingsError(f"{option} {text!r}: expected HOST[:PORT], no URL")
-    host, port = parse_address(text if ":" in text else f"{text}:443")
+    if not text:
+        raise SettingsError(f"{option} is empty; expected HOST[:PORT]")
+    host, port = parse_address(text if ":" in text else f"{text}:443", option)
     if port == 0:
         raise SettingsError(f"{option} {text!r}: port 0 is nobody's; expected HOST[:PORT] with a port of 1 to 65535")
     return {"host": host, "port": port}

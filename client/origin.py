@@ -191,7 +191,7 @@ def _context(settings: OriginSettings) -> ssl.SSLContext:
 
 
 def _listening(listen: str) -> socket.socket:
-    host, port = parse_address(listen)
+    host, port = parse_address(listen, "listen")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -206,10 +206,12 @@ def _listening(listen: str) -> socket.socket:
     return sock
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """ "HOST:PORT" or "[HOST]:PORT" as host and port. Raises SettingsError."""
+def parse_address(text: str, key: str) -> tuple[str, int]:
+    """ "HOST:PORT" or "[HOST]:PORT", given as `key`, as host and port. Raises SettingsError."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:
-        raise SettingsError(f"{text!r}: expected HOST:PORT, an IPv6 host in brackets")
+    if not separator or not host or not port.isdecimal():
+        raise SettingsError(f"{key} {text!r}: expected HOST:PORT, an IPv6 host in brackets")
+    if int(port) > 65535:
+        raise SettingsError(f"{key} {text!r}: there is no port {port}; expected at most 65535")
     return host, int(port)

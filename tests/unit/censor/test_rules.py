@@ -140,7 +140,7 @@ def test_existing_action() -> None:
         ('action = "drop"\naddresses = ["192.0.2"]', "'192.0.2' does not appear to be"),
         (
             'action = "drop"\naddresses = ["192.0.2.1"]\nports = [0]',
-            "key `rule[0].ports[0]` (rule 'x'): Expected `int` >= 1; found the integer 0",
+            "key `rule[0].ports[0]` (rule 'x'): expected an integer from 1 to 65535; found the integer 0",
         ),
         ('action = "drop"\naddresses = ["192.0.2.1"]\nexisting_flows = "ignore"', "acts on all packets"),
         ('action = "drop"\naddresses = ["192.0.2.1"]\nforged = ["192.0.2.1"]', "`forged` goes with"),

@@ -63,7 +63,7 @@ def test_a_file_of_settings_names_its_mistakes(capsys: pytest.CaptureFixture[str
 def test_a_bad_listening_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = write_self_signed(tmp_path, ["localhost"])
     certificate = ["--certificate", str(files.certificate), "--key", str(files.key)]
-    assert "'1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)
+    assert "listen '1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)
 
 
 def test_a_key_is_made_once_and_its_public_part_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,10 @@ def test_names_with_addresses() -> None:
     [
         ("http://localhost:18443", "--origin 'http://localhost:18443': expected HOST[:PORT], no URL"),
         ("localhost/", "--origin 'localhost/': expected HOST[:PORT], no URL"),
+        ("localhost:99999", "--origin 'localhost:99999': there is no port 99999; expected at most 65535"),
+        ("localhost:https", "--origin 'localhost:https': expected HOST:PORT, an IPv6 host in brackets"),
+        (":443", "--origin ':443': expected HOST:PORT, an IPv6 host in brackets"),
+        ("", "--origin is empty; expected HOST[:PORT]"),
         (
             "localhost:0",
             "--origin 'localhost:0': port 0 is nobody's; expected HOST[:PORT] with a port of 1 to 65535",

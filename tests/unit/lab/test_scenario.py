@@ -128,7 +128,7 @@ MISTAKES = {
     "unknown key in a block": (HEAD + BLOCK + "rule = 1\n", "is unknown; did you mean `rules`?"),
     "unknown key of the policy": (
         HEAD + '[policy]\nname = "sidedoor"\nstandbye = "cold"\n',
-        "key `policy.standbye` is unknown; did you mean `standby`?",
+        "key `policy.standbye` is unknown where `name` is 'sidedoor'; did you mean `standby`?",
     ),
     "a policy without its name": (HEAD + '[policy]\nstandby = "cold"\n', "key `policy.name` is missing"),
     "no such policy": (HEAD + '[policy]\nname = "outlin"\n', "did you mean `outline`?"),
@@ -151,14 +151,20 @@ MISTAKES = {
         "key `block.undo` (block 'all') is missing: with a table [censor] a block has `command` and `undo`",
     ),
     "a censor of no words": (HEAD + "[censor]\ncommand = []\n", "key `censor.command`"),
-    "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: expected an integer; found the string 'three'"),
+    "wrong type": (
+        HEAD + 'repeat = "three"\n',
+        "key `repeat`: expected an integer of at least 1; found the string 'three'",
+    ),
     "wrong type deep down": (HEAD + "[link]\ndelay_seconds = true\n", "key `link.delay_seconds`"),
-    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found the integer 0"),
+    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: expected an integer of at least 1; found the integer 0"),
     "negative time": (
         HEAD + "idle_seconds = -1\n",
-        "key `idle_seconds`: Expected `float` >= 0.0; found the integer -1",
+        "key `idle_seconds`: expected a number of at least 0; found the integer -1",
     ),
-    "no interval": (HEAD + "[traffic]\ninterval_seconds = 0\n", "key `traffic.interval_seconds`: Expected `float` > 0"),
+    "no interval": (
+        HEAD + "[traffic]\ninterval_seconds = 0\n",
+        "key `traffic.interval_seconds`: expected a number above 0;",
+    ),
     "no TOML": (HEAD + "repeat = \n", "not valid TOML"),
     "unknown role": (
         HEAD + '[[fault]]\nkill = "proxy3"\nat_seconds = 1\n',
