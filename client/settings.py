@@ -17,7 +17,6 @@ from client.routes.settings import RouteSettings, parse_key
 from client.routes.settings import Socks5Route as Socks5Route
 from sidedoor.settings import Secret
 
-
 EndName = Annotated[str, msgspec.Meta(min_length=1)]
 """Of a sender or receiver, as the origin knows it."""
 

@@ -88,17 +88,18 @@ def test_what_is_no_origin(origin: str, message: str) -> None:
 
 
 def test_what_is_no_target_is_said_of_the_target() -> None:
-    with pytest.raises(SettingsError, match="^--target 'localhost:0': port 0"):
+    with pytest.raises(SettingsError, match=r"^--target 'localhost:0': port 0"):
         origin_address("localhost:0", "--target")
 
 
 @pytest.mark.parametrize("key", ["name", "peer"])
 def test_an_end_has_a_name(tmp_path: Path, key: str) -> None:
-    given = end_options((), {"name": "alice", "peer": "bob", "origin": "localhost", "ca_file": "ca.pem"} | {key: ""})
+    names: dict[str, str | None] = {"name": "alice", "peer": "bob"}
+    given = end_options((), NOTHING | names | {"origin": "localhost", "ca_file": "ca.pem"} | {key: ""})
     with pytest.raises(UsageError, match=f"^--{key} is empty; expected the name of an end"):
         make_settings(None, SenderSettings, given)
     config = tmp_path / "send.toml"
-    names = {"name": "alice", "peer": "bob"} | {key: ""}
+    names[key] = ""
     config.write_text(
         f'name = "{names["name"]}"\npeer = "{names["peer"]}"\nca_file = "ca.pem"\norigin.host = "localhost"\n'
     )
