@@ -6,6 +6,7 @@ import contextlib
 import copy
 
 import click
+from click.core import ParameterSource
 
 from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
@@ -15,8 +16,12 @@ from client.options import make_settings, origin_address
 from client.origin import bind_all, serve_origin
 from client.person_cli import chat, listen, probe, send
 from client.proxies_cli import proxies
+from client.routes.settings import parse_key
 from client.settings import BridgeSettings, OriginSettings
-from sidedoor.settings import UsageError
+from sidedoor.settings import SettingsError, UsageError
+
+_KEY_VARIABLE = "SIDEDOOR_BRIDGE_KEY"
+_KEY_HINT = f"; the key can be in the environment's {_KEY_VARIABLE}, too"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,7 +101,7 @@ def origin(
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
 @click.option(
     "--key",
-    envvar="SIDEDOOR_BRIDGE_KEY",
+    envvar=_KEY_VARIABLE,
     show_envvar=True,
     help="64 hexadecimal digits (openssl rand -hex 32), which clients have, too. Others see options: better a file.",
 )
@@ -106,9 +111,22 @@ def bridge(
 ) -> None:
     """Serve a bridge of obfuscated routes to one origin until interrupted."""
     where = None if target is None else origin_address(target, "--target")
-    settings = make_settings(config, BridgeSettings, {"listen": listen or None, "key": key, "target": where})
+    if key is not None:
+        _check_bridge_key(key)
+    options = {"listen": listen or None, "key": key, "target": where}
+    settings = make_settings(config, BridgeSettings, options, hint="" if key else _KEY_HINT)
     with emitting("bridge", events) as emit:
         run(serve_bridge(settings, announcing(emit)), until_interrupted=True)
+
+
+def _check_bridge_key(key: str) -> None:
+    """Raises SettingsError, which says where the key came from, but not the key."""
+    source = click.get_current_context().get_parameter_source("key")
+    given = f"the environment's {_KEY_VARIABLE}" if source is ParameterSource.ENVIRONMENT else "--key"
+    try:
+        parse_key(key)
+    except ValueError as error:
+        raise SettingsError(f"{given}: {str(error).removeprefix('key: ')}") from error
 
 
 def _have_certificate(files: CertificateFiles, names: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -28,6 +29,21 @@ def _all(*decorators: Decorator) -> Decorator:
         return function
 
     return decorate
+
+
+class Seconds(click.FloatRange):
+    """A time of at least 0 s. `endless`: inf is one, too."""
+
+    def __init__(self, *, endless: bool = False) -> None:
+        super().__init__(min=0)
+        self._endless = endless
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """click's; a NaN is in every range for it."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds) or (math.isinf(seconds) and not self._endless):
+            self.fail(f"{value!r} is no time in seconds; expected a number of at least 0.", param, ctx)
+        return seconds
 
 
 config_option = click.option("--config", type=click.Path(), help="TOML file with the settings; options go over it.")

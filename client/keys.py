@@ -53,14 +53,24 @@ def read_key(path: str | Path) -> bytes:
     return _decode(text, f"key_file {path}")
 
 
+def is_private_key(text: str) -> bool:
+    """Whether this is written as `draw_key` does it."""
+    return len(_decoded(text)) == KEY_BYTES
+
+
 def _decode(text: str | bytes, origin: str) -> bytes:
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except ValueError:
-        key = b""
+    key = _decoded(text)
     if len(key) != KEY_BYTES:
         raise SettingsError(f"{origin}: is no private key made by `sidedoor client key`")
     return key
+
+
+def _decoded(text: str | bytes) -> bytes:
+    """Empty: this is no base64."""
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        return b""
 
 
 def public_key(private_key: str | bytes) -> str:

@@ -125,7 +125,17 @@ def route_of(text: str) -> RouteSettings:
         fields["name"] = name or _name_of(kind, fields)
     elif name:
         raise SettingsError("--route direct: the direct route has no name of its own; expected direct:")
-    return convert(fields, _TYPES[kind], origin=f"--route {kind}")
+    try:
+        return convert(fields, _TYPES[kind], origin=f"--route {kind}")
+    except SettingsError as error:
+        raise SettingsError(_as_typed(str(error), kind)) from error
+
+
+def _as_typed(message: str, kind: str) -> str:
+    """With the option's own words for the settings' keys."""
+    for typed, (field, _) in _QUERY_KEYS[kind].items():
+        message = message.replace(f"key `{field}`", f"`{typed}`")
+    return message
 
 
 def _fields(kind: str, url: str, rest: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from client.chat.plain import PlainScreen
 from client.chat.session import Chat, Screen
 from client.command_line import (
     ROUTES,
+    Seconds,
     attachments_option,
     config_option,
     emitting,
@@ -62,8 +63,10 @@ from sidedoor.settings import UsageError
     "--attach", multiple=True, type=click.Path(), metavar="FILE", help="Send this file, too. May be repeated."
 )
 @click.option("--count", type=click.IntRange(min=1), help="Send so many made-up messages instead of stdin's lines.")
-@click.option("--interval", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Seconds between them.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for the last acks.")
+@click.option("--interval", type=Seconds(), default=0.1, show_default=True, help="Seconds between them.")
+@click.option(
+    "--timeout", type=Seconds(endless=True), default=30.0, show_default=True, help="Seconds to wait for the last acks."
+)
 def send(
     config: str | None,
     events: str | None,
@@ -153,7 +156,9 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
 @state_option
 @attachments_option
 @route_arguments
-@click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait at the end.")
+@click.option(
+    "--timeout", type=Seconds(endless=True), default=5.0, show_default=True, help="Seconds to wait at the end."
+)
 @click.option("--plain", is_flag=True, help="Plain lines in a terminal, too.")
 def chat(config: str | None, events: str | None, timeout: float, plain: bool, **options: Any) -> None:
     """Talk with the other end: type lines, see its lines, and how the connection is. /help says what else there is.

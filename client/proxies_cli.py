@@ -10,6 +10,7 @@ import click
 import msgspec
 from nacl.signing import SigningKey
 
+from client.keys import is_private_key
 from client.proxy_list import ListError, ListSource, sign, verified
 from sidedoor.settings import SettingsError, UsageError, read, read_text
 
@@ -83,7 +84,13 @@ def show(public_key: str, file: str) -> None:
 def _signing_key(path: str) -> SigningKey:
     if not Path(path).exists():
         raise SettingsError(f"{path}: no such file; `sidedoor client proxies key {path}` makes a signing key")
-    return SigningKey(_from_hex(read_text(path).strip(), path))
+    text = read_text(path).strip()
+    if is_private_key(text):
+        raise SettingsError(
+            f"{path}: this is an end's key, of `sidedoor client key`, which signs nothing; "
+            "`sidedoor client proxies key FILE` makes a signing key"
+        )
+    return SigningKey(_from_hex(text, path))
 
 
 def _from_hex(text: str, where: str) -> bytes:

@@ -179,7 +179,8 @@ def _check_names(routes: Sequence[RouteSettings]) -> None:
     if DIRECT in names:
         raise ValueError(f"a list has no `{DIRECT}` route: every client has that by itself")
     if len(set(names)) < len(names):
-        raise ValueError("two routes of the list have the same name")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two routes of the list have the same name: {twice!r}")
 
 
 def _number(*words: str) -> int:

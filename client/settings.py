@@ -175,7 +175,8 @@ class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_on
         if not names:
             raise ValueError("no routes: at least one is needed")
         if len(set(names)) < len(names):
-            raise ValueError("two routes have the same name")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two routes have the same name: {twice!r}")
 
 
 class ChatSettings(SenderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -55,7 +55,9 @@ def explain(message: str, data: Any, type_: Any) -> str:
     root = inspect.type_info(type_)
     expected = _types_at(root, steps, data)
     if match := _UNKNOWN.fullmatch(what):
-        hint = _nearest(match["key"], _fields(expected)) or _elsewhere(match["key"], expected, root)
+        hint = _nearest(match["key"], _fields(expected)) or _elsewhere(
+            match["key"], expected, _types_at(root, steps, None), root
+        )
         return f"{_key([*steps, match['key']], data)} is unknown{_where(expected)}; {hint}"
     if match := _MISSING.fullmatch(what):
         steps.append(match["key"])
@@ -96,9 +98,12 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else ""
 
 
-def _elsewhere(key: str, here: list[inspect.Type], root: inspect.Type) -> str:
-    """A key of the top level has slipped into the table above it; else what is known here."""
-    if root not in here and key in _fields(_members(root)):
+def _elsewhere(key: str, here: list[inspect.Type], kinds: list[inspect.Type], root: inspect.Type) -> str:
+    """A key of the top level has slipped into the table above it; else what is known here.
+
+    `kinds`: all that a table here can be; one of their keys is rather a key of the wrong kind.
+    """
+    if root not in here and key in _fields(_members(root)) and key not in _fields(kinds):
         return "it belongs to the top level: write it above the first [table]"
     return f"known here: {', '.join(sorted(_fields(here))) or 'nothing'}"
 

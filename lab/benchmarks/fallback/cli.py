@@ -24,7 +24,7 @@ from lab.benchmarks.fallback.goals import outcomes
 from lab.benchmarks.fallback.plan import Choice, Condition, Control, calibration, conditions, controls
 from lab.benchmarks.fallback.records import ControlRecord, Record
 from lab.benchmarks.fallback.results import Results
-from lab.benchmarks.fallback.table import markdown, tables
+from lab.benchmarks.fallback.table import counted, markdown, tables
 from lab.benchmarks.output import check_folders, write_files
 from lab.runtimes import INTERRUPTED
 from lab.runtimes.netns import check_tools
@@ -59,7 +59,10 @@ _DEFAULT_PARALLEL = max(1, (os.cpu_count() or 1) // 2)
 )
 @click.option("--warm/--cold", "warm", default=None, help="Only blocks that come later, or that were there before.")
 @click.option(
-    "--repeats", type=click.IntRange(1, 10_000), help="How many runs a cell.  [default: 30; where p95 is claimed: 64]"
+    "--repeats",
+    type=click.IntRange(1, 10_000),
+    help="At least so many runs a cell; a round of its lab gives 8, one a client, shared among the policies in it.  "
+    "[default: 30; where p95 is claimed: 64]",
 )
 @click.option(
     "--watch",
@@ -203,7 +206,7 @@ def _list(found: Sequence[Condition | Control], parallel: int) -> None:
         runs = ", ".join(f"{policy} {n}" for policy, n in condition.runs.items())
         print(f"{condition.id}: {runs}; about {condition.estimated_seconds / 60:.0f} min")
     hours = sum(condition.estimated_seconds for condition in found) / parallel / 3600
-    print(f"{len(found)} labs, {parallel} at a time: about {hours:.1f} h")
+    print(f"{counted(len(found), 'lab')}, {parallel} at a time: about {hours:.1f} h")
     for block in BLOCKS.values():
         print(f"{block.name}: {block.what}")
 
@@ -220,7 +223,7 @@ def _measure(
     runner.write_header(folder, header)
     messages = Console(stderr=True, highlight=False)
     minutes = sum(job.estimated_seconds for job in jobs) / parallel / 60
-    messages.print(f"{len(jobs)} labs, {parallel} at a time: about {minutes:.0f} min", soft_wrap=True)
+    messages.print(f"{counted(len(jobs), 'lab')}, {parallel} at a time: about {minutes:.0f} min", soft_wrap=True)
     with messages.status("starting") as status:
         report = status.update if messages.is_terminal else _lines(messages)
         for phase in phases:

@@ -203,7 +203,9 @@ class _Pool:
             assert process.stdout is not None
             while line := await process.stdout.readline():
                 progress = json.loads(line)
-                self._said[job.name] = f"{job.name}: round {progress['round']}, {progress['missing']} runs to go"
+                missing = progress["missing"]
+                left = f"at least {missing} runs to go" if missing else "the last"
+                self._said[job.name] = f"{job.name}: round {progress['round']} is over, {left}"
                 self._tell()
             return await process.wait()
         finally:
@@ -214,7 +216,7 @@ class _Pool:
         over = self._all - len(self._waiting) - len(self._processes)
         minutes = max(0.0, self._left_seconds) / self._parallel / 60
         self._report(
-            f"{over} of {self._all} labs done, about {minutes:.0f} min left; " + "; ".join(self._said.values())
+            "; ".join([f"{over} of {self._all} labs done, about {minutes:.0f} min left", *self._said.values()])
         )
 
 

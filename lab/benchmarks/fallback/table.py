@@ -161,16 +161,22 @@ def _goals(results: Results) -> Grid:
     return Grid("What is asked", ["goal", "where", "asked", "measured", ""], rows, styles, words=5)
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 lab", "2 labs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def headline(results: Results) -> str:
     """How much was measured, and how far the machine kept up."""
     late = results.lateness()
     messages = results.messages
     worst = late["lateness_ms"]["p95"]
     return (
-        f"Fallback: {late['runs']} runs in {len(results.cells)} cells, {messages.sent:,} messages, {messages.lost} "
-        f"lost, {messages.duplicated_application} shown twice; {results.parallel} labs at a time, "
+        f"Fallback: {counted(late['runs'], 'run')} in {counted(len(results.cells), 'cell')}, "
+        f"{messages.sent:,} messages, {messages.lost} lost, {messages.duplicated_application} shown twice; "
+        f"{counted(results.parallel, 'lab')} at a time, "
         f"timers late by {0.0 if worst is None else worst:.0f} ms (p95 of runs' worst), "
-        f"{late['repeated_for_lateness']} runs repeated for more than {late['limit_ms']:g} ms"
+        f"{counted(late['repeated_for_lateness'], 'run')} repeated for more than {late['limit_ms']:g} ms"
     )
 
 
@@ -193,7 +199,7 @@ def _table(grid: Grid) -> Table:
     for number, heading in enumerate(grid.headings):
         table.add_column(heading, justify="left" if number < grid.words else "right")
     for row, style in zip(grid.rows, grid.styles, strict=True):
-        table.add_row(*row, style=style)
+        table.add_row(*_filled(row), style=style)
     return table
 
 
@@ -214,7 +220,12 @@ def _block_types() -> Grid:
     return Grid("", ["", "", "what happens"], rows, [None] * len(rows))
 
 
+def _filled(row: Sequence[str]) -> list[str]:
+    """With a dash where there is no figure."""
+    return [cell or "-" for cell in row]
+
+
 def _rows(grid: Grid) -> str:
     headings = [heading.replace("\n", " ") for heading in grid.headings]
-    lines: list[Sequence[str]] = [headings, ["---"] * len(headings), *grid.rows]
+    lines: list[Sequence[str]] = [headings, ["---"] * len(headings), *map(_filled, grid.rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from client.certificates import write_self_signed
+from client.command_line import Seconds
 from client.keys import public_key, read_key
 from client.state.receiving import ReceivingState
 from sidedoor.cli import main
@@ -43,6 +45,8 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["send", "--route", "sock5://h"], "did you mean `socks5:`?"),
         (["bridge", "--listen", "127.0.0.1:0"], "--key and --target are required"),
         (["bridge", "--listen", "127.0.0.1:0", "--target", "h", "--key", "cafe"], "expected 64 hexadecimal digits"),
+        (["bridge", "--listen", "127.0.0.1:0", "--target", "h", "--key", "cafe"], "sidedoor: --key: expected 64"),
+        (["bridge", "--listen", "127.0.0.1:0", "--target", "h"], "the environment's SIDEDOOR_BRIDGE_KEY, too"),
         (["send", "--ca-file", "x"], "--name, --peer and --origin are required"),
     ],
 )
@@ -52,6 +56,35 @@ def test_mistakes_are_one_line_and_exit_2(
     line = fails(capsys, *arguments)
     assert line.startswith("sidedoor: ")
     assert message in line
+
+
+def test_a_key_from_the_environment_is_said_to_come_from_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIDEDOOR_BRIDGE_KEY", "cafe")
+    line = fails(capsys, "bridge", "--listen", "127.0.0.1:0", "--target", "h")
+    assert line.startswith("sidedoor: the environment's SIDEDOOR_BRIDGE_KEY: expected 64 hexadecimal digits")
+    assert "cafe" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["send", "--interval", "inf"], "'--interval': 'inf' is no time in seconds; expected a number of at least 0."),
+        (["send", "--interval", "nan"], "'--interval': 'nan' is no time in seconds"),
+        (["send", "--timeout", "-3"], "'--timeout': -3.0 is not in the range x>=0"),
+        (["send", "--timeout", "nan"], "'--timeout': 'nan' is no time in seconds"),
+        (["chat", "--timeout", "nan"], "'--timeout': 'nan' is no time in seconds"),
+    ],
+)
+def test_what_is_no_time(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["client", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_waiting_for_acks_may_have_no_end() -> None:
+    assert Seconds(endless=True).convert("inf", None, None) == math.inf
 
 
 def test_a_file_of_settings_names_its_mistakes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -185,7 +185,11 @@ def test_every_kind_of_route_can_be_written() -> None:
         (f"obfuscated://{KEY}@h", "no port; expected obfuscated://KEY@HOST:PORT"),
         ("obfuscated://cafe@h:99", "expected 64 hexadecimal digits"),
         ("tls-fragment:?records=x", "`records=x` is no number; expected tls-fragment:"),
-        ("tls-fragment:?records=1", "key `records`"),
+        ("tls-fragment:?records=1", "^--route tls-fragment: `records`: expected an integer from 2 to 16; found the"),
+        (
+            "tcp-segment:?wait=-1",
+            r"^--route tcp-segment: `wait`: expected a number of at least 0; found the number -1\.0",
+        ),
     ],
 )
 def test_mistakes_in_routes(text: str, message: str) -> None:

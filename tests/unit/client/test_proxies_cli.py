@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from nacl.signing import SigningKey
 
 from client.cli import client
+from client.keys import draw_key
 from client.proxy_list import ListSource, sign
 from client.settings import Socks5Route
 from sidedoor.settings import UsageError
@@ -87,7 +88,8 @@ def test_what_has_expired_is_shown_but_not_signed(tmp_path: Path, key: Path, sou
     [
         (("version = 3", ""), "`version` is missing"),
         (("kind =", "knid ="), "`routes[0].kind`"),
-        (("Z\n", "\n"), "expires"),
+        (("Z\n", "\n"), "`expires`: expected a time with its zone, as 2027-01-31T00:00:00Z; found 2999-01-31"),
+        (('kind = "socks5"', 'kind = "direct"'), "is unknown where `kind` is 'direct'; known here: kind"),
         (('"proxy1"', '"direct"'), "direct"),
         (("parts = 2", "part = 2"), "did you mean `parts`"),
     ],
@@ -113,6 +115,14 @@ def test_key_files_that_are_none(tmp_path: Path, key: Path, source: Path) -> Non
         assert "expected 64 hexadecimal digits" in line
         assert "secret that" not in line
     assert "No such file" in refused("key", tmp_path / "missing" / "key")
+
+
+def test_an_end_s_key_signs_nothing(key: Path, source: Path) -> None:
+    key.write_text(draw_key() + "\n")
+    for arguments in (("key", key), ("sign", "--key", key, source)):
+        line = refused(*arguments)
+        assert "this is an end's key" in line
+        assert "`sidedoor client proxies key FILE`" in line
 
 
 def test_a_signature_that_is_not_right(tmp_path: Path, key: Path) -> None:

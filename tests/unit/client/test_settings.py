@@ -35,7 +35,15 @@ def test_they_come_from_json_and_go_back() -> None:
     ("change", "message"),
     [
         ({"routes": []}, "no routes"),
-        ({"routes": [{"kind": "direct"}, {"kind": "direct"}]}, "same name"),
+        ({"routes": [{"kind": "direct"}, {"kind": "direct"}]}, "two routes have the same name: 'direct'"),
+        (
+            {"routes": [{"kind": "direct", "name": "p9"}]},
+            "name` .*is unknown where `kind` is 'direct'; known here: kind",
+        ),
+        (
+            {"policy": {"name": "signal", "standby": "warm"}},
+            "`policy.standby` .*unknown where `name` is 'signal'; known",
+        ),
         ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "no other can be called so"),
         ({"routes": [{"kind": "socks5", "name": "p", "host": "::1", "username": "u"}]}, "go together"),
         ({"routes": [{"kind": "pigeon"}]}, "pigeon"),

@@ -53,7 +53,7 @@ def test_what_would_be_measured() -> None:
     assert "2 labs, " in listed.stdout
     assert all(f"\n{name}: " in listed.stdout for name in BLOCKS)
     assert "control-2: sidedoor 24" in invoke("--list", "--control").stdout
-    assert "1 labs, 1 at a time" in invoke("--list", "--calibrate", "--parallel", "1").stdout
+    assert "\n1 lab, 1 at a time: about" in invoke("--list", "--calibrate", "--parallel", "1").stdout
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,13 @@ def test_runs_of_another_version_are_refused(tmp_path: Path) -> None:
 
 def test_all_jobs_are_run_and_told_of(tmp_path: Path) -> None:
     said: list[str] = []
-    program = 'print(\'{"round": 1, "missing": 2}\')'
-    outcome = runner.run([job(tmp_path, name, program) for name in ("a", "b", "c")], 2, said.append)
+    program = 'print(\'{"round": 1, "missing": %d}\')'
+    todo = [job(tmp_path, name, program % missing) for name, missing in (("a", 2), ("b", 2), ("c", 0))]
+    outcome = runner.run(todo, 1, said.append)
     assert (outcome.failures, outcome.interrupted) == ({}, False)
-    assert any("a: round 1, 2 runs to go" in line for line in said)
-    assert said[-1].startswith("3 of 3 labs done, about 0 min left")
+    assert any(line.endswith("a: round 1 is over, at least 2 runs to go") for line in said)
+    assert any("c: round 1 is over, the last" in line for line in said)
+    assert said[-1] == "3 of 3 labs done, about 0 min left"
     assert (tmp_path / "c" / "logs").is_dir()
 
 
