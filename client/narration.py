@@ -44,7 +44,7 @@ class Narrator:
         self._say = say
         self._greet = greet
         self._noticed: set[str] = set()
-        self._in_use = DIRECT  # by which messages went last
+        self._in_use: str = DIRECT  # by which messages went last
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
         self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
         self._undecryptable: set[str] = set()
