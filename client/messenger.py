@@ -29,11 +29,14 @@ class Missing:
     def __bool__(self) -> bool:
         return bool(self.messages or self.attachments)
 
+    def __str__(self) -> str:
+        """ "2 messages and 1 attachment"."""
+        counts = ((self.messages, "message"), (self.attachments, "attachment"))
+        return " and ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count)
+
     def of(self, peer: str) -> str:
         """ "2 messages and 1 attachment to bob are"."""
-        counts = ((self.messages, "message"), (self.attachments, "attachment"))
-        words = [f"{count} {word}{'s' * (count > 1)}" for count, word in counts if count]
-        return f"{' and '.join(words)} to {peer} {'is' if self.messages + self.attachments == 1 else 'are'}"
+        return f"{self} to {peer} {'is' if self.messages + self.attachments == 1 else 'are'}"
 
 
 class Messenger:

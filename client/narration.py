@@ -44,6 +44,7 @@ class Narrator:
         self._say = say
         self._greet = greet
         self._noticed: set[str] = set()
+        self._in_use: str = DIRECT  # by which messages went last
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
         self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
         self._undecryptable: set[str] = set()
@@ -57,8 +58,8 @@ class Narrator:
             if self._greet or self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
                 self.connected(fields["route"])
             self._state[fields["route"]] = _CONNECTED
-        elif event in ("route_switched", "failed_back") and (fields["old"] is not None or self.failures):
-            self._say(f"messages go {_way(fields['new'])} now")
+        elif event in ("route_switched", "failed_back"):
+            self._switched(fields["old"], fields["new"])
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
         elif event == "diagnosed":
@@ -126,9 +127,19 @@ class Narrator:
         what = f"{KINDS[kind]} ({kind}, {confidence:.0%} sure)" if kind else KINDS[NONE]
         self._say(f"{route}: {what}")
 
+    def _switched(self, old: str | None, new: str) -> None:
+        self._in_use = new
+        if old is not None or self.failures:
+            self._say(f"messages go {_way(new)} now")
+
     def _failed(self, route: str, failure: str) -> None:
-        if self._state.get(route) != failure:
-            self._state[route] = failure
+        """A failed probe of one route is not taken for the loss of all: it says by which one messages go meanwhile."""
+        if self._state.get(route) == failure:
+            return
+        self._state[route] = failure
+        if route != self._in_use and self._state.get(self._in_use) == _CONNECTED:
+            self._say(f"{route} does not lead to origin {self._origin}: {failure}; messages go {_way(self._in_use)}")
+        else:
             self._say(f"cannot reach origin {self._origin}{_by(route)}: {failure}; trying again")
 
 

@@ -49,6 +49,9 @@ from client.verdicts import RouteVerdict, as_data, chosen, in_sentences, table
 from sidedoor.events import Emit, discard
 from sidedoor.settings import UsageError
 
+PATIENCE_SECONDS = 5.0
+"""A sender that waits for longer than this says so: a change of routes takes less."""
+
 
 @click.command(epilog=ROUTES, short_help="Send lines, and files.")
 @config_option
@@ -83,19 +86,44 @@ def send(
     settings = make_settings(config, SenderSettings, routed(**options))
     with emitting("client", events) as emit:
         narrator = Narrator(settings.origin, emit, say)
-        missing = run(_send(Sender(settings, narrator), attach, count, interval, timeout))
+        sender = Sender(settings, narrator)
+        if resumed := _missing(sender):
+            say(f"resuming {resumed} to {settings.peer}, kept in {settings.state_file}")
+
+        def waiting(seconds: float) -> None:
+            if narrator.reached:
+                say(f"connected, waiting for {settings.peer} to take {_missing(sender)} ({seconds:g} s more)")
+
+        missing = run(_send(sender, attach, count, interval, timeout, waiting))
     if missing is None:
         sys.exit(1)  # Terminated before everything was acknowledged.
     if missing:
-        answerless = f"the origin was reached, {settings.peer} did not answer; is it receiving?"
+        answerless = f"the origin was reached, {settings.peer} did not answer; is it receiving, {_key_hint(settings)}?"
         why = answerless if narrator.reached else "; ".join(narrator.failures) or "no route was dialed yet"
         say(f"{missing.of(settings.peer)} not acknowledged after {timeout:g} s: {why}")
     if missing or narrator.failed_attachments:
         sys.exit(1)
 
 
-async def _send(sender: Sender, attach: tuple[str, ...], count: int | None, interval: float, timeout: float) -> Missing:
-    """Submit everything and wait for the acks; how many are missing in the end."""
+def _missing(sender: Sender) -> Missing:
+    return Missing(sender.unacknowledged, sender.unsent_attachments)
+
+
+def _key_hint(settings: SenderSettings) -> str:
+    """What the other end needs for messages to be taken there: one whose keys do not fit acknowledges nothing."""
+    return "and without --key, as this end" if settings.peer_key is None else "and with the key of --peer-key"
+
+
+async def _send(
+    sender: Sender,
+    attach: tuple[str, ...],
+    count: int | None,
+    interval: float,
+    timeout: float,
+    waiting: Callable[[float], None],
+) -> Missing:
+    """Submit everything and wait for the acks; how many are missing in the end. `waiting` is called once when that
+    takes long, with the seconds that are left."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(sender.run(), name="sender")
         for path in attach:
@@ -107,8 +135,11 @@ async def _send(sender: Sender, attach: tuple[str, ...], count: int | None, inte
             for number in range(1, count + 1):
                 await _submit(sender, f"message {number}".encode())
                 await asyncio.sleep(interval)
-        await sender.drain(timeout)
-        missing = Missing(sender.unacknowledged, sender.unsent_attachments)
+        patience = min(timeout, PATIENCE_SECONDS)
+        if not await sender.drain(patience) and patience < timeout:
+            waiting(timeout - patience)
+            await sender.drain(timeout - patience)
+        missing = _missing(sender)
         running.cancel()
     return missing
 

@@ -30,6 +30,7 @@ FROZEN = "frozen"
 DATA_DROP = "data_drop"
 PROXY_DEAD = "proxy_dead"
 PROXY_REFUSES = "proxy_refuses"
+PROXY_MISMATCH = "proxy_mismatch"
 PROXY_UPSTREAM_DEAD = "proxy_upstream_dead"
 ORIGIN_DOWN = "origin_down"
 NETWORK_DOWN = "network_down"
@@ -51,6 +52,7 @@ KINDS = {
     DATA_DROP: "handshakes and pings pass, messages do not",
     PROXY_DEAD: "the proxy cannot be reached",
     PROXY_REFUSES: "the proxy answers and does not serve this client",
+    PROXY_MISMATCH: "something answers at the proxy's address, but not as a proxy of this kind does",
     PROXY_UPSTREAM_DEAD: "the proxy answers, the origin behind it does not",
     ORIGIN_DOWN: "no way that was tried leads to the origin",
     NETWORK_DOWN: "nothing answers at all",

@@ -18,6 +18,7 @@ from client.diagnosis import (
     FLOW_DROP,
     ORIGIN_DOWN,
     PROXY_DEAD,
+    PROXY_MISMATCH,
     PROXY_REFUSES,
     PROXY_UPSTREAM_DEAD,
     RESET,
@@ -118,8 +119,8 @@ def _refused(trace: Trace, history: History, *, origin_alive: bool, hop: float |
 
 
 def _proxied(trace: Trace, failure: str) -> tuple[str, float]:
-    if trace.stage == "socks_auth" and failure not in SILENCES | RESETS:
-        return PROXY_REFUSES, 0.9
+    if trace.stage in ("proxy_tls", "socks_greeting", "socks_auth") and failure not in SILENCES | RESETS:
+        return _answered_by_proxy(trace.stage, failure)
     if failure == "socks_connection_not_allowed":
         return PROXY_REFUSES, 0.8
     if trace.stage in ("dial", "dns", "tcp", "proxy_tls", "socks_greeting", "socks_auth"):
@@ -127,3 +128,12 @@ def _proxied(trace: Trace, failure: str) -> tuple[str, float]:
     if failure in STRANGERS:
         return TLS_INTERCEPTED, 0.8
     return PROXY_UPSTREAM_DEAD, 0.9
+
+
+def _answered_by_proxy(stage: str, failure: str) -> tuple[str, float]:
+    """What stands at the proxy's address has said something, if only that it hangs up."""
+    if stage == "socks_auth" or failure == "socks_error":
+        return PROXY_REFUSES, 0.9
+    if failure in STRANGERS:
+        return TLS_INTERCEPTED, 0.8
+    return PROXY_MISMATCH, 0.6 if failure == "eof_error" else 0.9

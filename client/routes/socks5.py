@@ -22,6 +22,10 @@ _ADDRESS_BYTES: dict[int, int] = {socks5.AddressType.IPV4: 4, socks5.AddressType
 _PORT_BYTES = 2
 
 
+class NotSocks(Exception):
+    """What listens at the proxy's address speaks something else."""
+
+
 class _Login(socks5.AuthRequest):
     """In UTF-8: RFC 1929 names no charset, python-socks takes ASCII only."""
 
@@ -71,7 +75,10 @@ async def negotiate(
     deadline = asyncio.get_running_loop().time() + seconds
     async with attempt.stage("socks_greeting"), asyncio.timeout_at(deadline):
         stream.write(session.send(socks5.AuthMethodsRequest(route.username, route.password)))
-        session.receive(await stream.read_exactly(socks5.AuthMethodReply.SIZE))
+        reply = await stream.read_exactly(socks5.AuthMethodReply.SIZE)
+        if reply[0] != socks5.SOCKS_VER:
+            raise NotSocks("it does not speak SOCKS5")
+        session.receive(reply)
     if isinstance(session.state, socks5.StateServerWaitingForAuth):
         async with attempt.stage("socks_auth"), asyncio.timeout_at(deadline):
             stream.write(session.send(_Login(route.username or "", route.password or "")))

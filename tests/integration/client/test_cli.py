@@ -206,9 +206,23 @@ async def test_a_peer_that_is_not_there_is_not_taken_for_a_route_that_fails(tmp_
     assert sender.returncode == 1
     last = errors.decode().splitlines()[-1]
     assert last.endswith(
-        "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; is it receiving?"
+        "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; "
+        "is it receiving, and without --key, as this end?"
     )
     assert last.startswith("sidedoor: 2 messages to bob")
+
+
+async def test_what_is_queued_from_an_earlier_call_is_told(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    state = str(tmp_path / "alice.db")
+    end = ["--origin", f"127.0.0.1:{free_port()}", "--ca-file", str(files.ca), "--state", state, "--timeout", "0"]
+    said = []
+    for _ in range(2):
+        async with command("send", "--name", "alice", "--peer", "bob", *end) as sender:
+            _, errors = await sender.communicate(b"hello")
+        said.append(errors.decode().splitlines()[0])
+    assert "resuming" not in said[0]
+    assert said[1] == f"sidedoor: resuming 1 message to bob, kept in {state}"
 
 
 def refused(*arguments: str) -> str:

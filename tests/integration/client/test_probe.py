@@ -20,7 +20,7 @@ from client.route_table import RouteTable
 from client.settings import OriginAddress, ResolverSettings
 from client.verdicts import RouteVerdict
 from sidedoor.events import discard
-from tests.integration.client.dials import QUICK, listener, resets, silent
+from tests.integration.client.dials import QUICK, listener, resets, saying, silent
 from tests.integration.client.world import NAME, World, free_port, own_proxy
 
 ENDS = web.AppKey("ends", bool)
@@ -112,6 +112,17 @@ async def test_no_more_than_so_many_at_a_time(messenger: World) -> None:
     assert [verdict.route for verdict in verdicts] == ["direct", *proxies]
     assert [verdict.failure for verdict in verdicts[1:]] == [*["generic_timeout_error"] * 4, "connection_reset"]
     assert sorted(verdict.route for verdict in told) == sorted(["direct", *proxies])
+
+
+async def test_what_answers_and_is_no_such_proxy_is_told_from_one_that_is_dead(messenger: World) -> None:
+    async with own_proxy() as plain, listener(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n", 3)) as web:
+        arguments = (f"web=socks5://127.0.0.1:{web}", f"plain=socks5-tls://127.0.0.1:{plain}")
+        _, output, _ = await probe(messenger, *(word for route in arguments for word in ("--route", route)))
+    mismatch = "something answers at the proxy's address, but not as a proxy of this kind does (proxy_mismatch"
+    lines = output.splitlines()
+    assert "it does not speak SOCKS5" in lines[1]
+    assert lines[-3].startswith(f"web: {mismatch}")
+    assert lines[-2].startswith(f"plain: {mismatch}")
 
 
 @pytest.mark.parametrize(

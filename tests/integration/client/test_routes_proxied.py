@@ -57,7 +57,7 @@ async def test_dante(messenger: World, tmp_path: Path) -> None:
         ),
         (b"\x05\x00\x05\x00", ("socks_request", "generic_timeout_error")),
         (b"\x05\xff", ("socks_greeting", "socks_error")),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ("socks_greeting", "socks_error")),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ("socks_greeting", "unknown_failure: it does not speak SOCKS5")),
     ],
 )
 async def test_what_proxies_may_answer(messenger: World, answer: bytes, expected: tuple[str, str]) -> None:

@@ -60,6 +60,31 @@ def test_a_connection_that_is_lost() -> None:
     ]
 
 
+def test_a_probe_that_fails_while_messages_go_by_another_route_names_both() -> None:
+    made = Listener()
+    made.narrator("route_dialed", route="direct")
+    made.narrator("path_bad", route="direct", reason="ack_overdue")
+    made.narrator("route_dialed", route="proxy1")
+    made.narrator("route_switched", old="direct", new="proxy1")
+    for _ in range(2):
+        made.fails("generic_timeout_error")
+    made.narrator("path_bad", route="proxy1", reason="eof")
+    made.fails("connection_refused")
+    assert made.said[1:] == [
+        "messages go by proxy1 now",
+        "direct does not lead to origin localhost:8443: tcp: no answer in time; messages go by proxy1",
+        "connection to origin localhost:8443 by proxy1 lost: the other side closed the connection; trying again",
+        "cannot reach origin localhost:8443: tcp: connection refused; trying again",
+    ]
+
+
+def test_a_proxy_that_fails_while_messages_go_directly_is_no_loss() -> None:
+    made = Listener()
+    made.narrator("route_dialed", route="direct")
+    made.fails("connection_refused", route="proxy1")
+    assert made.said == ["proxy1 does not lead to origin localhost:8443: tcp: connection refused; messages go direct"]
+
+
 def test_where_nothing_failed_nothing_is_said_but_on_demand() -> None:
     made = Listener()
     made.narrator("route_dialed", route="direct")
