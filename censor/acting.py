@@ -49,6 +49,8 @@ class Match:
     from_client: bool
     lasting: bool
     """An earlier match of the rule has begun effects that last."""
+    existing: bool
+    """The flow was decided before the rule was enforced."""
 
 
 class Acting:
@@ -62,8 +64,21 @@ class Acting:
         self._statistics = statistics
         self._pools: dict[str, int] = {}
 
-    def act(self, rule: CompiledRule, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision) -> None:
-        """Begin what the rule does. The decision on this packet is changed, the flow may get effects."""
+    def act(
+        self,
+        rule: CompiledRule,
+        flow: Flow,
+        packet: Packet,
+        data: bytes,
+        t: float,
+        decision: Decision,
+        *,
+        existing: bool = False,
+    ) -> None:
+        """Begin what the rule does. The decision on this packet is changed, the flow may get effects.
+
+        existing: the flow was decided before the rule was enforced.
+        """
         if rule.silent:
             return
         latency = rule.rule.latency_seconds
@@ -73,7 +88,8 @@ class Acting:
         counts.matched += 1
         counts.collateral += collateral
         lasting = any(effect.rule is rule for effect in flow.effects)
-        match = Match(rule, flow, packet, data, t, begins, collateral, flow.is_from_client(packet), lasting)
+        from_client = flow.is_from_client(packet)
+        match = Match(rule, flow, packet, data, t, begins, collateral, from_client, lasting, existing)
         for action in rule.actions:
             self._carry_out(match, action, decision)
 
@@ -188,7 +204,10 @@ class Acting:
                 return effects.Losing(rule, label, begins, action, self._seed, collateral=collateral)
             case _:  # Freeze
                 drawn = self._draw(match.flow, rule, "freeze")
-                return effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
+                freezing = effects.Freezing(rule, label, begins, action, drawn, collateral=collateral)
+                if match.existing:
+                    freezing.spare(match.flow, match.packet)
+                return freezing
 
     def _inject(self, match: Match, made: tuple[bytes, ...], delay: float, decision: Decision) -> None:
         self._statistics.rule(match.rule.name).injected += len(made)
@@ -280,7 +299,8 @@ class Acting:
         if entry is not None:
             decision.blocked += (for_the_kernel(entry),)
             # The kernel, where it drops by itself, does not spare the flow that it began with either.
-            flow.residual |= entry.certain and not entry.in_kernel
+            if entry.certain and not entry.in_kernel:
+                entry.take(flow)
 
     def _probe(self, match: Match, action: Probe, decision: Decision) -> None:
         flow = match.flow
@@ -305,7 +325,7 @@ def drops_alone(rule: CompiledRule, action: Residual, *, allows: bool) -> bool:
         return False
     return not any(
         isinstance(other, Police | Delay | Lose | Freeze | Reject)
-        or (isinstance(other, Drop) and (other.after_packets != 0 or other.direction != "both"))
+        or (isinstance(other, Drop) and (other.after_packets or other.least_payload_bytes or other.direction != "both"))
         or (isinstance(other, Reset) and (other.rewrite or other.repeat))
         for other in rule.actions
     )

@@ -64,9 +64,11 @@ class Drop(Action, frozen=True, kw_only=True, tag="drop"):
     direction: whose packets. after_packets: so many more pass, counted over both directions behind the one that
     triggered it, which then passes, too. seconds: how long it lasts (None: as long as the flow). refresh: each further
     packet of the flow starts that time anew. trigger: whether the packet that triggered it is dropped.
+    least_payload_bytes: packets with less payload pass (what is no message, where messages are large).
     """
 
     direction: Direction = "both"
+    least_payload_bytes: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     after_packets: CountSpan = 0
     seconds: SecondsSpan | None = None
     refresh: bool = False
@@ -166,6 +168,7 @@ class Lose(Action, frozen=True, kw_only=True, tag="lose"):
 class Freeze(Action, frozen=True, kw_only=True, tag="freeze"):
     """After so many bytes of payload or so many packets, counted from the flow's beginning, its packets vanish.
 
+    Of a flow that existed before the rule (existing_flows = "act") what comes from then on counts.
     counted: which packets count. direction: which vanish. Without `packets` only bytes count, and the other way round.
     """
 

@@ -216,17 +216,17 @@ class Censor:
         by_address = {block.rule.name for block in address_blocks(compiled)}
         for rule in old.rules:
             if rule not in rules.rules:
-                self._report("rule_lifted", rule.name, times, by_address=bool(rule.addresses), kills=False)
+                self._report("rule_lifted", rule.name, times, by_address=bool(rule.addresses), retroactive=False)
         for rule in rules.rules:
             if rule not in old.rules:
-                kills = rule.kills
-                self._report("rule_enforced", rule.name, times, by_address=rule.name in by_address, kills=kills)
+                by_kernel = rule.name in by_address
+                self._report("rule_enforced", rule.name, times, by_address=by_kernel, retroactive=rule.retroactive)
 
-    def _report(self, event: str, rule: str, times: list[float], *, by_address: bool, kills: bool) -> None:
+    def _report(self, event: str, rule: str, times: list[float], *, by_address: bool, retroactive: bool) -> None:
         """One event with the bracket of the step that did it: switch of the core, kernel sets, generation."""
         if by_address:
             before, after = times[2], times[3]
-        elif kills:
+        elif retroactive:
             before, after = times[0], times[4]
         else:
             before, after = times[0], times[1]

@@ -22,7 +22,7 @@ Lists = Mapping[str, ListHolder]
 _HEADER = frozenset(FLOW_PROPERTIES) - {"flow.mark"}
 # What a server that the prober convicted is blocked by.
 _PROBER = Rule(name="prober", when='protocol == "tcp"', actions=(Residual(seconds=0.0),))
-# So that a killing rule finds the flows that were opened for its names before it was enforced.
+# So that a retroactive rule finds the flows that were opened for its names before it was enforced.
 _REMEMBER = Rule(name="remember_names", when="exists tls.sni and server.port == 443", actions=(Log(),))
 _PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmp"}
 _KNOWN_MAX = 1024
@@ -113,7 +113,7 @@ class CompiledRules:
         self.probes = rules.probe
         self.counts = any(isinstance(action, Freeze) for rule in self.rules for action in rule.actions)
         """Some rule counts all packets of a flow from its beginning."""
-        self.killing = tuple(rule for rule in self.rules if rule.rule.kills)
+        self.retroactive = tuple(rule for rule in self.rules if rule.rule.retroactive)
         self.prober: CompiledRule | None = None
         if self.probes:  # convictions outlast a change of the rules, as long as any rule probes
             self.prober = (old.prober if old is not None else None) or CompiledRule(_PROBER, lists, repeating)
@@ -133,6 +133,10 @@ class CompiledRules:
         for rule in self.rules:
             read |= rule.condition.lists | (rule.intended.lists if rule.intended else frozenset())
         return read
+
+    def position(self, rule: CompiledRule) -> int:
+        """Where the rule comes in the order of precedence; the prober's is the last."""
+        return self.rules.index(rule) if rule is not self.prober else len(self.rules)
 
     def readers(self, live: list[CompiledRule], server_port: int) -> Readers:
         """The analyzers that may settle these rules for a flow to that port."""

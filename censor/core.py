@@ -6,7 +6,7 @@ A packet belongs to a flow (censor/flows.py). While rules may still match it, th
 
 A flow that no rule can match any more is *decided*: it gets the current `generation` as its connmark, and the kernel
 stops asking. One that is undecided, but was *heard* (its client has spoken, and only what the client says next tells
-more), gets the bit HEARD with it, and the kernel asks about that alone. When rules that kill existing flows change, the
+more), gets the bit HEARD with it, and the kernel asks about that alone. When rules about existing flows change, the
 generation moves on, so that the next packet of every older flow, from either end, comes here once more. A flow with
 effects is never marked so; it is *watched*: all its packets come here. Without a kernel (`mark` is None: packets out of
 a file) every packet comes here, with the same result.
@@ -26,7 +26,7 @@ from censor.draws import draw
 from censor.effects import Dropping, refusal, resets
 from censor.flows import Flow, FlowTable, flow_key
 from censor.inspection import MESSAGES_MAX, Inspection
-from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
+from censor.kernel.marks import CONFIRMED, GENERATION_MASK, HEARD, REPLY, SAVED_MASK, WATCH
 from censor.lists.prefixes import PrefixSet
 from censor.offload import AddressBlock, address_blocks
 from censor.packets import ACK, RST, SYN, TCP, UDP, Packet
@@ -81,11 +81,11 @@ class Core:
 
         Raises ValueError (a condition that does not compile), and nothing has changed.
         """
-        before = [rule.rule for rule in self._compiled.killing]
+        before = [rule.rule for rule in self._compiled.retroactive]
         self._bind(rules, lists)
-        kills = [rule.rule for rule in self._compiled.killing]
-        reread = any(rule.condition.lists & changed for rule in self._compiled.killing)
-        moved_on = bool(kills) and (kills != before or reread)
+        after = [rule.rule for rule in self._compiled.retroactive]
+        reread = any(rule.condition.lists & changed for rule in self._compiled.retroactive)
+        moved_on = bool(after) and (after != before or reread)
         if moved_on:
             self.generation = self.generation % GENERATION_MASK + 1
         return moved_on
@@ -139,9 +139,9 @@ class Core:
                 flow.epoch = self._epoch
                 flow.properties = self._header(flow)
                 flow.decided = True
-        self._count(flow, packet, t)
         if len(self.residuals) and (dropped := self._drop_residual(flow, packet, t)) is not None:
-            return dropped
+            return dropped  # and not counted: of what the kernel drops by itself nothing is known here
+        self._count(flow, packet, t)
         if flow.epoch != self._epoch:
             return self._judge_anew(flow, packet, data, mark, t)
         if flow.decided and not flow.effects and not len(self.residuals):
@@ -162,7 +162,8 @@ class Core:
             if not flow.is_from_client(packet):  # a simultaneous open, as the kernel sees it, or what evades the TSPU
                 return self._handshake
             return flow.syn != packet.sequence
-        if mark is None or mark & GENERATION_MASK or flow.last_sequence is None or not flow.is_from_client(packet):
+        known = mark is None or mark & (GENERATION_MASK | WATCH)
+        if known or flow.last_sequence is None or not flow.is_from_client(packet):
             return False
         # SYNs do not come here. A segment without connmark that is far from what the flow had is another connection's.
         distance = (packet.sequence - flow.last_sequence + (1 << 31)) % (1 << 32) - (1 << 31)
@@ -196,20 +197,20 @@ class Core:
             for entry in self.residuals.find(flow, t):
                 if entry.in_kernel or any(effect.rule is entry.rule for effect in flow.effects):
                     continue
-                if self._hit_residual(entry, flow, packet, data, t, decision):
-                    return self._sealed(flow, decision, mark)
+                if self._hit_residual(entry, flow, packet, data, mark, t, decision):
+                    return self._sealed(flow, decision, mark, t)
         if flow.effects:
             self._apply(flow, packet, data, t, decision)
         if not flow.decided and decision.accept and packet.payload:
             self._inspect(flow, packet, data, t, decision)
         elif not flow.decided:
             self._note_server_first(flow, packet, data, t, decision)
-        return self._sealed(flow, decision, mark)
+        return self._sealed(flow, decision, mark, t)
 
-    def _sealed(self, flow: Flow, decision: Decision, mark: int | None) -> Decision:
+    def _sealed(self, flow: Flow, decision: Decision, mark: int | None, t: float) -> Decision:
         """The decision with what the kernel is to do with the flow's next packets."""
         if mark is not None:
-            if flow.effects or flow.residual:
+            if flow.effects or (flow.residuals and any(entry.lasts(t) for entry in flow.residuals)):
                 decision.watch = True
             elif decision.accept and not self._everything:
                 if flow.decided:
@@ -241,7 +242,8 @@ class Core:
             flow.properties = self._header(flow)
         elif (block := self._address_block(flow)) is not None:
             answer = block.actions[0] if isinstance(block.actions[0], Reject) else None
-            return self._silenced(flow, block, block.rule.label(block.actions[0]), answer, packet, data, mark, t)
+            label = block.rule.label(block.actions[0])
+            return self._silenced(flow, block, label, answer, packet, data, mark, t, Decision())
         elif flow.effects:  # what is done to it goes on
             if not flow.decided:
                 flow.live = list(self._compiled.rules)
@@ -257,19 +259,29 @@ class Core:
         self._begin(flow, first=first)
         self._conclude(flow, packet, data, t, decision)
         if flow.effects or not decision.accept:  # this packet has been acted on
-            return self._sealed(flow, decision, mark)
+            return self._sealed(flow, decision, mark, t)
         return self._go_on(flow, packet, data, mark, t, decision)
 
     def _judge_existing(self, flow: Flow, packet: Packet, data: bytes, mark: int | None, t: float) -> Decision:
-        """The flow was decided before these rules: only those that kill existing flows concern it."""
-        for rule in self._compiled.killing:
+        """The flow was decided before these rules: only those that are about existing flows concern it."""
+        decision = Decision()
+        for rule in self._compiled.retroactive:
             if flow.exempt:
                 break
-            if rule.evaluate(flow.properties) is True and self._strikes(flow, rule) and _fires(flow, rule):
+            if not (rule.evaluate(flow.properties) is True and self._strikes(flow, rule) and _fires(flow, rule)):
+                continue
+            if rule.rule.kills:
                 answer = Reset() if rule.rule.resets_existing else None
                 flow.blocked = False
-                return self._silenced(flow, rule, self._existing_label(rule), answer, packet, data, mark, t)
-        return self._go_on(flow, packet, data, mark, t, Decision())
+                label = self._existing_label(rule)
+                return self._silenced(flow, rule, label, answer, packet, data, mark, t, decision)
+            self._acting.act(rule, flow, packet, data, t, decision, existing=True)
+            flow.blocked = False  # when the rule is lifted, the flow is again what it was
+            if rule.final:
+                break
+        if flow.effects or not decision.accept:  # this packet has been acted on
+            return self._sealed(flow, decision, mark, t)
+        return self._go_on(flow, packet, data, mark, t, decision)
 
     def _address_block(self, flow: Flow) -> CompiledRule | None:
         """The rule on addresses, new to this flow, by which the kernel drops all its packets."""
@@ -288,12 +300,12 @@ class Core:
         data: bytes,
         mark: int | None,
         t: float,
+        decision: Decision,
     ) -> Decision:
         """From this packet on all of the flow's vanish. When the rule is lifted, the flow is again what it was."""
         flow.effects.insert(0, Dropping(rule, label, t, answer=answer))
-        decision = Decision()
         self._apply(flow, packet, data, t, decision)
-        return self._sealed(flow, decision, mark)
+        return self._sealed(flow, decision, mark, t)
 
     @staticmethod
     def _existing_label(rule: CompiledRule) -> str:
@@ -432,32 +444,41 @@ class Core:
         return draw(self.rules.censor.seed, flow.id, f"{entry.rule.name}/residual") < entry.probability
 
     def _drop_residual(self, flow: Flow, packet: Packet, t: float) -> Decision | None:
-        """What the kernel does by itself, before it asks about anything."""
-        for entry in self.residuals.find(flow, t):
-            from_client = flow.is_from_client(packet)
-            if entry.in_kernel and entry.concerns(from_client=from_client):
-                if entry.action.refresh == "packet":
-                    entry.until = max(entry.until, t + entry.seconds)
-                return Decision(
-                    accept=False,
-                    hits=(hit(entry.rule.name, "residual", packet, flow.name, from_client=from_client),),
-                )
-        return None
+        """What the kernel does by itself, before it asks about anything: by the first rule that has a block here."""
+        from_client = flow.is_from_client(packet)
+        found = [
+            entry
+            for entry in self.residuals.find(flow, t)
+            if entry.in_kernel and entry.concerns(from_client=from_client)
+        ]
+        if not found:
+            return None
+        entry = found[0] if len(found) == 1 else min(found, key=lambda entry: self._compiled.position(entry.rule))
+        if entry.action.refresh == "packet":
+            entry.until = max(entry.until, t + entry.seconds)
+        name = entry.rule.name
+        return Decision(accept=False, hits=(hit(name, "residual", packet, flow.name, from_client=from_client),))
 
     def _hit_residual(
-        self, entry: Entry, flow: Flow, packet: Packet, data: bytes, t: float, decision: Decision
+        self,
+        entry: Entry,
+        flow: Flow,
+        packet: Packet,
+        data: bytes,
+        mark: int | None,
+        t: float,
+        decision: Decision,
     ) -> bool:
         """Act on a packet of a key that is blocked. False: the packet goes on, as nothing hits it or for all that."""
         from_client = flow.is_from_client(packet)
         rule, action = entry.rule, entry.action
         if not entry.concerns(from_client=from_client) or (from_client and action.then == "rewrite"):
             return False
-        opens = packet.flags & (SYN | ACK) == SYN if packet.protocol == TCP else flow.packets == 1
-        if flow.decided and not flow.residual and not opens:  # the kernel would not ask about it either
+        if flow.decided and entry not in flow.residuals and not _opens_flow(flow, packet, mark):
             return False
         if not entry.certain and not self._draws_residual(entry, flow):
             return False
-        flow.residual = True
+        entry.take(flow)
         if action.refresh == "packet":
             entry.until = max(entry.until, t + entry.seconds)
         passes = action.then == "inject"
@@ -547,6 +568,14 @@ def _reading(flow: Flow) -> bool:
     """Whether any analyzer still reads one of the flow's ends."""
     client, server = flow.client, flow.server
     return (client is not None and not client.closed) or (server is not None and not server.closed)
+
+
+def _opens_flow(flow: Flow, packet: Packet, mark: int | None) -> bool:
+    """Whether the packet is the first of its flow. Later ones of a decided flow are not looked at: the kernel would not
+    even ask, unless it never did, as no rule is about the flow."""
+    if packet.protocol == TCP:
+        return packet.flags & (SYN | ACK) == SYN
+    return flow.packets == 1 and not (mark is not None and mark & CONFIRMED)
 
 
 def _opens(packet: Packet, mark: int | None) -> bool:

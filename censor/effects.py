@@ -53,7 +53,7 @@ class Effect:
 class Dropping(Effect):
     """Packets vanish, after some more or at once, for a time or for good; senders may be told."""
 
-    __slots__ = ("answer", "packets_left", "refresh_seconds", "until")
+    __slots__ = ("answer", "least_payload_bytes", "packets_left", "refresh_seconds", "until")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Dropping(Effect):
         *,
         direction: str = "both",
         packets_left: int = 0,
+        least_payload_bytes: int = 0,
         seconds: float | None = None,
         refresh: bool = False,
         answer: Reset | Reject | None = None,
@@ -70,6 +71,7 @@ class Dropping(Effect):
     ) -> None:
         super().__init__(rule, label, direction, begins, collateral=collateral)
         self.packets_left = packets_left
+        self.least_payload_bytes = least_payload_bytes
         self.until = None if seconds is None else begins + seconds
         self.refresh_seconds = seconds if refresh else None
         self.answer = answer
@@ -85,7 +87,7 @@ class Dropping(Effect):
         if self.refresh_seconds is not None:
             self.until = t + self.refresh_seconds
         from_client = flow.is_from_client(packet)
-        if not self._concerns(from_client=from_client):
+        if packet.payload_length < self.least_payload_bytes or not self._concerns(from_client=from_client):
             return True
         self._drop(flow, packet, decision, from_client=from_client)
         if isinstance(self.answer, Reset):
@@ -230,17 +232,28 @@ class Freezing(Effect):
             self._drop(flow, packet, decision, from_client=from_client)
         return True
 
+    def spare(self, flow: Flow, packet: Packet) -> None:
+        """Count from this packet of the flow on, which has been counted to the flow already."""
+        had_bytes, had_packets = self._had(flow)
+        if self.counted in ("both", "to_server" if flow.is_from_client(packet) else "to_client"):
+            had_bytes, had_packets = had_bytes - packet.payload_length, had_packets - 1
+        self.bytes_limit = None if self.bytes_limit is None else self.bytes_limit + had_bytes
+        self.packets_limit = None if self.packets_limit is None else self.packets_limit + had_packets
+
     def _reached(self, flow: Flow) -> bool:
         """Whether what the flow had, this packet included, is more than may pass."""
-        if self.counted == "to_client":
-            had_bytes, had_packets = flow.server_bytes, flow.to_client_packets
-        elif self.counted == "to_server":
-            had_bytes, had_packets = flow.client_bytes, flow.packets - flow.to_client_packets
-        else:
-            had_bytes, had_packets = flow.client_bytes + flow.server_bytes, flow.packets
+        had_bytes, had_packets = self._had(flow)
         return (self.bytes_limit is not None and had_bytes > self.bytes_limit) or (
             self.packets_limit is not None and had_packets > self.packets_limit
         )
+
+    def _had(self, flow: Flow) -> tuple[int, int]:
+        """Bytes of payload and packets of the flow, of what counts."""
+        if self.counted == "to_client":
+            return flow.server_bytes, flow.to_client_packets
+        if self.counted == "to_server":
+            return flow.client_bytes, flow.packets - flow.to_client_packets
+        return flow.client_bytes + flow.server_bytes, flow.packets
 
 
 def resets(action: Reset, packet: Packet, *, from_client: bool, dropped: bool) -> tuple[bytes, ...]:
@@ -281,6 +294,7 @@ def dropping(rule: CompiledRule, action: Drop, begins: float, drawn: float, *, c
         begins,
         direction=action.direction,
         packets_left=count_between(action.after_packets, drawn),
+        least_payload_bytes=action.least_payload_bytes,
         seconds=None if action.seconds is None else between(action.seconds, drawn),
         refresh=action.refresh,
         collateral=collateral,

@@ -102,6 +102,8 @@ def _in_force(rule: Rule) -> str:
 def _existing(rule: Rule, *, kernel: bool) -> str:
     if rule.kills:
         return f"are ended by {'RST' if rule.resets_existing else 'silence'}"
+    if rule.retroactive:
+        return "have it done to them from now on"
     return "are cut, too" if kernel else ""
 
 
@@ -136,7 +138,8 @@ def in_words(action: AnyAction) -> str:
 
 
 def _drop(action: Drop) -> str:
-    text = f"drops the flow's packets{_direction(action.direction)}"
+    large = f" of {action.least_payload_bytes} bytes of payload or more" if action.least_payload_bytes else ""
+    text = f"drops the flow's packets{large}{_direction(action.direction)}"
     if action.after_packets:
         text += f" after {span(action.after_packets, 'more')}"
     if action.seconds is not None:

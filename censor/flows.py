@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from censor.compiled import CompiledRule
     from censor.effects import Effect
     from censor.inspection import Side
+    from censor.residual import Entry
 
 FlowKey = tuple[int, bytes, int, bytes, int]
 
@@ -27,8 +28,8 @@ class Flow:
     those that ask for what each message tells anew: the last message. client, server: the reading of each end's bytes;
     None: not begun, or done with. effects: what is being done to it. packets, *_bytes: what was seen of it, payload
     only. decided: nothing is left to find out. epoch: of the rules by which it was judged last. blocked: something was
-    done to it that ends with the rule. exempt: it was allowed. residual: a residual block that the kernel
-    does not do by itself has hit it.
+    done to it that ends with the rule. exempt: it was allowed. residuals: the residual
+    blocks, of those that the kernel does not do by itself, that have hit it.
     """
 
     __slots__ = (
@@ -51,7 +52,7 @@ class Flow:
         "packets",
         "properties",
         "protocol",
-        "residual",
+        "residuals",
         "server",
         "server_address",
         "server_base",
@@ -89,7 +90,7 @@ class Flow:
         self.decided = False
         self.blocked = False
         self.exempt = False
-        self.residual = False
+        self.residuals: tuple[Entry, ...] = ()
         self.epoch = -1
 
     @property

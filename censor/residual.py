@@ -54,6 +54,15 @@ class Entry:
         action = self.action
         return self.probability >= 1 or (action.certain_after is not None and self.triggers >= action.certain_after)
 
+    def lasts(self, t: float) -> bool:
+        return self.until > t and not self.rule.lifted
+
+    def take(self, flow: Flow) -> None:
+        """It has hit this flow: while it lasts it does so with every packet, however much is known of the flow. A block
+        of the same key that begins after its end is another."""
+        if self not in flow.residuals:
+            flow.residuals = (*(entry for entry in flow.residuals if entry.lasts(self.begins)), self)
+
     def concerns(self, *, from_client: bool) -> bool:
         return self.action.direction in ("both", "to_server" if from_client else "to_client")
 
@@ -125,7 +134,7 @@ class Residuals:
             entries = self._entries.get(key)
             if entries is None:
                 continue
-            lasting = [entry for entry in entries if entry.until > t and not entry.rule.lifted]
+            lasting = [entry for entry in entries if entry.lasts(t)]
             if not lasting:
                 del self._entries[key]
             elif len(lasting) < len(entries):

@@ -66,6 +66,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     whose flows share its fate. latency_seconds: how long after the match the actions start.
     from_seconds, until_seconds: when it holds, counted from when the rules were put in force (times `time_scale`).
     intended: the condition that the censor meant; what `when` catches beyond it is counted as collateral.
+    existing_flows: what becomes of flows that were decided before: nothing, their end, or what the actions do.
     evidence: where it is known from; confidence: how well.
     """
 
@@ -80,7 +81,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     intended: str | None = None
     evidence: str = ""
     confidence: Confidence | None = None
-    existing_flows: Literal["ignore", "kill"] | None = None
+    existing_flows: Literal["ignore", "kill", "act"] | None = None
     existing_action: Literal["drop", "rst"] | None = None
     # The short form.
     action: Action | None = None
@@ -185,8 +186,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def kills(self) -> bool:
-        """Whether it acts on flows that were decided before it was enforced."""
+        """Whether it ends flows that were decided before it was enforced."""
         return not self.addresses and self.existing_flows == "kill"
+
+    @property
+    def retroactive(self) -> bool:
+        """Whether it does anything to these."""
+        return not self.addresses and self.existing_flows in ("kill", "act")
 
     @property
     def resets_existing(self) -> bool:

@@ -1,49 +1,57 @@
-"""`sidedoor client`: an origin, a receiver, a sender. Messages on stdout, what becomes of the connection on stderr."""
+"""`sidedoor client`: the origin, the bridge, keys; what a person uses is in `client.person_cli`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import signal
-import sys
-from collections.abc import Coroutine, Iterator
-from typing import Any, TextIO, TypeVar
+import copy
 
 import click
+from click.core import ParameterSource
 
+from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
-from client.messages import LIMIT_BYTES, Message
-from client.narration import Narrator
-from client.options import end_options, make_settings, proxy_route
+from client.command_line import announcing, config_option, emitting, events_option, run, say
+from client.keys import default_key_file, make_key, public_key, read_key
+from client.options import make_settings, origin_address
 from client.origin import bind_all, serve_origin
-from client.receiver import run_receiver
-from client.sender import Sender
-from client.settings import DirectRoute, OriginSettings, ReceiverSettings, SenderSettings
-from client.standard_input import lines
-from sidedoor.events import Emit, EventWriter, discard
-from sidedoor.settings import UsageError
+from client.person_cli import chat, listen, probe, send
+from client.proxies_cli import proxies
+from client.routes.settings import parse_key
+from client.settings import BridgeSettings, OriginSettings
+from sidedoor.settings import SettingsError, UsageError
 
-T = TypeVar("T")
-
-_config = click.option("--config", type=click.Path(), help="TOML file with the settings; options go over it.")
-_events = click.option("--events", type=click.Path(), help="Write events as JSON lines to this file, `-`: stdout.")
-_name = click.option("--name", help="This end's name.")
-_origin = click.option("--origin", metavar="HOST[:PORT]", help="The origin; the port is 443 if not given.")
-_ca_file = click.option("--ca-file", type=click.Path(), help="PEM of the authority to trust.")
-_resolve = click.option(
-    "--resolve", multiple=True, metavar="NAME=ADDRESS", help="Use this address for the name, no DNS. May be repeated."
-)
-_keylog = click.option("--keylog-file", type=click.Path(), help="Write TLS secrets there, to read captures.")
+_KEY_VARIABLE = "SIDEDOOR_BRIDGE_KEY"
+_KEY_HINT = f"; the key can be in the environment's {_KEY_VARIABLE}, too"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def client() -> None:
-    """Run the test messenger: an origin, a sender, a receiver."""
+    """Run the messenger: chat, send, listen, see which routes work; serve its origin."""
+
+
+client.add_command(chat)
+client.add_command(send)
+client.add_command(listen)
+_receive = copy.copy(listen)  # The name that it had.
+_receive.hidden = True
+client.add_command(_receive, "receive")
+client.add_command(probe)
+client.add_command(proxies)
+
+
+@client.command(short_help="Print this end's public key; make one if there is none.")
+@click.option("--file", type=click.Path(), help="Where it is; default: ~/.config/sidedoor/client.key.")
+def key(file: str | None) -> None:
+    """Print this end's public key, for --peer-key at the other end; make the private one if there is none."""
+    path = file or str(default_key_file())
+    made = make_key(path)
+    click.echo(public_key(read_key(path)))
+    say(f"{'made' if made else 'using'} the private key {path}; this end has it as --key {path}")
 
 
 @client.command()
-@_config
-@_events
+@config_option
+@events_option
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
 @click.option("--certificate", type=click.Path(), help="PEM file with the certificate chain.")
 @click.option("--key", type=click.Path(), help="PEM file with its key.")
@@ -54,6 +62,7 @@ def client() -> None:
     help="Use ca.pem, leaf.pem and leaf.key in DIR; make them if none of them is there.",
 )
 @click.option("--host-name", multiple=True, help="With --self-signed: a name or address for the certificate.")
+@click.option("--proxy-list", type=click.Path(), help="A signed list of proxies for the clients; see `proxies`.")
 def origin(
     config: str | None,
     events: str | None,
@@ -62,6 +71,7 @@ def origin(
     key: str | None,
     self_signed: str | None,
     host_name: tuple[str, ...],
+    proxy_list: str | None,
 ) -> None:
     """Serve the origin until interrupted."""
     files = None
@@ -73,7 +83,7 @@ def origin(
     settings = make_settings(
         config,
         OriginSettings,
-        {"listen": listen or None, "certificate": certificate, "key": key},
+        {"listen": listen or None, "certificate": certificate, "key": key, "proxy_list": proxy_list},
         hint="" if files else "; --self-signed DIR makes a certificate and its key",
     )
     with contextlib.ExitStack() as stack:
@@ -81,168 +91,42 @@ def origin(
         listeners = [stack.enter_context(sock) for sock in bind_all(settings.listen)]
         if files is not None:
             _have_certificate(files, host_name or ("localhost", "127.0.0.1", "::1"))
-        emit = _announcing(stack.enter_context(_emitting("origin", events)))
-        _run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
+        emit = announcing(stack.enter_context(emitting("origin", events)))
+        run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
 
 
-@client.command()
-@_config
+@client.command(short_help="Serve a bridge of obfuscated routes to one origin.")
+@config_option
+@events_option
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
 @click.option(
-    "--events",
-    type=click.Path(),
-    help="Write events as JSON lines to this file, `-`: stderr, since the messages are on stdout.",
+    "--key",
+    envvar=_KEY_VARIABLE,
+    show_envvar=True,
+    help="64 hexadecimal digits (openssl rand -hex 32), which clients have, too. Others see options: better a file.",
 )
-@_name
-@_origin
-@_ca_file
-@_resolve
-@_keylog
-def receive(config: str | None, events: str | None, resolve: tuple[str, ...], **options: str | None) -> None:
-    """Receive until interrupted: each message a line on stdout."""
-
-    def show(message: Message) -> None:
-        sys.stdout.buffer.write(message.body + b"\n")
-        sys.stdout.buffer.flush()
-
-    settings = make_settings(config, ReceiverSettings, end_options(resolve, options))
-    with _emitting("receiver", events, to=sys.stderr) as emit:
-        narrator = Narrator(settings.origin, emit, _say)
-        receiving = run_receiver(settings, narrator, show=show, connected=narrator.connected)
-        _run(receiving, until_interrupted=True)
-
-
-@client.command()
-@_config
-@_events
-@_name
-@_origin
-@_ca_file
-@_resolve
-@_keylog
-@click.option("--peer", help="The receiver's name.")
-@click.option(
-    "--proxy", multiple=True, metavar="NAME=[USER:PASSWORD@]HOST:PORT", help="A SOCKS5 proxy. May be repeated."
-)
-@click.option("--count", type=click.IntRange(min=1), help="Send so many made-up messages instead of stdin's lines.")
-@click.option("--interval", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Seconds between them.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for the last acks.")
-def send(
-    config: str | None,
-    events: str | None,
-    resolve: tuple[str, ...],
-    proxy: tuple[str, ...],
-    count: int | None,
-    interval: float,
-    timeout: float,
-    **options: str | None,
+@click.option("--target", metavar="HOST[:PORT]", help="The origin; the port is 443 if not given.")
+def bridge(
+    config: str | None, events: str | None, listen: tuple[str, ...], key: str | None, target: str | None
 ) -> None:
-    """Send the lines of stdin, or --count messages; exit 0 when each was acknowledged, else 1."""
-    given = end_options(resolve, options)
-    if proxy:
-        given["routes"] = (DirectRoute(), *(proxy_route(text) for text in proxy))
-    settings = make_settings(config, SenderSettings, given)
-    with _emitting("client", events) as emit:
-        narrator = Narrator(settings.origin, emit, _say)
-        missing = _run(_send(Sender(settings, narrator), count, interval, timeout))
-    if missing is None:
-        sys.exit(1)  # Terminated before everything was acknowledged.
-    if missing:
-        messages = "1 message" if missing == 1 else f"{missing} messages"
-        answerless = f"the origin was reached, {settings.peer} did not answer; is it receiving?"
-        why = answerless if narrator.reached else "; ".join(narrator.failures) or "no route was dialed yet"
-        are = "is" if missing == 1 else "are"
-        _say(f"{messages} to {settings.peer} {are} not acknowledged after {timeout:g} s: {why}")
-        sys.exit(1)
+    """Serve a bridge of obfuscated routes to one origin until interrupted."""
+    where = None if target is None else origin_address(target, "--target")
+    if key is not None:
+        _check_bridge_key(key)
+    options = {"listen": listen or None, "key": key, "target": where}
+    settings = make_settings(config, BridgeSettings, options, hint="" if key else _KEY_HINT)
+    with emitting("bridge", events) as emit:
+        run(serve_bridge(settings, announcing(emit)), until_interrupted=True)
 
 
-async def _send(sender: Sender, count: int | None, interval: float, timeout: float) -> int:
-    """Submit everything and wait for the acks; how many are missing in the end."""
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(sender.run(), name="sender")
-        if count is None:
-            async for line in lines():
-                await _submit(sender, line)
-        else:
-            for number in range(1, count + 1):
-                await _submit(sender, f"message {number}".encode())
-                await asyncio.sleep(interval)
-        await sender.drain(timeout)
-        running.cancel()
-    return sender.unacknowledged
-
-
-async def _submit(sender: Sender, body: bytes) -> None:
-    if len(body) > LIMIT_BYTES // 2:
-        raise UsageError(f"a message of {len(body)} bytes; the limit is {LIMIT_BYTES // 2}")
-    await sender.room()
-    sender.submit(body)
-
-
-def _run(work: Coroutine[Any, Any, T], *, until_interrupted: bool = False) -> T | None:
-    """Run to the end, or until SIGINT or SIGTERM (then None); mistakes of the user come out alone, not in a group.
-
-    Raises click.Abort after a SIGINT that is not how `work` is meant to end (`until_interrupted`).
-    """
-    came: list[int] = []
-
-    async def main() -> T | None:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(work, name="client")
-
-            def stop(number: int) -> None:
-                came.append(number)
-                task.cancel()
-
-            # SIGINT, too: a shell starts what it puts into the background of a script with SIGINT ignored.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, stop, number)
-            await asyncio.wait([task])
-        return None if task.cancelled() else task.result()
-
+def _check_bridge_key(key: str) -> None:
+    """Raises SettingsError, which says where the key came from, but not the key."""
+    source = click.get_current_context().get_parameter_source("key")
+    given = f"the environment's {_KEY_VARIABLE}" if source is ParameterSource.ENVIRONMENT else "--key"
     try:
-        result = asyncio.run(main())
-    except BaseExceptionGroup as group:
-        usage, rest = group.split(UsageError)
-        if usage is None or rest is not None:
-            raise
-        raise _first(usage) from None
-    if result is None and signal.SIGINT in came and not until_interrupted:
-        raise click.Abort
-    return result
-
-
-def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
-
-
-def _say(line: str) -> None:
-    click.echo(f"sidedoor: {line}", err=True)
-
-
-def _announcing(emit: Emit) -> Emit:
-    def announce(event: str, /, **fields: Any) -> None:
-        emit(event, **fields)
-        if event == "origin_listening":
-            _say(f"origin: listening on {', '.join(fields['addresses'])}")
-
-    return announce
-
-
-@contextlib.contextmanager
-def _emitting(source: str, path: str | None, *, to: TextIO | None = None) -> Iterator[Emit]:
-    """`-` is stdout, or `to`."""
-    if path is None:
-        yield discard
-    elif path == "-":
-        yield EventWriter(source, (to or sys.stdout).buffer)
-    else:
-        try:
-            stream = open(path, "ab")  # noqa: SIM115 - closed below; only the opening is the user's mistake.
-        except OSError as error:
-            raise UsageError(f"--events {path}: cannot be written: {error.strerror}") from error
-        with stream:
-            yield EventWriter(source, stream)
+        parse_key(key)
+    except ValueError as error:
+        raise SettingsError(f"{given}: {str(error).removeprefix('key: ')}") from error
 
 
 def _have_certificate(files: CertificateFiles, names: tuple[str, ...]) -> None:
@@ -262,4 +146,4 @@ def _have_certificate(files: CertificateFiles, names: tuple[str, ...]) -> None:
             write_self_signed(folder, names)
         except (OSError, ValueError) as error:
             raise UsageError(f"--self-signed {folder}: certificates cannot be made: {error}") from error
-    _say(f"origin: {'using' if existing else 'made'} the certificate for {', '.join(names)}; clients trust {files.ca}")
+    say(f"origin: {'using' if existing else 'made'} the certificate for {', '.join(names)}; clients trust {files.ca}")

@@ -15,28 +15,40 @@ from client.messages import Message
 
 WINDOW_MESSAGES = 256
 """How far the sender may be ahead of its lowest unacknowledged id. The receiver holds back up to four times as many."""
+WINDOW_BYTES = 8 << 20
+"""How many bytes the sender may have under way. The origin keeps a little more for each session."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One message in the outbox. `connection` is the one that the latest copy went out by, None before the first."""
+    """One message in the outbox. `connections`: those by which copies went out, and that have not been lost since."""
 
     id: int
     body: bytes
     queued_at: float
     attempts: int = 0
-    connection: int | None = None
+    connections: set[int] = field(default_factory=set)
 
 
 class Outbox:
     """The sender's messages that have no end-to-end ack yet. Ids count from 1."""
 
-    def __init__(self, *, window_messages: int = WINDOW_MESSAGES, limit_messages: int = 4096) -> None:
+    def __init__(
+        self,
+        *,
+        window_messages: int = WINDOW_MESSAGES,
+        window_bytes: int = WINDOW_BYTES,
+        limit_messages: int = 4096,
+        last_id: int = 0,
+    ) -> None:
+        """`last_id`: the last one that an earlier life had acknowledged; ids go on behind it."""
         self._window = window_messages
+        self._window_bytes = window_bytes
         self._limit = limit_messages
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, Entry] = {}  # In order of ids, and without gaps: acks are cumulative.
         self._ready: list[int] = []  # A heap of ids to (re)send; ids acknowledged meanwhile are skipped when popped.
-        self._last_id = 0
+        self._last_id = last_id
+        self._under_way_bytes = 0
         self.duplicate_acks = 0
         self.peak = 0
 
@@ -50,16 +62,29 @@ class Outbox:
         return len(self._entries) >= self._limit
 
     @property
+    def last_id(self) -> int:
+        """The id that was given last."""
+        return self._last_id
+
+    @property
     def base(self) -> int:
         """The lowest id without an ack; the next id when there is none."""
-        return next(iter(self._entries), self._last_id + 1)
+        return self._last_id - len(self._entries) + 1
 
     def submit(self, body: bytes, now: float) -> int:
         """Queue a message and return its id. Raises OverflowError when the outbox is full."""
+        self.check_room()
+        return self.restore(body, now)
+
+    def check_room(self) -> None:
+        """Raises OverflowError when the outbox is full."""
         if self.full:
             raise OverflowError(f"{self._limit} messages wait for an ack already")
+
+    def restore(self, body: bytes, queued_at: float) -> int:
+        """As `submit`, for what an earlier life of the sender had queued, whatever the limit is now."""
         self._last_id += 1
-        self._entries[self._last_id] = Entry(self._last_id, body, now)
+        self._entries[self._last_id] = Entry(self._last_id, body, queued_at)
         heapq.heappush(self._ready, self._last_id)
         self.peak = max(self.peak, len(self._entries))
         return self._last_id
@@ -68,30 +93,75 @@ class Outbox:
         """The message to send on `connection` now, marked as sent on it; None: none is due or the window is full."""
         while self._ready:
             entry = self._entries.get(self._ready[0])
-            if entry is not None and entry.id >= self.base + self._window:
+            if entry is not None and not self._in_window(entry):
                 return None
             heapq.heappop(self._ready)
             if entry is not None:
+                if connection in entry.connections:
+                    continue  # It went by this connection as a hedge; lost with another one, it is not lost.
+                if not entry.attempts:
+                    self._under_way_bytes += len(entry.body)
                 entry.attempts += 1
-                entry.connection = connection
+                entry.connections.add(connection)
                 return entry
         return None
 
+    def _in_window(self, entry: Entry) -> bool:
+        """One message may go out however long it is."""
+        if entry.attempts or entry.id == self.base:
+            return True
+        fits = self._under_way_bytes + len(entry.body) <= self._window_bytes
+        return fits and entry.id < self.base + self._window
+
+    def copy(self, id_: int, connection: int) -> Entry | None:
+        """The message to send on `connection`, too, marked so; None: it has its ack, or went there, or nowhere yet."""
+        entry = self._entries.get(id_)
+        if entry is None or not entry.attempts or connection in entry.connections:
+            return None
+        entry.attempts += 1
+        entry.connections.add(connection)
+        return entry
+
     def lost(self, connection: int) -> int:
-        """`connection` is gone: what went out by it last and has no ack is to be sent again. Returns how many."""
-        again = [entry for entry in self._entries.values() if entry.connection == connection]
+        """`connection` is gone: what went out by it and has no ack is to be sent again. Returns how many.
+
+        What went by another connection as well is sent again, too: only the one in use tells whether it arrived.
+        """
+        again = [entry for entry in self._entries.values() if connection in entry.connections]
         for entry in again:
-            entry.connection = None
+            entry.connections.discard(connection)
             heapq.heappush(self._ready, entry.id)
         return len(again)
 
-    def acked(self, id_: int, now: float) -> float | None:
-        """The end-to-end ack of a message: seconds since it was queued; None when it had been acknowledged already."""
-        entry = self._entries.pop(id_, None)
-        if entry is None:
+    def acked(self, id_: int, now: float) -> list[tuple[int, float]]:
+        """The end-to-end ack of `id_`, and so of all before it: (id, seconds since queued) of each that had none.
+
+        An ack of what was never submitted is none.
+        """
+        if id_ < self.base:
             self.duplicate_acks += 1
-            return None
-        return now - entry.queued_at
+            return []
+        if id_ > self._last_id:
+            return []
+        acked = [self._entries.pop(each) for each in range(self.base, id_ + 1)]
+        self._under_way_bytes -= sum(len(entry.body) for entry in acked if entry.attempts)
+        return [(entry.id, now - entry.queued_at) for entry in acked]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the receiver's application gets it.
+
+    `position` grows from delivery to delivery, across lives of the receiver. `again`: an earlier life handed this one
+    out, too, and died before the application had confirmed it.
+    """
+
+    position: int
+    sender: str
+    session: int
+    id: int
+    body: bytes
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ which tells the sender about the *message*.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 PATH = "/messages"
@@ -15,6 +17,13 @@ PATH = "/messages"
 
 LIMIT_BYTES = 1 << 20
 """The longest encoded record that either side takes; a longer one ends its connection."""
+
+
+MESSAGES, ATTACHMENTS = 0, 1
+"""The lanes of a sender: its messages, and the pieces of its attachments, which wait for the messages."""
+
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class RecordError(ValueError):
@@ -30,33 +39,47 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 class Message(msgspec.Struct, frozen=True, array_like=True, tag="message"):
     """A numbered message.
 
-    `session` is drawn anew by each sender process, so that ids may start from 1 again. `base` is the lowest id that was
-    not acknowledged when this copy was made: all below it were shown, so that a receiver without memory knows where to
-    start. `queued_at` is in seconds on the sender's monotonic clock and means something to the sender only.
+    Each lane of a sender is a session: ids count from 1 in it. `base` is the lowest id that was not acknowledged when
+    this copy was made: all below it were shown, so that a receiver without memory knows where to start. `queued_at` is
+    in seconds on the sender's monotonic clock and means something to the sender only. `lane`: MESSAGES or ATTACHMENTS.
+
+    End-to-end encrypted (`client.encryption`) when `key` is not empty: then it is the sender's ephemeral public key, 32
+    bytes, and `body` is sealed. `shown`: the receiver's proof of its ack of `base` - 1, put there by an origin that has
+    raised `base`, since nobody else's word for it counts.
     """
 
     sender: str
     receiver: str
-    session: int
-    id: int
-    base: int
+    session: Natural
+    id: Natural
+    base: Natural
     queued_at: float
     body: bytes
+    lane: Natural = MESSAGES
+    key: bytes = b""
+    shown: bytes = b""
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
     """The origin has a copy of the message; answered on the connection by which the copy came."""
 
-    id: int
+    id: Natural
+    session: Natural = 0
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
-    """The receiver has shown the message to its user. Since it shows in order, all lower ids are shown, too."""
+    """The receiver has shown the message to its user. Since it shows in order, all lower ids are shown, too.
+
+    `refused`: why the receiver does not take the attachment to which the message belongs; empty: it does. `proof`: what
+    shows that the receiver said so, and no one on the way (`client.encryption`); empty without encryption.
+    """
 
     sender: str
     receiver: str
-    session: int
-    id: int
+    session: Natural
+    id: Natural
+    refused: str = ""
+    proof: bytes = b""
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
@@ -71,7 +94,19 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     number: int
 
 
-Record = Hello | Message | Accepted | Ack | Ping | Pong
+class ProxyListWanted(msgspec.Struct, frozen=True, array_like=True, tag="proxy_list_wanted"):
+    """Asks the origin for a signed list of proxies that is newer than `version` (0: none is known). Needs no hello."""
+
+    version: int
+
+
+class ProxyList(msgspec.Struct, frozen=True, array_like=True, tag="proxy_list"):
+    """The answer: a document as of `client.proxy_list`; empty: the origin has none that is newer."""
+
+    document: bytes
+
+
+Record = Hello | Message | Accepted | Ack | Ping | Pong | ProxyListWanted | ProxyList
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)

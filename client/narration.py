@@ -1,7 +1,9 @@
 """What the commands say on stderr about the way to the origin: the first failure, each change, the connection.
 
-An Emit that listens in on the events `route_failed`, `route_dialed` and `path_bad` and passes everything on. It repeats
-nothing: each route has one line until something else happens on it.
+An Emit that listens in on the events `route_failed`, `route_dialed`, `path_bad`, `route_switched`, `failed_back` and
+`diagnosed`, and on those about lists of proxies and the memory, and passes everything on. It repeats nothing: each
+route has one line until something else happens on it. It says as well what becomes of attachments, and when something
+cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from client.diagnosis import KINDS, NONE
+from client.diagnosis.judgement import LIKELY
 from client.policies import DIRECT
 from client.routes.failures import in_words
 from client.settings import OriginAddress
@@ -18,30 +22,58 @@ _CONNECTED = ""
 _REASONS = {"ack_overdue": "generic_timeout_error", "reset": "connection_reset", "eof": "eof_error"}
 """Reasons of `path_bad`, but for `dial_failed`, which `route_failed` tells better, in OONI's words."""
 
+_NOTICES = {
+    "memory_unreadable": "memory file {file} cannot be used, it is begun anew: {detail}",
+    "memory_unwritable": "memory file {file} cannot be written: {detail}",
+    "proxy_list_expired": "the list of proxies on disk is used although {detail}",
+    "proxy_list_refused": "a list of proxies is not used: {detail}",
+    "proxy_list_unwritable": "the new list of proxies cannot be kept in {file}: {detail}",
+    "proxy_list_updated": "a new list of proxies, version {version}",
+    "route_unusable": "{route} of the list of proxies is left out: {detail}",
+}
+
 
 class Narrator:
     """`say` gets each line, without a line feed."""
 
-    def __init__(self, origin: OriginAddress, emit: Emit, say: Callable[[str], None]) -> None:
+    def __init__(self, origin: OriginAddress, emit: Emit, say: Callable[[str], None], *, greet: bool = False) -> None:
+        """`greet`: the first connection is told of even if nothing has failed before it."""
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         self._origin = f"{host}:{origin.port}"
         self._emit = emit
         self._say = say
+        self._greet = greet
+        self._noticed: set[str] = set()
+        self._in_use: str = DIRECT  # by which messages went last
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
+        self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
+        self._undecryptable: set[str] = set()
+        self.failed_attachments = 0
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
         if event == "route_failed":
             self._failed(fields["route"], f"{fields['stage']}: {in_words(fields['failure'])}")
         elif event == "route_dialed":
-            if self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
+            if self._greet or self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
                 self.connected(fields["route"])
             self._state[fields["route"]] = _CONNECTED
+        elif event in ("route_switched", "failed_back"):
+            self._switched(fields["old"], fields["new"])
         elif event == "path_bad" and fields["reason"] in _REASONS:
             self._lost(fields["route"], in_words(_REASONS[fields["reason"]]))
+        elif event == "diagnosed":
+            self._diagnosed(fields["route"], fields["kind"], fields["confidence"])
+        elif event in _NOTICES:
+            self._notice(_NOTICES[event].format_map(fields))
+        elif event in ("message_undecryptable", "ack_refused"):
+            self._not_decrypted(event, fields)
+        elif event.startswith("attachment_"):
+            self._attachment(event, fields)
 
     def connected(self, route: str = DIRECT) -> None:
         """The route leads to the origin."""
+        self._greet = False
         self._state[route] = _CONNECTED
         self._say(f"connected to origin {self._origin}{_by(route)}")
 
@@ -55,14 +87,64 @@ class Narrator:
         """How each route that leads nowhere failed last: "direct: dns: NXDOMAIN"."""
         return [f"{route}: {failure}" for route, failure in self._state.items() if failure != _CONNECTED]
 
+    def _notice(self, line: str) -> None:
+        """Once: what is refused is offered again at the next refresh."""
+        if line not in self._noticed:
+            self._noticed.add(line)
+            self._say(line)
+
+    def _not_decrypted(self, event: str, fields: dict[str, Any]) -> None:
+        """Once for messages and once for acks: all that follow have the same fault."""
+        if event not in self._undecryptable:
+            self._undecryptable.add(event)
+            what = f"a message from {fields['sender']}" if event == "message_undecryptable" else "an acknowledgement"
+            self._say(
+                f"{what} cannot be decrypted: {fields['reason']}; do --key and --peer-key of both ends fit each other?"
+            )
+
+    def _attachment(self, event: str, fields: dict[str, Any]) -> None:
+        if event == "attachment_received":
+            self._say(f"received {fields['path']} from {fields['sender']} ({fields['bytes']} bytes)")
+        elif event == "attachment_sent":
+            self._say(f"sent {fields['name']} ({fields['bytes']} bytes)")
+        elif event == "attachment_failed":
+            self.failed_attachments += 1
+            self._say(f"{fields['name']} was not sent: {fields['reason']}")
+        elif event == "attachment_refused":
+            self._say(f"{fields['name']} from {fields['sender']} was not received: {fields['reason']}")
+
     def _lost(self, route: str, failure: str) -> None:
         self._state[route] = failure
         self._say(f"connection to origin {self._origin}{_by(route)} lost: {failure}; trying again")
 
+    def _diagnosed(self, route: str, kind: str, confidence: float) -> None:
+        """What is worth a person's attention: once for each kind, when it is more likely than not."""
+        if kind == NONE:
+            kind = _CONNECTED
+        if self._diagnoses.get(route, _CONNECTED) == kind or (kind and confidence < LIKELY):
+            return
+        self._diagnoses[route] = kind
+        what = f"{KINDS[kind]} ({kind}, {confidence:.0%} sure)" if kind else KINDS[NONE]
+        self._say(f"{route}: {what}")
+
+    def _switched(self, old: str | None, new: str) -> None:
+        self._in_use = new
+        if old is not None or self.failures:
+            self._say(f"messages go {_way(new)} now")
+
     def _failed(self, route: str, failure: str) -> None:
-        if self._state.get(route) != failure:
-            self._state[route] = failure
+        """A failed probe of one route is not taken for the loss of all: it says by which one messages go meanwhile."""
+        if self._state.get(route) == failure:
+            return
+        self._state[route] = failure
+        if route != self._in_use and self._state.get(self._in_use) == _CONNECTED:
+            self._say(f"{route} does not lead to origin {self._origin}: {failure}; messages go {_way(self._in_use)}")
+        else:
             self._say(f"cannot reach origin {self._origin}{_by(route)}: {failure}; trying again")
+
+
+def _way(route: str) -> str:
+    return route if route == DIRECT else f"by {route}"
 
 
 def _by(route: str) -> str:

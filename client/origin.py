@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack, ExitStack
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from client.messages import LIMIT_BYTES, PATH, Record, RecordError, decode, encode
+from client.list_shelf import ListShelf
+from client.messages import LIMIT_BYTES, PATH, ProxyList, ProxyListWanted, Record, RecordError, decode, encode
 from client.routes.tcp import endpoint
 from client.settings import OriginSettings
 from client.switchboard import Misbehaviour, Outgoing, Switchboard
@@ -63,9 +64,10 @@ async def _serve(
     settings: OriginSettings, listeners: Sequence[socket.socket], emit: Emit, ready: asyncio.Event | None
 ) -> None:
     context = _context(settings)
-    origin = _Origin(emit)
+    shelf = None if settings.proxy_list is None else ListShelf(settings.proxy_list, emit)
+    origin = _Origin(emit, shelf)
     app = web.Application()
-    app.add_routes([web.get("/", _greet), web.get(PATH, origin.handle)])
+    app.add_routes([web.get("/", _greet), web.get(PATH, origin.handle), web.get("/proxies", origin.give_list)])
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     async with AsyncExitStack() as stack:
         await runner.setup()
@@ -87,8 +89,9 @@ async def _greet(_: web.Request) -> web.Response:
 class _Origin:
     """The open WebSockets, by number, each with the queue of what is to go out by it."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, shelf: ListShelf | None) -> None:
         self._switchboard = Switchboard(emit)
+        self._shelf = shelf
         self._numbers = itertools.count(1)
         self._queues: dict[int, asyncio.Queue[Record | None]] = {}
 
@@ -104,7 +107,7 @@ class _Origin:
         try:
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(_write(websocket, queue), name=f"origin writer {number}")
-                await self._read(number, websocket)
+                await self._read(number, websocket, request.remote or "")
                 writer.cancel()
         finally:
             del self._queues[number]
@@ -116,12 +119,26 @@ class _Origin:
         for queue in self._queues.values():
             _end(queue)
 
-    async def _read(self, number: int, websocket: web.WebSocketResponse) -> None:
+    async def give_list(self, request: web.Request) -> web.Response:
+        """The signed list of proxies, for any program."""
+        document = self._document(0, request.remote or "")
+        if not document:
+            raise web.HTTPNotFound(text="This origin has no list of proxies.\n")
+        return web.Response(body=document + b"\n", content_type="text/plain", charset="utf-8")
+
+    def _document(self, known_version: int, address: str) -> bytes:
+        return b"" if self._shelf is None else self._shelf.document(known_version, address)
+
+    async def _read(self, number: int, websocket: web.WebSocketResponse, address: str) -> None:
         async for frame in websocket:
             try:
                 if frame.type is not WSMsgType.BINARY:
                     raise RecordError("a record is a binary message")
-                outgoing = self._switchboard.receive(number, decode(frame.data))
+                record = decode(frame.data)
+                if isinstance(record, ProxyListWanted):
+                    outgoing: Outgoing = [(number, ProxyList(self._document(record.version, address)))]
+                else:
+                    outgoing = self._switchboard.receive(number, record)
             except (RecordError, Misbehaviour) as error:
                 await websocket.close(code=WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:100])
                 return
@@ -174,7 +191,7 @@ def _context(settings: OriginSettings) -> ssl.SSLContext:
 
 
 def _listening(listen: str) -> socket.socket:
-    host, port = parse_address(listen)
+    host, port = parse_address(listen, "listen")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -189,10 +206,12 @@ def _listening(listen: str) -> socket.socket:
     return sock
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """ "HOST:PORT" or "[HOST]:PORT" as host and port. Raises SettingsError."""
+def parse_address(text: str, key: str) -> tuple[str, int]:
+    """ "HOST:PORT" or "[HOST]:PORT", given as `key`, as host and port. Raises SettingsError."""
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:
-        raise SettingsError(f"{text!r}: expected HOST:PORT, an IPv6 host in brackets")
+    if not separator or not host or not port.isdecimal():
+        raise SettingsError(f"{key} {text!r}: expected HOST:PORT, an IPv6 host in brackets")
+    if int(port) > 65535:
+        raise SettingsError(f"{key} {text!r}: there is no port {port}; expected at most 65535")
     return host, int(port)

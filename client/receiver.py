@@ -1,38 +1,57 @@
-"""The receiving end: takes messages from the origin, shows each once and in order, acknowledges what it has shown."""
+"""The receiving end: takes messages from the origin, shows each once and in order, acknowledges what it has shown.
+
+What exactly once means here: each delivery has a position, and with a `state_file` the receiver goes on after its
+death. It hands out again, with `Delivery.again`, only what it was handing out when it died: the application may have
+taken that or not. One that stores the position together with what it does with the message (in one transaction, one
+write, one file) and passes the last one stored as `taken` has each message exactly once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
-from client.delivery import Inbox
-from client.messages import Ack, Hello, Message, Ping
+from client.attachments.incoming import IncomingAttachments
+from client.inboxes import Inboxes, Show
+from client.keys import make_encryption
+from client.messages import Hello, Message, Ping
 from client.routes import Attempt, DialError, Route
 from client.routes.catalogue import make_routes
 from client.routes.connection import Connection
 from client.settings import DirectRoute, ReceiverSettings
+from client.state.receiving import ReceivingState
 from sidedoor.events import Emit
-
-SESSION_LIMIT = 256
-"""Sender sessions remembered; the one unused for longest is forgotten first."""
-
-Show = Callable[[Message], None]
 
 
 async def run_receiver(
     settings: ReceiverSettings,
     emit: Emit,
     *,
-    show: Show = lambda message: None,
+    show: Show = lambda delivery: None,
     connected: Callable[[], None] = lambda: None,
+    taken: int = 0,
 ) -> None:
     """Receive until cancelled; `show` gets each message once, in order; `connected` is called for each connection.
 
-    Raises SettingsError for a bad CA file.
+    `taken`: the highest position that the application knows it has. Raises SettingsError for a bad CA file or key,
+    UsageError for a state file or a folder that cannot be used.
     """
     (route,) = make_routes(settings, (DirectRoute(),)).values()
-    inboxes = _Inboxes(settings.name, emit, show)
+    encryption = make_encryption(settings)
+    state = ReceivingState(settings.state_file, name=settings.name)
+    try:
+        folder, limit_bytes = settings.attachments_folder, settings.attachment_limit_bytes
+        attachments = IncomingAttachments(folder, limit_bytes, state, emit)
+        inboxes = Inboxes(settings.name, state, encryption, attachments, emit, show)
+        inboxes.resume(taken)
+        await _run(settings, route, inboxes, emit, connected)
+    finally:
+        state.close()
+
+
+async def _run(
+    settings: ReceiverSettings, route: Route, inboxes: Inboxes, emit: Emit, connected: Callable[[], None]
+) -> None:
     backoff_seconds = settings.backoff_seconds
     while True:
         connection = await _dial(route, emit)
@@ -55,7 +74,7 @@ async def _dial(route: Route, emit: Emit) -> Connection | None:
         return None
 
 
-async def _receive(connection: Connection, settings: ReceiverSettings, inboxes: _Inboxes) -> bool:
+async def _receive(connection: Connection, settings: ReceiverSettings, inboxes: Inboxes) -> bool:
     """Until the connection ends, or is silent in spite of a ping; whether it carried anything."""
     heard = False
     pinged = 0
@@ -80,38 +99,3 @@ async def _receive(connection: Connection, settings: ReceiverSettings, inboxes: 
                     await connection.send(ack)
     except ConnectionError:
         return heard
-
-
-class _Inboxes:
-    """The inbox of each sender session, and the events of what arrives."""
-
-    def __init__(self, name: str, emit: Emit, show: Show) -> None:
-        self._name = name
-        self._emit = emit
-        self._show = show
-        self._inboxes: dict[tuple[str, int], Inbox] = {}
-        self._shown: dict[tuple[str, int], int] = {}  # The highest id shown; kept apart from the inbox to check on it.
-
-    def receive(self, message: Message) -> list[Ack]:
-        """Take one copy; returns the acks to send."""
-        key = (message.sender, message.session)
-        inbox = self._inboxes.pop(key) if key in self._inboxes else Inbox()
-        self._inboxes[key] = inbox
-        if len(self._inboxes) > SESSION_LIMIT:
-            forgotten = next(iter(self._inboxes))
-            del self._inboxes[forgotten]
-            self._shown.pop(forgotten, None)
-        arrival = inbox.receive(message)
-        if arrival.duplicate:
-            self._emit("message_duplicate", id=message.id)
-        for shown, reordered in arrival.shown:
-            self._deliver(key, shown, reordered)
-        acked = [shown for shown, _ in arrival.shown] + ([message] if arrival.ack_again else [])
-        return [Ack(shown.sender, self._name, shown.session, shown.id) for shown in acked]
-
-    def _deliver(self, key: tuple[str, int], message: Message, reordered: bool) -> None:
-        if message.id <= self._shown.get(key, 0):
-            self._emit("message_shown_twice", id=message.id)
-        self._shown[key] = message.id
-        self._show(message)
-        self._emit("message_delivered", t=time.monotonic(), id=message.id, bytes=len(message.body), reordered=reordered)

@@ -2,55 +2,76 @@
 
 Each connection that the policy dials is a `_Line` with one task, which dials, then reads, and has a writer beside it.
 Only the line in use takes messages from the outbox, so that a full transport holds back the sender and nothing else.
+With `Inboxes` it is the receiving end, too: what the origin has for it comes by the line that said hello last.
 All calls into the policy are synchronous; what they order is done before anything else happens.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from client.delivery import Outbox
-from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
+import msgspec
+
+from client.attachments.source import SourceChanged, open_source, reopen_source
+from client.diagnosis.wrapper import Diagnosing
+from client.encryption import Undecryptable
+from client.inboxes import Inboxes
+from client.keys import make_encryption
+from client.lanes import Due, Lanes
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, ProxyList, Record
 from client.policies import (
     DIRECT,
     Abort,
     Answered,
     Close,
     Command,
+    Copy,
+    Diagnosed,
     Dial,
     DialFailed,
     Ended,
     Established,
     Heard,
+    NetworkChanged,
     Observation,
     PathBad,
     Ponged,
     ProbeEnded,
     ProbeStarted,
+    Remember,
+    RoutesChanged,
     Sent,
+    StageReached,
     Use,
 )
 from client.policies import Ping as PingCommand
-from client.policies.sidedoor import Sidedoor
-from client.routes import Attempt, DialError
-from client.routes.catalogue import make_routes
+from client.policies.catalogue import dial_settings, make_policy
+from client.route_table import RouteTable
+from client.routes import Attempt, DialError, Route
 from client.routes.connection import Connection
 from client.routes.quiet import QuietPorts
 from client.settings import SenderSettings
+from client.state.sending import SendingState, boot_id
+from client.status import Status
+from client.surroundings import Surroundings
 from sidedoor.events import Emit
 
 
 @dataclass(slots=True)
 class _Line:
-    """One connection, from its dial to its end. `control`: records that go out before any message."""
+    """One connection, from its dial to its end. `control`: records that go out before any message; `copies`: ids of
+    messages that the policy wants by this connection, too; `greeted`: it has said hello."""
 
     number: int
     route: str
     attempt: Attempt = field(default_factory=Attempt)
+    copies: deque[int] = field(default_factory=deque)
+    greeted: bool = False
     control: deque[Record] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     connection: Connection | None = None
@@ -59,22 +80,42 @@ class _Line:
 
 
 class Sender:
-    """Sends messages to `settings.peer`, by whatever route carries them. Raises SettingsError for a bad CA file.
+    """Sends messages to `settings.peer`, by whatever route carries them. Raises SettingsError for a bad CA file or key,
+    or a memory file in a folder that is not there, UsageError for a state file that cannot be used.
 
-    `submit` may be called before and while `run` runs; `run` ends by cancellation only.
+    `submit` and `attach` may be called before and while `run` runs; `run` ends by cancellation only, and lets go of the
+    state file.
     """
 
-    def __init__(self, settings: SenderSettings, emit: Emit) -> None:
+    def __init__(self, settings: SenderSettings, emit: Emit, inboxes: Inboxes | None = None) -> None:
+        """`inboxes`: take what is sent to `settings.name`; None: there is another end of that name, or none."""
         self._settings = settings
+        self._inboxes = inboxes
         self._emit = emit
-        self._routes = make_routes(settings, settings.routes)
+        dial = dial_settings(settings.policy, settings.dial)
+        self._routes = RouteTable(msgspec.structs.replace(settings, dial=dial), emit)
         self._quiet = QuietPorts()
-        self._policy = Sidedoor(list(self._routes), settings.policy)
-        self._outbox = Outbox(window_messages=settings.window_messages, limit_messages=settings.limit_messages)
-        self._session = secrets.randbits(63)
-        self._route = settings.routes[0].name
+        self._surroundings = Surroundings(settings.memory_file, settings.network_poll_seconds, emit)
+        policy = make_policy(
+            settings.policy,
+            self._routes.facts,
+            random=random.Random(secrets.randbits(64)),
+            recollection=self._surroundings.recollection(self._routes.names),
+        )
+        self._policy = Diagnosing(policy, self._routes.facts, quiet_seconds=self._quiet_seconds)
+        encryption = make_encryption(settings)
+        state = SendingState(
+            settings.state_file,
+            name=settings.name,
+            peer=settings.peer,
+            draw=lambda: secrets.randbits(63),
+            boot=boot_id(),
+        )
+        self._lanes = Lanes(settings, state, encryption, emit, time.monotonic())
+        self._route: str | None = None  # the one in use, or the last that was
         self._lines: dict[int, _Line] = {}
         self._in_use: _Line | None = None
+        self._greeted: _Line | None = None  # said hello last: the origin sends by it what it has for this end
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
@@ -83,27 +124,40 @@ class Sender:
     # -- what the user calls
 
     def submit(self, body: bytes) -> int:
-        """Queue a message; returns its id. Raises OverflowError when `limit_messages` wait already (see `room`)."""
+        """Queue a message; returns its id, and what has one survives this process if there is a state file.
+
+        Raises OverflowError when `limit_messages` wait already (see `room`), UsageError when the state file cannot be
+        written: then the message is not queued.
+        """
         now = time.monotonic()
-        peak = self._outbox.peak
-        id_ = self._outbox.submit(body, now)
-        self._emit("message_queued", t=now, id=id_, bytes=len(body))
-        if self._outbox.peak > peak:
-            self._emit("queue_length", t=now, length=self._outbox.peak)
+        peak = self._lanes.peak
+        id_ = self._lanes.submit(body, now)
+        self._emit("message_queued", t=now, session=self._lanes.session, id=id_, bytes=len(body))
+        if self._lanes.peak > peak:
+            self._emit("queue_length", t=now, length=self._lanes.peak)
         self._wake_in_use()
         return id_
 
+    async def attach(self, path: str) -> int:
+        """Queue a file; returns its number in the events `attachment_...`. It has to stay as it is until it is sent.
+
+        Raises UsageError: no file, longer than 64 MB, unreadable, or the state file cannot be written.
+        """
+        number = self._lanes.attach(await asyncio.to_thread(open_source, path))
+        self._wake_in_use()
+        return number
+
     async def room(self) -> None:
         """Wait until `submit` has room: back-pressure."""
-        while self._outbox.full:
+        while self._lanes.full:
             self._progress.clear()
             await self._progress.wait()
 
     async def drain(self, timeout: float) -> bool:
-        """Wait until every message is acknowledged, at most `timeout` seconds; whether that was reached."""
+        """Wait until all is acknowledged, attachments too, at most `timeout` seconds; whether that was reached."""
         try:
             async with asyncio.timeout(timeout):
-                while len(self._outbox):
+                while not self._lanes.empty:
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
@@ -113,20 +167,65 @@ class Sender:
     @property
     def unacknowledged(self) -> int:
         """Messages without an end-to-end ack, sent or not."""
-        return len(self._outbox)
+        return self._lanes.messages
+
+    @property
+    def unsent_attachments(self) -> int:
+        """Attachments that are on their way; those that have failed are not."""
+        return len(self._lanes.attachments)
+
+    @property
+    def status(self) -> Status:
+        """How things are, for people."""
+        return Status(
+            route=None if self._in_use is None else self._in_use.route,
+            health=self._policy.health,
+            troubles=self._policy.troubles(facts.name for facts in self._routes.facts),
+            messages=self._lanes.messages,
+            attachments=len(self._lanes.attachments),
+        )
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Their names, in order of preference."""
+        return tuple(facts.name for facts in self._routes.facts)
 
     async def run(self) -> None:
         """Keep a path up and messages moving until cancelled; then close what is open."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            self._obey(self._policy.start(time.monotonic()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._keep_going(group)
+        finally:
+            self._lanes.close()  # After the lines: they may still have an ack to note.
+
+    async def _keep_going(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        if self._lanes.attachments.unread:
+            group.create_task(self._read_again(), name="attachments of an earlier life")
+        self._obey(self._policy.start(time.monotonic()))
+        group.create_task(self._surroundings.watch(self._network_changed), name="surroundings")
+        if self._settings.proxy_list is not None:
+            refresh_seconds = self._settings.proxy_list.refresh_seconds
+            group.create_task(self._refresh_list(refresh_seconds), name="proxy list")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._stopping = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._quiet.close()
+
+    async def _read_again(self) -> None:
+        """The files of attachments that an earlier life had queued: whether they are what they were."""
+        for queued in self._lanes.attachments.unread:
             try:
-                await asyncio.Event().wait()
-            finally:
-                self._stopping = True
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._quiet.close()
+                source = await asyncio.to_thread(reopen_source, queued.path, queued.size, queued.sha256)
+            except SourceChanged as error:
+                self._lanes.attachments.read(queued.number, error)
+            else:
+                self._lanes.attachments.read(queued.number, source)
+            self._progress.set()
+            self._wake_in_use()
 
     # -- between policy and lines
 
@@ -154,6 +253,8 @@ class Sender:
                 self._control(self._lines[number], Ping(ping))
             case Use(connection=number):
                 self._use(self._lines[number])
+            case Copy(connection=number, ids=ids):
+                self._copy(self._lines[number], ids)
             case Abort(connection=number):
                 self._abort(self._lines[number])
             case Close(connection=number):
@@ -171,17 +272,35 @@ class Sender:
                 self._emit(
                     "probe_ended", route=route, ok=failure is None, failure=failure, local=local, sockets=list(sockets)
                 )
+            case Remember(route=route, rtt_seconds=rtt_seconds):
+                self._surroundings.remember(route, rtt_seconds)
+            case Diagnosed(route=route, kind=kind, confidence=confidence):
+                self._surroundings.diagnosed(route, kind, confidence)
+                self._emit("diagnosed", route=route, kind=kind, confidence=confidence)
 
     def _dial(self, line: _Line) -> None:
         assert self._group is not None
         self._lines[line.number] = line
-        line.task = self._group.create_task(self._run_line(line), name=f"{line.route} #{line.number}")
+        work = self._run_line(line, self._routes[line.route])
+        line.task = self._group.create_task(work, name=f"{line.route} #{line.number}")
 
     def _use(self, line: _Line) -> None:
         self._in_use = line
         old, self._route = self._route, line.route
-        if old != line.route:
+        if old != line.route and (old is not None or line.route != DIRECT):
             self._emit("failed_back" if line.route == DIRECT else "route_switched", old=old, new=line.route)
+        self._greet(line)
+        self._want_list()
+
+    def _copy(self, line: _Line, ids: tuple[int, ...]) -> None:
+        if not line.greeted:
+            self._greet(line)
+        line.copies.extend(ids)
+        line.wake.set()
+
+    def _greet(self, line: _Line) -> None:
+        line.greeted = True
+        self._greeted = line
         self._control(line, Hello(self._settings.name))
 
     def _abort(self, line: _Line) -> None:
@@ -203,8 +322,16 @@ class Sender:
         del self._lines[line.number]
         if self._in_use is line:
             self._in_use = None
-        self._outbox.lost(line.number)
+        self._lanes.lost(line.number)
+        self._greet_again(line)
         self._wake_in_use()
+
+    def _greet_again(self, gone: _Line) -> None:
+        """What the origin sent by a line that is gone may be lost: it sends it again to who says hello."""
+        if self._greeted is gone:
+            self._greeted = None
+            if self._in_use is not None:
+                self._greet(self._in_use)
 
     def _control(self, line: _Line, record: Record) -> None:
         line.control.append(record)
@@ -214,12 +341,32 @@ class Sender:
         if self._in_use is not None:
             self._in_use.wake.set()
 
+    # -- what is learnt on the way: more routes, another network
+
+    def _want_list(self) -> None:
+        question = self._routes.question
+        if question is not None and self._in_use is not None:
+            self._control(self._in_use, question)
+
+    async def _refresh_list(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self._want_list()
+
+    def _list_came(self, document: bytes) -> None:
+        if self._routes.offered(document):
+            self._observe(RoutesChanged(self._routes.facts))
+
+    def _network_changed(self) -> None:
+        self._observe(NetworkChanged(self._surroundings.recollection(self._routes.names)))
+
     # -- one line
 
-    async def _run_line(self, line: _Line) -> None:
+    async def _run_line(self, line: _Line, route: Route) -> None:
         began = time.monotonic()
+        line.attempt.entered = lambda stage: self._entered(line, stage)
         try:
-            connection = await self._routes[line.route].dial(line.attempt)
+            connection = await route.dial(line.attempt)
         except DialError as error:
             self._keep_quiet(line)
             self._emit("route_failed", route=line.route, stage=error.stage, failure=error.failure)
@@ -237,6 +384,15 @@ class Sender:
         finally:
             await connection.close()
 
+    def _entered(self, line: _Line, stage: str) -> None:
+        if self._lines.get(line.number) is line:
+            addresses = line.attempt.addresses if stage == "tcp" else ()
+            self._observe(StageReached(line.number, stage, addresses))
+
+    def _quiet_seconds(self, number: int) -> float | None:
+        connection = self._lines[number].connection
+        return None if connection is None else connection.quiet_seconds
+
     async def _converse(self, line: _Line, connection: Connection) -> None:
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(self._write(line, connection), name=f"{line.route} #{line.number} writer")
@@ -250,11 +406,12 @@ class Sender:
         """The line has ended by itself; no observation if it was given up before."""
         if self._lines.get(line.number) is not line:
             return
-        self._outbox.lost(line.number)
+        self._lanes.lost(line.number)
         if self._in_use is line:
             self._in_use = None
         self._observe(observation)
         del self._lines[line.number]
+        self._greet_again(line)
         self._wake_in_use()
 
     async def _write(self, line: _Line, connection: Connection) -> None:
@@ -272,44 +429,58 @@ class Sender:
             if line.control:
                 await connection.send(line.control.popleft())
                 continue
-            entry = self._outbox.next(line.number) if self._in_use is line else None
-            if entry is None:
-                return
-            message = Message(
-                sender=self._settings.name,
-                receiver=self._settings.peer,
-                session=self._session,
-                id=entry.id,
-                base=self._outbox.base,
-                queued_at=entry.queued_at,
-                body=entry.body,
-            )
             now = time.monotonic()
-            attempt = entry.attempts
-            await connection.send(message)
-            self._emit("message_sent", t=now, id=entry.id, route=line.route, attempt=attempt, connection=line.number)
+            due, copy = self._next(line, now)
+            if due is None:
+                return
+            await connection.send(due.message)
+            if due.number > 0:
+                self._emit(
+                    "message_sent",
+                    t=now,
+                    id=due.number,
+                    route=line.route,
+                    attempt=due.attempt,
+                    connection=line.number,
+                    copy=copy,
+                )
             if line.number in self._lines:
-                self._observe(Sent(line.number, entry.id), now)
+                self._observe(Sent(line.number, due.number, len(due.message.body)), now)
+
+    def _next(self, line: _Line, now: float) -> tuple[Due | None, bool]:
+        """What goes out by this line now (copies that the policy wants here, then the lanes if it is the one in use),
+        and whether it is such a copy."""
+        while line.copies:
+            if (due := self._lanes.copy(line.copies.popleft(), line.number)) is not None:
+                return due, True
+        return self._lanes.next(line.number, now) if self._in_use is line else None, False
 
     def _received(self, line: _Line, record: Record) -> None:
         now = time.monotonic()
         if isinstance(record, Ack):
             self._acked(line, record, now)
+        elif isinstance(record, ProxyList):
+            self._list_came(record.document)
+        elif isinstance(record, Message) and self._inboxes is not None:
+            for ack in self._inboxes.receive(record):
+                self._control(line, ack)
         if line.number not in self._lines:
             return  # Closing: what still comes counts for the messages, not for the policy.
         match record:
-            case Accepted(id=id_):
-                self._observe(Answered(line.number, id_), now)
+            case Accepted():
+                self._observe(Answered(line.number, self._lanes.number(record)), now)
             case Pong(number=number):
                 self._observe(Ponged(line.number, number), now)
             case _:
                 self._observe(Heard(line.number), now)
 
     def _acked(self, line: _Line, ack: Ack, now: float) -> None:
-        if ack.session != self._session:
-            return  # For an earlier life of this sender.
-        latency = self._outbox.acked(ack.id, now)
-        if latency is not None:
-            self._emit("message_acked", t=now, id=ack.id, route=line.route, latency_seconds=latency)
-            self._progress.set()
-            self._wake_in_use()
+        try:
+            acked = self._lanes.acked(ack, now)
+        except Undecryptable as error:
+            self._emit("ack_refused", id=ack.id, route=line.route, reason=str(error))
+            return
+        for id_, latency in acked:
+            self._emit("message_acked", t=now, id=id_, route=line.route, latency_seconds=latency)
+        self._progress.set()
+        self._wake_in_use()

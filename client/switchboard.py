@@ -1,20 +1,27 @@
 """The origin's decisions: which record goes to which connection, and what is kept meanwhile. Sans-IO.
 
-For each sender session the switchboard keeps the messages that their receiver has not acknowledged, and the highest
-acknowledged id. It forwards one copy to the receiver and drops the others; it forwards acks to the connection of the
-sender that said hello last, since after a change of path the older one may lead nowhere. An ack that is lost all the
-same is no loss: the sender's next copy of that message is answered with the ack again.
+For each sender session the switchboard keeps the messages that their receiver has not acknowledged, and the ack of the
+highest id, which stands for all below. It forwards one copy to the receiver and drops the others; it forwards acks to
+each connection by which a copy came, and to the one of the sender that said hello last: any of them may lead nowhere by
+now. An ack that is lost all the same is no loss: the sender's next copy of that message is answered with the last ack.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
+from client.delivery import WINDOW_BYTES
 from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
 from sidedoor.events import Emit, discard
 
 PENDING_LIMIT = 2048
 """Messages kept for one session. A sender's window is far smaller (client.delivery): only a broken one gets here."""
+PENDING_LIMIT_BYTES = WINDOW_BYTES + (1 << 20)
+"""Bytes of their bodies: a sender's window, and one message of any length that may go beyond it."""
+TOTAL_LIMIT_BYTES = 256 << 20
+"""Bytes of the bodies kept for all sessions together."""
 SESSION_LIMIT = 1024
 """Sessions remembered; the one unused for longest is forgotten first."""
 
@@ -28,8 +35,14 @@ class Misbehaviour(Exception):
 
 @dataclass(slots=True)
 class _Session:
-    shown_id: int = 0
+    last_ack: Ack | None = None
     pending: dict[int, Message] = field(default_factory=dict)
+    pending_bytes: int = 0
+    came_by: dict[int, set[int]] = field(default_factory=dict)  # id of a pending message -> connections of its copies
+
+    @property
+    def shown_id(self) -> int:
+        return 0 if self.last_ack is None else self.last_ack.id
 
 
 class Switchboard:
@@ -39,6 +52,7 @@ class Switchboard:
         self._emit = emit
         self._connections: dict[str, list[int]] = {}  # peer -> its connections, the newest last
         self._sessions: dict[tuple[str, str, int], _Session] = {}
+        self._kept_bytes = 0
 
     def receive(self, connection: int, record: Record) -> Outgoing:
         """One record from `connection`; what to send in consequence. Raises Misbehaviour."""
@@ -80,24 +94,46 @@ class Switchboard:
 
     def _message(self, connection: int, message: Message) -> Outgoing:
         session = self._session(message.sender, message.receiver, message.session)
-        accepted = (connection, Accepted(message.id))
-        if message.id <= session.shown_id:
-            self._emit("message_duplicate", id=message.id)
-            ack = Ack(message.sender, message.receiver, message.session, message.id)
-            return [accepted, (connection, ack)]
+        accepted = (connection, Accepted(message.id, message.session))
+        if session.last_ack is not None and message.id <= session.last_ack.id:
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
+            return [accepted, (connection, session.last_ack)]
         if message.id in session.pending:
-            self._emit("message_duplicate", id=message.id)
+            session.came_by[message.id].add(connection)
+            self._emit("message_duplicate", id=message.id, sender=message.sender)
             return [accepted]
-        if len(session.pending) >= PENDING_LIMIT:
-            raise Misbehaviour(f"{PENDING_LIMIT} messages of {message.sender} wait for {message.receiver} already")
-        session.pending[message.id] = message
+        self._keep(session, connection, message)
         return [accepted, *self._to(message.receiver, _rebased(message, session))]
+
+    def _keep(self, session: _Session, connection: int, message: Message) -> None:
+        """Raises Misbehaviour when too much is kept already."""
+        size = len(message.body)
+        waiting = f"of {message.sender} wait for {message.receiver} already"
+        if len(session.pending) >= PENDING_LIMIT:
+            raise Misbehaviour(f"{PENDING_LIMIT} messages {waiting}")
+        if session.pending_bytes + size > PENDING_LIMIT_BYTES:
+            raise Misbehaviour(f"{session.pending_bytes} bytes {waiting}")
+        if self._kept_bytes + size > TOTAL_LIMIT_BYTES:
+            raise Misbehaviour(f"{self._kept_bytes} bytes are kept already, for all together")
+        session.pending[message.id] = message
+        session.pending_bytes += size
+        self._kept_bytes += size
+        session.came_by[message.id] = {connection}
 
     def _ack(self, ack: Ack) -> Outgoing:
         session = self._session(ack.sender, ack.receiver, ack.session)
-        session.shown_id = max(session.shown_id, ack.id)
-        session.pending.pop(ack.id, None)
-        return self._to(ack.sender, ack)
+        if ack.id >= session.shown_id:
+            session.last_ack = ack
+        came_by: set[int] = set()
+        for id_ in [pending for pending in session.pending if pending <= ack.id]:
+            came_by |= session.came_by.pop(id_)
+            self._release(session, session.pending.pop(id_))
+        newest = [connection for connection, _ in self._to(ack.sender, ack)]
+        return [(connection, ack) for connection in sorted(came_by.union(newest))]
+
+    def _release(self, session: _Session, message: Message) -> None:
+        session.pending_bytes -= len(message.body)
+        self._kept_bytes -= len(message.body)
 
     def _to(self, peer: str, record: Record) -> Outgoing:
         connections = self._connections.get(peer)
@@ -109,20 +145,14 @@ class Switchboard:
         session = self._sessions.pop(key) if key in self._sessions else _Session()
         self._sessions[key] = session
         if len(self._sessions) > SESSION_LIMIT:
-            del self._sessions[next(iter(self._sessions))]
+            forgotten = self._sessions.pop(next(iter(self._sessions)))
+            self._kept_bytes -= forgotten.pending_bytes
         return session
 
 
 def _rebased(message: Message, session: _Session) -> Message:
     """The message with the base that the origin knows: it may have seen acks that the sender has not yet."""
-    if message.base > session.shown_id:
+    ack = session.last_ack
+    if ack is None or message.base > ack.id:
         return message
-    return Message(
-        message.sender,
-        message.receiver,
-        message.session,
-        message.id,
-        session.shown_id + 1,
-        message.queued_at,
-        message.body,
-    )
+    return msgspec.structs.replace(message, base=ack.id + 1, shown=ack.proof)

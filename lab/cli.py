@@ -139,12 +139,32 @@ def report_(folder: Path, svg: Path | None, as_json: bool) -> None:
 @_name
 @_delay
 @click.option("--without-censor", is_flag=True, help="Its host only forwards: for another program in its place.")
+@click.option(
+    "--capture",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Capture what passes at the client and at the censor: pcap files in this folder, complete after `down`.",
+)
 @_json
-def up(runtime: str, name: str, delay_seconds: float, without_censor: bool, as_json: bool) -> None:
+def up(
+    runtime: str, name: str, delay_seconds: float, without_censor: bool, capture: Path | None, as_json: bool
+) -> None:
     """Bring an interactive lab up and leave it running in the background."""
-    plan = SessionPlan(delay_seconds=delay_seconds, censor=not without_censor)
+    if capture is not None:
+        capture = _made(capture)
+    plan = SessionPlan(
+        delay_seconds=delay_seconds, censor=not without_censor, capture=None if capture is None else str(capture)
+    )
     started = instance.start(name, runtime, msgspec.to_builtins(plan))
     _show(started, as_json=as_json)
+
+
+def _made(folder: Path) -> Path:
+    """The folder, absolute and there. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--capture {folder}: cannot be made: {error.strerror}") from error
+    return folder.resolve()
 
 
 @lab.command()

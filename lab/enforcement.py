@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from censor.rules import List
+from censor.actions import Freeze, Police
+from censor.rules import List, Rule
 from censor.rules_file import parse_rules
 from lab.control import RoleConnection
 from lab.deployment import Deployment
@@ -30,6 +32,11 @@ async def enforce(
         seen = {name: deployment.path_in_host(copy) for name, copy in files.items()}
         await censor.call("apply", rules=rules, origin=origin, files=seen)
     return tuple(rule.name for rule in read.rules)
+
+
+def recovery_of(rules: Sequence[Rule]) -> Literal["acks", "goodput"]:
+    """What shows that a client has got around these: acks, or, where they let some of a flow pass, its goodput."""
+    return "goodput" if any(isinstance(a, Freeze | Police) for rule in rules for a in rule.actions) else "acks"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,10 +19,11 @@ from lab import ooni, report
 from lab.capture import dropped_packets
 from lab.deployment import CLIENT, PROXIES, Deployment
 from lab.display import Display
-from lab.measurement import leaks, packets
+from lab.measurement import leaks, packets, plaintext
 from lab.measurement.from_captures import hit_times
 from lab.measurement.summary import Run as RunSummary
 from lab.measurement.summary import Summary, encode, measure_run, summarize
+from lab.measurement.tls_records import parse_key_log
 from lab.plan import ExperimentPlan
 from lab.run import Run, RunRecord
 from lab.runtimes import Runtime
@@ -194,6 +195,21 @@ def _with_hits(record: RunRecord, out: Path, topology: Topology) -> RunRecord:
     return msgspec.structs.replace(record, events=sorted(record.events + hits, key=lambda event: float(event["t"])))
 
 
+def _with_plaintext(found: leaks.Leaks, record: RunRecord, out: Path, client_addresses: Sequence[str]) -> leaks.Leaks:
+    """The leaks, and where the run's marker can be read: in captures, opened with the key log, and in logs."""
+    if len(record.marker) < plaintext.LEAST_MARKER_BYTES:
+        return found
+    key_log_file = out / "capture" / f"run{record.number}-tls.keylog"
+    key_log = parse_key_log(key_log_file.read_text(encoding="ascii") if key_log_file.exists() else "")
+    places = plaintext.find_in_files(sorted((out / "logs").glob(f"run{record.number}-*.log")), record.marker)
+    for file in sorted((out / "capture").glob(f"run{record.number}-*.pcap")):
+        seen = list(packets.read(file, start=record.clock.realtime))
+        where = plaintext.find_plaintext(seen, key_log, record.marker, client_addresses=client_addresses)
+        places += [f"{file.name}: {place}" for place in where]
+    examples = [*found.examples, *(f"plaintext: {place}" for place in places[: leaks.EXAMPLES])]
+    return msgspec.structs.replace(found, plaintext=len(places), examples=examples)
+
+
 def measured(record: RunRecord, out: Path, topology: Topology) -> RunSummary:
     """A run's result, from its events and its captures in `out`."""
     client_addresses = topology.host(CLIENT).addresses()
@@ -209,6 +225,7 @@ def measured(record: RunRecord, out: Path, topology: Topology) -> RunSummary:
             proxy_addresses=[address for proxy in PROXIES for address in topology.host(proxy).addresses()],
             capture_dropped=dropped_packets(out / "capture", hosts=f"run{record.number}-*"),
         )
+        found = _with_plaintext(found, record, out, client_addresses)
     result = measure_run(
         record.events, seed=record.seed, clock=record.clock, client_addresses=client_addresses, leaks=found
     )

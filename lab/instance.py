@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.runtimes import attended, docker_visit, netns, netns_visit
+from lab.topology import Crowd
 from sidedoor.api import Lab, state_folder, state_root
 from sidedoor.settings import UsageError
 
@@ -32,6 +33,13 @@ def run(entry: str, runtime: str, arguments: dict[str, Any], *, output: Path) ->
     """Run `entry` as a lab of its own until it ends; its exit status. Raises UsageError."""
     with _state(f"run-{os.getpid()}", runtime) as state:
         return _launch(entry, runtime, state, arguments, output)
+
+
+def run_crowd(entry: str, arguments: dict[str, Any], crowd: Crowd) -> int:
+    """The same on the netns runtime, with a topology for benchmarks. One at a time in a process; many at a time on a
+    machine."""
+    with _state(f"run-{os.getpid()}", "netns") as state:
+        return netns.launch(entry, state, arguments, crowd)
 
 
 def attend(name: str, arguments: dict[str, Any]) -> int:
@@ -222,8 +230,9 @@ def clean() -> Iterator[str]:
 def _main(name: str, runtime: str, arguments: str) -> int:
     """The background process of an interactive lab."""
     try:
+        plan = json.loads(arguments)
         with _state(name, runtime) as state:
-            return _launch("lab.session:serve", runtime, state, json.loads(arguments), state)
+            return _launch("lab.session:serve", runtime, state, plan, Path(plan.get("capture") or state))
     except UsageError as error:
         print(f"sidedoor: {error}", file=sys.stderr)
         return 2

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
+from client.routes import STAGES
 from lab.measurement.accounts import count_messages
 from lab.measurement.episodes import Event
 from lab.measurement.summary import Clock, to_microseconds
+from lab.routes import PROXY_PORT, first_hop, proxies
 from lab.topology import ORIGIN_NAME, Topology, standard
 from sidedoor import __version__
 
-_ORIGIN_PORT, _PROXY_PORT = 443, 1080
-_STAGES = ("dns", "tcp", "socks", "tls", "upgrade")
 _EXTENSIONS = {"dnst": 0, "tcpconnect": 0, "tlshandshake": 0, "netevents": 0}
 
 
@@ -62,14 +62,14 @@ def _measurement(log: Sequence[Event], clock: Clock, scenario: str, topology: To
 def _test_keys(log: Sequence[Event], topology: Topology) -> dict[str, Any]:
     dials = [_Dial(event, number, topology) for number, event in enumerate(_dial_events(log), 1)]
     stood = [event for event in log if event["event"] == "route_dialed"]
-    proxied = [event["route"] for event in stood if event["route"] != "direct"]
+    proxied = [event["route"] for event in stood if event["route"] in proxies(topology)]
     messages = count_messages(log)
     interrupted = any(event["event"] == "run_ended" and event["outcome"] == "interrupted" for event in log)
     lost = f"unknown_failure: {messages.lost} messages lost" if messages.lost else None
     return {
         "failure": "interrupted" if interrupted else lost,
         "bootstrap_time": float(stood[0]["t"]) if stood else 0.0,
-        "socksproxy": _address_text(_addresses(topology, proxied[0])[0], _PROXY_PORT) if proxied else None,
+        "socksproxy": _address_text(_addresses(topology, proxied[0])[0], PROXY_PORT) if proxied else None,
         "queries": [entry for dial in dials for entry in dial.queries()],
         "tcp_connect": [entry for dial in dials for entry in dial.tcp_connect()],
         "tls_handshakes": [entry for dial in dials for entry in dial.tls_handshakes()],
@@ -111,7 +111,7 @@ class _Dial:
         self._addresses = self._remotes(event.get("local"))
         self._times: dict[str, tuple[float, float]] = {}
         at = float(event["t"]) - sum(stages.values())
-        for stage in _STAGES:
+        for stage in STAGES:
             if stage in stages:
                 self._times[stage] = (at, at + stages[stage])
                 at += stages[stage]
@@ -140,7 +140,7 @@ class _Dial:
 
     @property
     def _port(self) -> int:
-        return _ORIGIN_PORT if self.route == "direct" else _PROXY_PORT
+        return first_hop(self._topology, self.route).port
 
     def queries(self) -> list[dict[str, Any]]:
         entry = self._entry("dns")
@@ -200,9 +200,7 @@ class _Dial:
 
 def _addresses(topology: Topology, route: str) -> list[str]:
     """Where a route's first hop is: the origin, or the proxy whose name the route has."""
-    if route == "direct":
-        return list(topology.names[ORIGIN_NAME])
-    return list(topology.host(route).addresses())
+    return list(first_hop(topology, route).addresses)
 
 
 def _answer(address: str) -> dict[str, Any]:

@@ -26,3 +26,5 @@ class SessionPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of the wan, one way."""
     censor: bool = True
     """Whether Sidedoor's censor stands there; else its host only forwards, for another program in its place."""
+    capture: str | None = None
+    """The folder for captures of the client's and the censor's interfaces; None: nothing is captured."""

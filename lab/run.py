@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,10 +20,10 @@ import msgspec
 from censor.rules_file import parse_rules
 from lab.control import CommandFailed, RoleConnection
 from lab.deployment import CLIENT, Deployment
-from lab.enforcement import enforce
+from lab.enforcement import enforce, recovery_of
 from lab.measurement.summary import Clock, Outcome
 from lab.scenario import Block, Fault, Scenario, rules_text
-from lab.supervisor import RoleFailed, Supervisor
+from lab.supervisor import RoleFailed, RoleSpec, Supervisor
 from lab.watch import Watch
 from sidedoor.settings import UsageError
 
@@ -47,6 +49,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     outcome: Outcome
     problem: str | None = None
     ended_seconds: float | None = None
+    marker: str = ""
+    """What each message began with (`lab.measurement.plaintext`)."""
 
 
 class _EssentialRoleDied(Exception):
@@ -78,7 +82,11 @@ class Run:
         self._clock = Clock(monotonic=time.monotonic(), realtime=time.time())
         self._events: list[dict[str, Any]] = []
         self._killed: set[str] = set()
+        self._returning = {fault.kill for fault in scenario.faults if fault.again_after_seconds is not None}
+        self._gone: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._specs: dict[str, RoleSpec] = {}
         self._ended: float | None = None
+        self._marker = secrets.token_hex(8)  # not of the seed: it is to be nowhere else, not in another run either
         self._watch = Watch(frozenset(deployment.topology.host(CLIENT).addresses()))
         self._died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -98,10 +106,15 @@ class Run:
         self.take({"t": time.monotonic(), "source": "lab", "event": event} | fields)
 
     def died(self, role: str, status: int) -> None:
-        """To be called when a role ends unasked. One that the scenario killed is no problem, unless it is essential."""
-        if role not in self._killed or role in ESSENTIAL:
+        """To be called when a role ends unasked.
+
+        One that the scenario killed is no problem, unless it is essential and is not started again.
+        """
+        self._gone[role].set()
+        essential = role in ESSENTIAL and not (role in self._killed and role in self._returning)
+        if role not in self._killed or essential:
             self.emit("role_died", role=role, status=status)
-        if role in ESSENTIAL and not self._died.done():
+        if essential and not self._died.done():
             how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
             self._died.set_result(f"{role} was {how} in mid-run" if status < 0 else f"{role} {how} in mid-run")
 
@@ -141,17 +154,23 @@ class Run:
     def _record(self, outcome: Outcome, problem: str | None) -> RunRecord:
         self.emit("run_ended", outcome=outcome, problem=problem)
         ended = self.now() if self._ended is None else self._ended
-        return RunRecord(self._number, self._seed, self._clock, self._events, outcome, problem, round(ended, 6))
+        return RunRecord(
+            self._number, self._seed, self._clock, self._events, outcome, problem, round(ended, 6), self._marker
+        )
 
     async def _start(self, supervisor: Supervisor) -> None:
         self._progress(self.now(), "starting the roles")
         prefix = f"run{self._number}-"
         foreign = self._scenario.foreign_censor
         censor = None if foreign is None else self._deployment.foreign_censor(foreign, self._folder)
-        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario)]
+        foundation = [*self._deployment.foundation(censor), self._deployment.link(self._scenario, self._seed)]
+        foundation += self._deployment.bridges(self._scenario)
         await supervisor.start(*foundation, log_prefix=prefix)
-        await supervisor.start(*await self._deployment.observers(self._number), log_prefix=prefix)
-        await supervisor.start(*self._deployment.ends(self._scenario, self._number), log_prefix=prefix)
+        observers = await self._deployment.observers(self._deployment.capture_folder, prefix)
+        await supervisor.start(*observers, log_prefix=prefix)
+        ends = self._deployment.ends(self._scenario, self._number, self._marker)
+        await supervisor.start(*ends, log_prefix=prefix)
+        self._specs = {spec.role: spec for spec in (*foundation, *ends)}
         for role, pid in supervisor.roles().items():
             self.emit("role_started", role=role, pid=pid)
 
@@ -185,7 +204,8 @@ class Run:
             await supervisor.role("client").call("finish", timeout=DRAIN_SECONDS + 5, within_seconds=DRAIN_SECONDS)
             for fault, task in zip(self._scenario.faults, faults, strict=True):
                 if not task.done():
-                    raise RoleFailed(f"the run was over before {fault.kill} was killed: lower its fault's at_seconds")
+                    what = "started again" if fault.kill in self._killed else "killed"
+                    raise RoleFailed(f"the run was over before {fault.kill} was {what}: lower its fault's at_seconds")
         finally:
             for task in faults:
                 task.cancel()
@@ -196,6 +216,22 @@ class Run:
         supervisor.kill(fault.kill)  # one that has died by itself is reported already
         self._killed.add(fault.kill)
         self.emit("fault_injected", role=fault.kill)
+        if fault.again_after_seconds is not None:
+            await self._gone[fault.kill].wait()
+            await asyncio.sleep(fault.again_after_seconds)
+            await self._start_again(supervisor, fault.kill)
+
+    async def _start_again(self, supervisor: Supervisor, role: str) -> None:
+        """The role with its former settings, whatever it has kept on disk with them."""
+        self._gone[role].clear()
+        self._killed.discard(role)
+        try:
+            await supervisor.start(self._specs[role], log_prefix=f"run{self._number}-")
+        except RoleFailed as failure:
+            if not self._died.done():
+                self._died.set_result(f"{role} was not to be started again: {failure}")
+            return
+        self.emit("role_started", role=role, pid=supervisor.roles()[role])
 
     async def _episode(self, supervisor: Supervisor, block: Block) -> None:
         censor, watch = supervisor.role("censor"), self._watch
@@ -227,8 +263,9 @@ class Run:
             await censor.call("enforce", rule=block.name, command=block.command)
             return
         text = rules_text(self._folder, block.rules, block.name)
-        rules = [rule.name for rule in parse_rules(text, origin=block.rules).rules]
-        self.emit("episode_started", block=block.name, rules=rules)
+        rules = parse_rules(text, origin=block.rules).rules
+        names = [rule.name for rule in rules]
+        self.emit("episode_started", block=block.name, rules=names, recovery=recovery_of(rules))
         self._progress(self.now(), f"{block.name}: blocked")
         folder = (self._folder / block.rules).parent
         await enforce(censor, self._deployment, text, origin=block.rules, folder=folder)

@@ -14,7 +14,10 @@ import msgspec
 
 from censor.lists import binding
 from censor.rules_file import parse_rules
+from client.policies.catalogue import PolicySettings
 from client.policies.sidedoor_settings import SidedoorSettings
+from lab.routes import route_names
+from lab.topology import standard
 from sidedoor.settings import UsageError, read
 
 SHIPPED = Path(__file__).parent / "scenarios"
@@ -28,9 +31,18 @@ Command = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The wan between the censor and everything else: one-way delay of each packet, in seconds."""
+    """The wan between the censor and everything else, as it fares with each packet one way (lab/link.py).
+
+    delay_seconds, give or take jitter_seconds; loss: the share of packets that never arrives.
+    """
 
     delay_seconds: Seconds = 0.02
+    jitter_seconds: Seconds = 0.0
+    loss: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.jitter_seconds > self.delay_seconds:
+            raise ValueError(f"`jitter_seconds` ({self.jitter_seconds:g}) is more than `delay_seconds`")
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +86,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kill: str
     at_seconds: Seconds
+    again_after_seconds: Seconds | None = None
+    """So long after its death it is started again, with the same settings; None: it stays dead."""
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +101,7 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hits_at_least: Count | None = None
     switches: Count | None = None
     leaks: Count | None = None
+    plaintext: Count | None = None
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,8 +117,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     link: Link = Link()
     foreign_censor: ForeignCensor | None = msgspec.field(name="censor", default=None)
     traffic: Traffic = Traffic()
-    policy: SidedoorSettings = SidedoorSettings()
+    policy: PolicySettings = SidedoorSettings()
     """Settings of the sender's policy (`client.policies`)."""
+    routes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
+    """The sender's routes by their names (`lab.routes`), in order of preference; left out: direct and all proxies."""
     blocks: tuple[Block, ...] = msgspec.field(name="block", default=())
     faults: tuple[Fault, ...] = msgspec.field(name="fault", default=())
     expect: Expectations = Expectations()
@@ -137,6 +154,9 @@ def load(folder: Path, *, roles: frozenset[str]) -> Scenario:
     """The scenario in `folder`, its rule files and the `roles` it names checked, too. Raises UsageError."""
     file = folder / "scenario.toml"
     scenario = read_scenario(folder)
+    known = route_names(standard())
+    if unknown := [name for name in scenario.routes or () if name not in known]:
+        raise UsageError(f"{file}: key `routes`: no route {unknown[0]!r}; expected some of {', '.join(known)}")
     for block in scenario.blocks:
         _check_block(file, block, foreign=scenario.foreign_censor is not None)
         if block.rules is not None:

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 import msgspec
 
 from lab.control import LINE_LIMIT_BYTES, CommandFailed
-from lab.deployment import ORIGIN_PORT, PROXIES, PROXY_PORT, Deployment
+from lab.deployment import PROXIES, Deployment
 from lab.enforcement import enforce
 from lab.plan import SessionPlan
+from lab.routes import ORIGIN_PORT, PROXY_PORT
 from lab.runtimes import Runtime
 from lab.scenario import Scenario
 from lab.supervisor import RoleFailed, Supervisor
@@ -44,7 +45,8 @@ class _Session:
         self._ending = asyncio.Event()
         self._rules: list[str] = []
         self._dead: list[str] = []
-        self._deployment = Deployment(runtime, state, state)
+        self._capture = None if plan.capture is None else Path(plan.capture)
+        self._deployment = Deployment(runtime, state, self._capture or state)
         self._commands: dict[str, Callable[..., Awaitable[Answer]]] = {
             "status": self._status,
             "censor_apply": self._censor_apply,
@@ -70,6 +72,8 @@ class _Session:
                     if not self._plan.censor:
                         foundation = [spec for spec in foundation if spec.role != "censor"]
                     await self._supervisor.start(*foundation)
+                    if self._capture is not None:
+                        await self._supervisor.start(*await self._deployment.observers(self._capture))
                     await self._serve()
         except RoleFailed as failure:
             print(f"sidedoor: {failure}", file=sys.stderr)
@@ -126,6 +130,7 @@ class _Session:
             "dead": self._dead,
             "rules": self._rules,
             "ca_file": str(self._deployment.ca_file),
+            "capture": self._plan.capture,
         }
 
     async def _censor_apply(self, rules: str, origin: str, folder: str) -> Answer:

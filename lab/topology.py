@@ -98,8 +98,46 @@ def _interface(network: str, ipv4: str, ipv6: str) -> Interface:
     return Interface(network, IPv4Address(ipv4), IPv6Address(ipv6))
 
 
+CROWD_PROXIES = 4
+CROWD_LIMIT = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """A topology for benchmarks: 1 to CROWD_LIMIT clients, `client1` and so on. bystander: one, and its web site."""
+
+    clients: int
+    bystander: bool = False
+
+
 def standard() -> Topology:
     """The one topology: client - home - censor - uplink - wan - {messenger, proxies, services}."""
+    return _topology((_home("client", 10), _home("bystander", 20)), proxies=2, web=True)
+
+
+def crowd(of: Crowd) -> Topology:
+    """The same with `client1` (192.0.2.101) and so on in the client's place, and with four proxies.
+
+    Raises ValueError for a number of clients that is out of bounds.
+    """
+    if not 1 <= of.clients <= CROWD_LIMIT:
+        raise ValueError(f"a crowd of {of.clients} clients: expected 1 to {CROWD_LIMIT}")
+    clients = [_home(f"client{number}", 100 + number) for number in range(1, of.clients + 1)]
+    bystanders = [_home("bystander", 20)] if of.bystander else []
+    return _topology((*clients, *bystanders), proxies=CROWD_PROXIES, web=of.bystander)
+
+
+def _home(name: str, number: int) -> Host:
+    """An end host in the home network."""
+    return Host(name, (_interface("home", f"192.0.2.{number}", f"2001:db8:1::{number}"),), gateway="censor")
+
+
+def _proxy(number: int) -> Host:
+    interface = _interface("proxies", f"198.51.100.{10 + number}", f"2001:db8:3::{10 + number}")
+    return Host(f"proxy{number}", (interface,), gateway="wan")
+
+
+def _topology(homes: tuple[Host, ...], *, proxies: int, web: bool) -> Topology:
     networks = (
         _network("home", "192.0.2.0/24", "2001:db8:1::/64", "censor"),
         _network("uplink", "198.19.255.0/24", "2001:db8:ff::/64", "wan"),
@@ -108,8 +146,7 @@ def standard() -> Topology:
         _network("services", "198.18.0.0/24", "2001:db8:4::/64", "wan"),
     )
     hosts = (
-        Host("client", (_interface("home", "192.0.2.10", "2001:db8:1::10"),), gateway="censor"),
-        Host("bystander", (_interface("home", "192.0.2.20", "2001:db8:1::20"),), gateway="censor"),
+        *homes,
         Host(
             "censor",
             (
@@ -132,12 +169,12 @@ def standard() -> Topology:
         ),
         Host("messenger", (_interface("messenger", "203.0.113.10", "2001:db8:2::10"),), gateway="wan"),
         Host("receiver", (_interface("messenger", "203.0.113.20", "2001:db8:2::20"),), gateway="wan"),
-        Host("proxy1", (_interface("proxies", "198.51.100.11", "2001:db8:3::11"),), gateway="wan"),
-        Host("proxy2", (_interface("proxies", "198.51.100.12", "2001:db8:3::12"),), gateway="wan"),
+        *(_proxy(number) for number in range(1, proxies + 1)),
         Host("dns", (_interface("services", "198.18.0.53", "2001:db8:4::53"),), gateway="wan"),
-        Host("web", (_interface("services", "198.18.0.80", "2001:db8:4::80"),), gateway="wan"),
+        *((Host("web", (_interface("services", "198.18.0.80", "2001:db8:4::80"),), gateway="wan"),) if web else ()),
     )
     by_name = {host.name: host for host in hosts}
     names = {name: by_name["messenger"].addresses() for name in (ORIGIN_NAME, NEIGHBOUR_NAME)}
-    names |= {name: by_name["web"].addresses() for name in WEB_NAMES}
+    if web:
+        names |= {name: by_name["web"].addresses() for name in WEB_NAMES}
     return Topology(networks, hosts, names, nameserver=str(by_name["dns"].on("services").ipv4))

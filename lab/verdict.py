@@ -34,6 +34,7 @@ def failures(expect: Expectations, run: Run, *, switches: int) -> Iterator[str]:
         ("duplicated_application", run.messages.duplicated_application, expect.duplicated_application),
         ("switches", switches, expect.switches),
         ("leaks", run.leaks.packets, expect.leaks),
+        ("plaintext", run.leaks.plaintext, expect.plaintext),
     )
     for name, found, expected in counts:
         if expected is not None and found != expected:

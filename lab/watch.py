@@ -23,6 +23,8 @@ class Watch:
         self._addresses = client_addresses
         self._queued: dict[int, float] = {}
         self._acks: list[tuple[float, int, str]] = []
+        self._route = "direct"  # the one in use; acks may come by others, too (hedges, trials)
+        self._route_since = 0.0
         self._hits: list[float] = []
         self._arrived = asyncio.Event()
 
@@ -33,6 +35,10 @@ class Watch:
                 self._queued[event["id"]] = event["t"]
             case "message_acked":
                 self._acks.append((event["t"], event["id"], event["route"]))
+            case "route_switched" | "failed_back":
+                self._route, self._route_since = event["new"], event["t"]
+            case "role_started" if event["role"] == "client":  # it begins on the direct path, and does not say so
+                self._route, self._route_since = "direct", event["t"]
             case "censor_hit":
                 if {event.get("source_address"), event.get("destination_address")} & self._addresses:
                     self._hits.append(event["t"])
@@ -53,11 +59,11 @@ class Watch:
 
     def direct(self, since: float, now: float) -> bool:
         """Whether messages born after `since` are acked on the direct path, and have been for the hold time."""
-        return self._sustained(
+        return self._route == "direct" and self._sustained(
             [
                 t
                 for t, id_, route in self._acks
-                if t >= since and route == "direct" and self._queued.get(id_, -1.0) >= since
+                if t >= max(since, self._route_since) and route == "direct" and self._queued.get(id_, -1.0) >= since
             ],
             now,
         )

@@ -18,7 +18,7 @@ from sidedoor.settings import UsageError
 # Sub-command -> (module:attribute, the help line). The line stands here so that `sidedoor --help` imports no part.
 COMMANDS = {
     "proxy": ("proxy.cli:proxy", "Run the proxy: SOCKS5, SOCKS4 and HTTP CONNECT; hash a password."),
-    "client": ("client.cli:client", "Run the test messenger: an origin, a sender, a receiver."),
+    "client": ("client.cli:client", "Run the messenger: chat, send, listen, see which routes work; serve its origin."),
     "censor": ("censor.cli:censor", "Run the censor on this host, or check its rules."),
     "lab": ("lab.cli:lab", "Run scenarios in a lab network, or open an interactive lab."),
     "bench": ("lab.benchmarks.cli:bench", "Measure: relay throughput against other proxies."),

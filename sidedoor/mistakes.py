@@ -25,7 +25,10 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
 _NOT_ONE_OF = re.compile(r"Invalid (?:enum )?value (?P<value>.*)", re.DOTALL)
 _WRONG_TYPE = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+_OUT_OF_RANGE = re.compile(r"Expected `(?:int|float)` [<>]=? .*")
+_WITHOUT_ZONE = re.compile(r"Expected `datetime` with a timezone component")
 _TOO_SHORT = re.compile(r"Expected `array` of length >= 1")
+_EMPTY = re.compile(r"Expected `str` of length >= 1")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 # In TOML's words: one value of a type, several of them.
@@ -34,6 +37,7 @@ _WORDS: dict[type[inspect.Type], tuple[str, str]] = {
     inspect.IntType: ("an integer", "integers"),
     inspect.FloatType: ("a number", "numbers"),
     inspect.BoolType: ("true or false", "true or false"),
+    inspect.DateTimeType: ("a time", "times"),
     inspect.StructType: ("a table", "tables"),
     inspect.DictType: ("a table", "tables"),
     inspect.ListType: ("an array", "arrays"),
@@ -49,13 +53,15 @@ def explain(message: str, data: Any, type_: Any) -> str:
     assert at is not None
     what, steps = at["what"], _steps(message, at["path"] or "$", data, type_)
     root = inspect.type_info(type_)
-    expected = _types_at(root, steps)
+    expected = _types_at(root, steps, data)
     if match := _UNKNOWN.fullmatch(what):
-        hint = _nearest(match["key"], _fields(expected)) or _elsewhere(match["key"], expected, root)
-        return f"{_key([*steps, match['key']], data)} is unknown; {hint}"
+        hint = _nearest(match["key"], _fields(expected)) or _elsewhere(
+            match["key"], expected, _types_at(root, steps, None), root
+        )
+        return f"{_key([*steps, match['key']], data)} is unknown{_where(expected)}; {hint}"
     if match := _MISSING.fullmatch(what):
         steps.append(match["key"])
-        wanted = _described(_types_at(root, steps))
+        wanted = _described(_types_at(root, steps, data))
         return f"{_key(steps, data)} is missing" + (f"; expected {wanted}" if wanted else "")
     if not steps:
         return what
@@ -70,8 +76,11 @@ def _mistake(what: str, found: Any, steps: list[Step], expected: list[inspect.Ty
         return f"{listed}; {near}" if near else listed
     if _TOO_SHORT.fullmatch(what):
         return "is empty; expected at least one, or no such key"
+    if _EMPTY.fullmatch(what):
+        return "is empty; expected at least one character"
     shown = _shown(found, secret=_holds_secret(expected))
-    if not (_WRONG_TYPE.fullmatch(what) and (wanted := _described(expected))):
+    wanted = _described(expected)
+    if not wanted or not any(words.fullmatch(what) for words in (_WRONG_TYPE, _OUT_OF_RANGE, _WITHOUT_ZONE)):
         # A whole table is no help: its name, in front, says which one it is.
         return what if isinstance(found, dict) else f"{what}; found {shown}"
     header = ".".join(_quoted(step) for step in steps if isinstance(step, str))
@@ -89,11 +98,22 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else ""
 
 
-def _elsewhere(key: str, here: list[inspect.Type], root: inspect.Type) -> str:
-    """A key of the top level has slipped into the table above it; else what is known here."""
-    if root not in here and key in _fields(_members(root)):
+def _elsewhere(key: str, here: list[inspect.Type], kinds: list[inspect.Type], root: inspect.Type) -> str:
+    """A key of the top level has slipped into the table above it; else what is known here.
+
+    `kinds`: all that a table here can be; one of their keys is rather a key of the wrong kind.
+    """
+    if root not in here and key in _fields(_members(root)) and key not in _fields(kinds):
         return "it belongs to the top level: write it above the first [table]"
     return f"known here: {', '.join(sorted(_fields(here))) or 'nothing'}"
+
+
+def _where(here: list[inspect.Type]) -> str:
+    """Which member of a union of tables it is that does not know a key."""
+    structs = _structs(here)
+    if len(structs) != 1 or structs[0].tag_field is None:
+        return ""
+    return f" where `{structs[0].tag_field}` is {structs[0].tag!r}"
 
 
 def _described(types: list[inspect.Type]) -> str:
@@ -120,7 +140,24 @@ def _details(one: inspect.Type) -> str:
         items = [item.type if isinstance(item, inspect.Metadata) else item for item in _members(one.item_type)]
         plurals = [_WORDS[type(item)][1] + _choices_of(item) for item in items if type(item) in _WORDS]
         return f" of {' or '.join(dict.fromkeys(plurals))}" if plurals else ""
+    if isinstance(one, inspect.IntType | inspect.FloatType):
+        return _range(one)
+    if isinstance(one, inspect.DateTimeType):
+        return " with its zone, as 2027-01-31T00:00:00Z" if one.tz else ""
     return _choices_of(one)
+
+
+def _range(one: inspect.IntType | inspect.FloatType) -> str:
+    if one.ge is not None and one.le is not None:
+        return f" from {_number(one.ge)} to {_number(one.le)}"
+    bounds = {"of at least": one.ge, "above": one.gt, "of at most": one.le, "below": one.lt}
+    told = [f"{words} {_number(bound)}" for words, bound in bounds.items() if bound is not None]
+    return f" {' and '.join(told)}" if told else ""
+
+
+def _number(value: float) -> str:
+    """Without the point that a whole number does not need."""
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def _choices_of(one: inspect.Type) -> str:
@@ -229,19 +266,29 @@ def _value_at(data: Any, steps: list[Step]) -> Any:
     return data
 
 
-def _types_at(type_: inspect.Type, steps: list[Step]) -> list[inspect.Type]:
-    """The types that `steps` lead to from `type_`, a union's members each; empty where they lead to none."""
-    found = _members(type_)
-    for step in steps:
+def _types_at(type_: inspect.Type, steps: list[Step], data: Any) -> list[inspect.Type]:
+    """The types that `steps` lead to from `type_` in `data`, a union's members each; empty where they lead to none."""
+    found = _tagged(_members(type_), data)
+    for position, step in enumerate(steps, 1):
         if not isinstance(step, str):
             found = _items(found)
-            continue
-        structs = _structs(found)
-        fields = [field for one in structs for field in one.fields if field.encode_name == step]
-        found = _items([one for one in found if isinstance(one, inspect.DictType)])
-        found += [member for field in fields for member in _members(field.type)]
-        found += [inspect.LiteralType((one.tag,)) for one in structs if one.tag_field == step and one.tag is not None]
+        else:
+            structs = _structs(found)
+            fields = [field for one in structs for field in one.fields if field.encode_name == step]
+            tags = [one.tag for one in structs if one.tag_field == step and one.tag is not None]
+            found = _items([one for one in found if isinstance(one, inspect.DictType)])
+            found += [member for field in fields for member in _members(field.type)]
+            found += [inspect.LiteralType((tag,)) for tag in tags]
+        found = _tagged(found, _value_at(data, steps[:position]))
     return found
+
+
+def _tagged(types: list[inspect.Type], value: Any) -> list[inspect.Type]:
+    """Of the tables only that which the tag in `value` selects; all of them where it selects none."""
+    if not isinstance(value, dict):
+        return types
+    chosen = [one for one in _structs(types) if one.tag_field is not None and value.get(one.tag_field) == one.tag]
+    return [one for one in types if not isinstance(one, inspect.StructType) or one in chosen] if chosen else types
 
 
 def _members(type_: inspect.Type) -> list[inspect.Type]:
@@ -269,8 +316,10 @@ def _structs(types: list[inspect.Type]) -> list[inspect.StructType]:
 
 
 def _fields(types: list[inspect.Type]) -> list[str]:
-    """The keys that the tables among `types` know."""
-    return [field.encode_name for one in _structs(types) for field in one.fields]
+    """The keys that the tables among `types` know, each once."""
+    structs = _structs(types)
+    tags = [one.tag_field for one in structs if one.tag_field is not None]
+    return list(dict.fromkeys([*tags, *(field.encode_name for one in structs for field in one.fields)]))
 
 
 def _choices(types: list[inspect.Type]) -> list[str]:

@@ -30,6 +30,7 @@ PACKAGES = {
     "fail2ban-regex": "fail2ban",
     "nc": "netcat-openbsd",
     "ncat": "ncat",
+    "prosody": "prosody",
     "proxychains4": "proxychains4",
     "scp": "openssh-client",
     "socksify": "dante-client",

@@ -9,7 +9,8 @@
 | 26    | save the mark, then drop                             |                                |
 | 27    | came while the censor lived                          |                                |
 | 28    | this packet is to be queued                          |                                |
-| 29-31 | forged by the censor                                 |                                |
+| 29-30 | forged by the censor                                 |                                |
+| 31    | beside bit 28: no packet that opens its flow         |                                |
 """
 
 GENERATION_MASK = 0x007FFFFF
@@ -40,6 +41,10 @@ ALIVE = 0x08000000
 ASK = 0x10000000
 """On packets of undecided flows that are queued for what they are (residual blocks, fragments), not for their ports."""
 
-INJECTED_MASK = 0xE0000000
+INJECTED_MASK = 0x60000000
 INJECTED_MARK = 0x60000000
 """On packets that the censor forged."""
+
+CONFIRMED = 0x80000000
+"""On a packet with ASK: an earlier one of its flow has left this host, as conntrack saw it. The core cannot know: of a
+flow that no rule is about, it has seen none."""

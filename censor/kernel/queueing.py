@@ -16,6 +16,7 @@ from censor.censor_table import Fail
 from censor.kernel.marks import (
     ALIVE,
     ASK,
+    CONFIRMED,
     GENERATION_MASK,
     HEARD,
     INJECTED_MARK,
@@ -93,6 +94,7 @@ def head_script(rules: HeadRules) -> str:
         "*mangle",
         *(f":{CHAIN_PREFIX}{chain} - [0:0]" for chain in ("FORWARD", "HEARD", "QUEUE")),
         f"-A {CHAIN_PREFIX}QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark {REPLY:#x}",
+        f"-A {CHAIN_PREFIX}QUEUE {_bit(ASK)} -m conntrack --ctstatus CONFIRMED -j MARK --or-mark {CONFIRMED:#x}",
         # The queued packet's mark tells what its flow had so far. Others have none, so that they save none.
         f"-A {CHAIN_PREFIX}QUEUE -j CONNMARK --restore-mark --nfmask {saved} --ctmask {saved}",
         f"-A {CHAIN_PREFIX}QUEUE {_queue(rules)}",

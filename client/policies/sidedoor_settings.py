@@ -15,36 +15,52 @@ class SidedoorSettings(
     - `standby`: "warm" keeps one idle session through a proxy (a switch then costs no dial), "cold" none (the censor
       sees no proxy before one is needed).
     - `probe_direct`: "never" sends nothing on the direct path any more once it was bad.
-    - `least_timeout_seconds`, `most_timeout_seconds`: bounds of "overdue". Linux bounds TCP's own timeout at 0.2 s;
-      0.1 s more because a busy 2-core machine was seen to stall for 0.1-0.2 s. 4 s: a modem's worst.
+    - `least_hedge_seconds`, `most_hedge_seconds`: bounds of the hedge delay, which is that of TCP's tail loss probe
+      (RFC 8985 section 7.2) plus four variations. 0.1 s: a busy 2-core machine was seen to stall for so long.
+    - `hedge_floors`, `hedge_margin_seconds`: however slow the path has become, it is not waited for longer than so many
+      of its least round trips and the margin (20 ms of jitter each way, and 40 ms for a delayed ack, RFC 9293).
     - `initial_timeout_seconds`: before the first RTT sample; RFC 6298 section 2.1.
-    - `least_unanswered`: as many copies or pings must lack an answer: one may be an accident.
+    - `verdict_seconds`, `verdict_floors`: the path is left when it is behind by so much and so many least round trips,
+      and a hedge has won: 1 s at 40 ms of RTT. A segment that is lost three times in a row is through after five round
+      trips and 0.66 s (fast retransmission after three more segments at 20 ms, then Linux's RTO of 0.2 s + RTT, doubled
+      once; RFC 6298 section 5.5); the rest is for jitter.
+    - `lonely_seconds`, `lonely_floors`: without a spare nothing can be hedged: a proxy is dialed when the path is so
+      far behind, 0.5 s at 40 ms; a segment lost twice is through after three round trips and 0.26 s. The path that
+      answers meanwhile is kept.
+    - `hopeless_verdicts`: without a hedge that won, the path is left after so many times the verdict's time.
     - `hiccup_seconds`: a timer this late means that this process stood still, and answers may wait unread;
       `grace_seconds` to read them. Own measurement: timers in a healthy loop are within 5 ms.
-    - `stagger_seconds`: the next route is dialed beside an unfinished dial after this time: the time after which TCP
-      repeats a SYN (RFC 6298 section 2.1), as a SYN lost once is no block.
     - `backoff_seconds`, `most_backoff_seconds`: pause when all routes failed, doubled each round; as TDLib's 1 to 16 s,
       but from a quarter.
     - `keepalive_seconds`: an idle connection is pinged so often; below the 30 s that common NATs and stateful censors
       keep idle flows (RFC 5382 asks for 2 h, measured boxes keep less).
-    - `probe_seconds`, `probe_timeout_seconds`: spacing of the direct path's probes and their longest duration.
+    - `first_probe_seconds`: from the verdict on a direct path to its first probe, which is there for the diagnosis.
+    - `probe_seconds`, `probe_timeout_seconds`: spacing of the probes and the longest that one may take to answer.
+    - `trial_seconds`: see `client.policies.trial`.
     - `probe_successes`, `most_probe_successes`, `settle_seconds`: the hysteresis, see `client.policies.failback`.
     """
 
     standby: Literal["cold", "warm"] = "warm"
     probe_direct: Literal["periodic", "never"] = "periodic"
-    least_timeout_seconds: float = 0.3
-    most_timeout_seconds: float = 4.0
+    least_hedge_seconds: float = 0.1
+    most_hedge_seconds: float = 1.0
+    hedge_floors: float = 4.0
+    hedge_margin_seconds: float = 0.08
     initial_timeout_seconds: float = 1.0
-    least_unanswered: Literal[1, 2] = 2
+    verdict_seconds: float = 0.8
+    verdict_floors: float = 5.0
+    lonely_seconds: float = 0.38
+    lonely_floors: float = 3.0
+    hopeless_verdicts: float = 2.0
     hiccup_seconds: float = 0.02
     grace_seconds: float = 0.05
-    stagger_seconds: float = 1.0
     backoff_seconds: float = 0.25
     most_backoff_seconds: float = 8.0
     keepalive_seconds: float = 10.0
+    first_probe_seconds: float = 0.2
     probe_seconds: float = 2.0
     probe_timeout_seconds: float = 3.0
+    trial_seconds: float = 1.5
     probe_successes: int = 2
     most_probe_successes: int = 16
     settle_seconds: float = 5.0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.trsock
 import contextlib
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -14,19 +16,26 @@ from aiohttp.client_proto import ResponseHandler
 from client.messages import LIMIT_BYTES, PATH, Record, RecordError, decode, encode
 from client.routes import Attempt
 from client.routes.failures import failure_of
+from client.routes.resolver import Resolver
 from client.routes.tcp import close_by_abort, endpoint
+from client.routes.tcp_info import quiet_seconds
 from client.settings import DialSettings, EndSettings, OriginAddress
 from sidedoor.settings import SettingsError
 
 
-def tls_context(settings: EndSettings) -> ssl.SSLContext:
-    """A context that trusts `ca_file` alone, TLS 1.2 or later. Raises SettingsError when a file cannot be used."""
+def tls_context(settings: EndSettings, ca_file: str | None = None, *, http: bool = True) -> ssl.SSLContext:
+    """A context that trusts `ca_file` alone (None: the settings'), TLS 1.2 or later; `http`: ALPN asks for HTTP/1.1.
+
+    Raises SettingsError when a file cannot be used.
+    """
+    ca_file = settings.ca_file if ca_file is None else ca_file
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise SettingsError(f"ca_file {settings.ca_file}: cannot be used: {error.strerror or error}") from error
+        raise SettingsError(f"ca_file {ca_file}: cannot be used: {error.strerror or error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    if http:
+        context.set_alpn_protocols(["http/1.1"])
     if settings.keylog_file is not None:
         try:
             context.keylog_filename = settings.keylog_file
@@ -35,7 +44,24 @@ def tls_context(settings: EndSettings) -> ssl.SSLContext:
     return context
 
 
-class _Handler(ResponseHandler):
+@dataclass(frozen=True, slots=True)
+class DialContext:
+    """What the dials of all routes have in common. `tls`: the context for the origin."""
+
+    end: EndSettings
+    tls: ssl.SSLContext
+    resolver: Resolver
+
+    @property
+    def origin(self) -> OriginAddress:
+        return self.end.origin
+
+    @property
+    def settings(self) -> DialSettings:
+        return self.end.dial
+
+
+class Handler(ResponseHandler):
     """aiohttp's protocol, which forgets how the connection was lost; this one remembers."""
 
     lost: BaseException | None = None
@@ -45,7 +71,7 @@ class _Handler(ResponseHandler):
         super().connection_lost(exc)
 
 
-class _Connector(aiohttp.BaseConnector):
+class Connector(aiohttp.BaseConnector):
     """Hands out the one connection that stands already."""
 
     def __init__(self, handler: ResponseHandler) -> None:
@@ -63,7 +89,7 @@ class Connection:
         self,
         session: aiohttp.ClientSession,
         websocket: aiohttp.ClientWebSocketResponse,
-        handler: _Handler,
+        handler: Handler,
         transport: asyncio.Transport,
         attempt: Attempt,
     ) -> None:
@@ -95,10 +121,15 @@ class Connection:
         """How the connection ended, in OONI's words: `eof_error` for an orderly end."""
         return "eof_error" if self._handler.lost is None else failure_of(self._handler.lost)
 
+    @property
+    def quiet_seconds(self) -> float | None:
+        """How long ago TCP's last acknowledgement came in; None where the system does not tell."""
+        return quiet_seconds(self._socket)
+
     def abort(self) -> None:
         """End it now with an RST. `close` still has to be awaited."""
         close_by_abort(self._socket)
-        self._end_transport()
+        _end(self._transport, self._socket)
 
     async def close(self, *, timeout_seconds: float = 1.0) -> None:
         """End it in order, or with an RST when that takes longer than the timeout; release everything."""
@@ -108,41 +139,68 @@ class Connection:
         except TimeoutError:
             self.abort()
         finally:
-            self._end_transport()
+            _end(self._transport, self._socket)
             await self._session.close()
 
-    def _end_transport(self) -> None:
-        try:
-            self._transport.abort()
-        except AttributeError:
-            # Seen with Debian 12's Python 3.11.2: a TLS transport that was closed twice has forgotten the protocol that
-            # could abort it. The transport below it ends with its socket.
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+
+def _end(transport: asyncio.Transport, sock: asyncio.trsock.TransportSocket) -> None:
+    try:
+        transport.abort()
+    except AttributeError:
+        # Seen with Debian 12's Python 3.11.2: a TLS transport that was closed twice, or by its peer, has forgotten the
+        # protocol that could abort it. The transport below it ends with its socket.
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
-async def open_connection(
-    sock: socket.socket, origin: OriginAddress, context: ssl.SSLContext, settings: DialSettings, attempt: Attempt
-) -> Connection:
-    """The stages `tls` and `upgrade` on a connected socket, which is this function's from now on. Raises DialError."""
-    loop = asyncio.get_running_loop()
+async def open_connection(link: socket.socket | asyncio.Transport, dial: DialContext, attempt: Attempt) -> Connection:
+    """The stages `tls` and `upgrade` on a connected link, which is this function's from now on. Raises DialError.
+
+    `link`: a socket, or a transport over one whose SO_LINGER is 0 (`client.routes.tcp`).
+    """
+    origin, settings = dial.origin, dial.settings
     try:
         async with attempt.stage("tls"), asyncio.timeout(settings.tls_seconds):
-            transport, handler = await loop.create_connection(
-                lambda: _Handler(loop), sock=sock, ssl=context, server_hostname=origin.host
-            )
+            transport, handler = await secure(link, dial.tls, origin.host)
     except BaseException:
-        sock.close()
+        _drop(link)
         raise
-    session = aiohttp.ClientSession(connector=_Connector(handler), cookie_jar=aiohttp.DummyCookieJar())
+    sock = transport.get_extra_info("socket")
+    session = aiohttp.ClientSession(connector=Connector(handler), cookie_jar=aiohttp.DummyCookieJar())
     try:
         async with attempt.stage("upgrade"), asyncio.timeout(settings.upgrade_seconds):
             websocket = await session.ws_connect(
                 f"https://{origin.host}:{origin.port}{PATH}", max_msg_size=LIMIT_BYTES, autoclose=True
             )
     except BaseException:
-        transport.abort()
+        _end(transport, sock)
         await session.close()
         raise
     close_by_abort(sock, on=False)
     return Connection(session, websocket, handler, transport, attempt)
+
+
+async def secure(
+    link: socket.socket | asyncio.Transport, context: ssl.SSLContext, server_name: str
+) -> tuple[asyncio.Transport, Handler]:
+    """TLS on a link, with aiohttp's protocol above it; the handshake is done. Raises OSError (ssl.SSLError is one)."""
+    loop = asyncio.get_running_loop()
+    handler = Handler(loop)
+    if isinstance(link, socket.socket):
+        transport, _ = await loop.create_connection(
+            lambda: handler, sock=link, ssl=context, server_hostname=server_name
+        )
+        return transport, handler
+    if link.is_closing():  # The other end has closed it already: TLS would wait for news that has come before.
+        raise EOFError
+    upgraded = await loop.start_tls(link, handler, context, server_hostname=server_name)
+    assert upgraded is not None
+    handler.connection_made(upgraded)
+    return upgraded, handler
+
+
+def _drop(link: socket.socket | asyncio.Transport) -> None:
+    if isinstance(link, socket.socket):
+        link.close()
+    else:
+        link.abort()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
-
 from client.policies import DIRECT
 from client.routes import Attempt, tcp
-from client.routes.connection import Connection, open_connection
-from client.routes.resolver import Resolver
-from client.settings import DialSettings, OriginAddress
+from client.routes.connection import Connection, DialContext, open_connection
 
 
 class Direct:
@@ -16,17 +12,15 @@ class Direct:
 
     name = DIRECT
 
-    def __init__(
-        self, origin: OriginAddress, context: ssl.SSLContext, resolver: Resolver, settings: DialSettings
-    ) -> None:
-        self._origin = origin
-        self._context = context
-        self._resolver = resolver
-        self._settings = settings
+    def __init__(self, dial: DialContext) -> None:
+        self._dial = dial
 
     async def dial(self, attempt: Attempt) -> Connection:
+        origin = self._dial.origin
         async with attempt.stage("dns"):
-            addresses = await self._resolver.resolve(self._origin.host)
+            addresses = await self._dial.resolver.resolve(origin.host)
+        if self._dial.resolver.asks(origin.host):  # What this host knows by itself is no forgery.
+            attempt.addresses = tuple(addresses)
         async with attempt.stage("tcp"):
-            sock = await tcp.connect(addresses, self._origin.port, self._settings, attempt)
-        return await open_connection(sock, self._origin, self._context, self._settings, attempt)
+            sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
+        return await open_connection(sock, self._dial, attempt)

@@ -9,7 +9,7 @@ import ssl
 import aiohttp
 import dns.exception
 import dns.resolver
-from python_socks import ProxyError
+from python_socks._protocols.errors import ReplyError
 
 _ERRNO = {
     errno.ECONNREFUSED: "connection_refused",
@@ -20,15 +20,26 @@ _ERRNO = {
     errno.ENETUNREACH: "network_unreachable",
     errno.ETIMEDOUT: "timed_out",
 }
-_SOCKS_REPLY = {  # RFC 1928 section 6; the names of OONI's older data.
+_SOCKS_REPLY = {  # RFC 1928 section 6, in the words of ooni/probe-legacy.
+    0x01: "socks_server_failure",
     0x02: "socks_connection_not_allowed",
+    0x03: "socks_network_unreachable",
     0x04: "socks_host_unreachable",
+    0x05: "socks_connection_refused",
     0x06: "socks_ttl_expired",
+    0x07: "socks_command_not_supported",
+    0x08: "socks_address_not_supported",
 }
 _WORDS = {
+    "socks_server_failure": "the proxy failed",
     "socks_connection_not_allowed": "the proxy does not allow it",
+    "socks_network_unreachable": "the proxy cannot reach that network",
     "socks_host_unreachable": "the proxy cannot reach that host",
+    "socks_connection_refused": "the origin refused the proxy's connection",
     "socks_ttl_expired": "the proxy's packets expired on the way",
+    "socks_command_not_supported": "the proxy does not know CONNECT",
+    "socks_address_not_supported": "the proxy takes no such address",
+    "socks_error": "the proxy does not agree; is it SOCKS5, with this login?",
     "dns_nxdomain_error": "NXDOMAIN (there is no such name)",
     "dns_servfail_error": "SERVFAIL (the nameserver could not find out)",
     "dns_refused_error": "REFUSED (the nameserver does not want to say)",
@@ -49,10 +60,8 @@ def failure_of(error: BaseException) -> str:
     """OONI's word for this exception; `unknown_failure: ...` where it has none."""
     if isinstance(error, dns.exception.DNSException):
         return _of_dns(error)
-    if isinstance(error, ProxyError) and error.error_code in _SOCKS_REPLY:
-        return _SOCKS_REPLY[error.error_code]
-    if isinstance(error, ProxyError) and error.error_code is None and "closed" in str(error):
-        return "eof_error"
+    if isinstance(error, ReplyError):
+        return _SOCKS_REPLY.get(error.error_code or 0, "socks_error")
     if isinstance(error, ssl.SSLError):
         return _of_tls(error)
     if isinstance(error, EOFError | asyncio.IncompleteReadError | aiohttp.ServerDisconnectedError):

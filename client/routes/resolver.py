@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import dns.asyncresolver
 import dns.exception
 import dns.nameserver
 import dns.resolver
 
+from client.routes import DialError
+from client.routes.dns_messages import RecordType
 from client.routes.hosts import LOOPBACK, is_localhost, read_hosts
 from client.settings import ResolverSettings
 from sidedoor.settings import SettingsError
 
 RESOLUTION_DELAY_SECONDS = 0.05
 """How long the answer of one family waits for the other's (RFC 8305 section 3)."""
+
+FAMILIES: tuple[RecordType, RecordType] = ("AAAA", "A")
+
+Ask = Callable[[RecordType], Coroutine[Any, Any, list[str] | Exception]]
+"""Addresses of one family, or how the question for them failed."""
 
 
 class Resolver:
@@ -37,21 +46,11 @@ class Resolver:
         if known := self._known(name):
             return known
         resolver = self._resolver()
-        async with asyncio.TaskGroup() as group:
-            queries = [
-                group.create_task(_query(resolver, name, type_), name=f"resolve {name} {type_}")
-                for type_ in ("AAAA", "A")
-            ]
-            done, waiting = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
-            if waiting and isinstance(next(iter(done)).result(), list):
-                _, waiting = await asyncio.wait(waiting, timeout=RESOLUTION_DELAY_SECONDS)
-                for query in waiting:
-                    query.cancel()
-        answers = [query.result() for query in queries if not query.cancelled()]
-        families = [answer for answer in answers if isinstance(answer, list)]
-        if not families:
-            raise _worst([answer for answer in answers if isinstance(answer, dns.exception.DNSException)])
-        return _interleave(*families)
+        return await both_families(lambda type_: _query(resolver, name, type_), name)
+
+    def asks(self, name: str) -> bool:
+        """Whether `resolve` has to ask a nameserver, whose answer may be anybody's."""
+        return not _is_address(name) and not self._known(name)
 
     def _known(self, name: str) -> list[str]:
         """The addresses that need no query; none for names that do."""
@@ -71,7 +70,26 @@ class Resolver:
         return resolver
 
 
-async def _query(resolver: dns.asyncresolver.Resolver, name: str, type_: str) -> list[str] | dns.exception.DNSException:
+async def both_families(ask: Ask, name: str) -> list[str]:
+    """Both families' answers, interleaved; once one has addresses the other has little time left (RFC 8305 section 3).
+
+    `ask` never raises: it returns its exception. Raises the one that says most when there are no addresses at all.
+    """
+    async with asyncio.TaskGroup() as group:
+        queries = [group.create_task(ask(type_), name=f"resolve {name} {type_}") for type_ in FAMILIES]
+        done, waiting = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
+        if waiting and isinstance(next(iter(done)).result(), list):
+            _, waiting = await asyncio.wait(waiting, timeout=RESOLUTION_DELAY_SECONDS)
+            for query in waiting:
+                query.cancel()
+    answers = [query.result() for query in queries if not query.cancelled()]
+    families = [answer for answer in answers if isinstance(answer, list)]
+    if not families:
+        raise _worst([answer for answer in answers if isinstance(answer, Exception)])
+    return _interleave(*families)
+
+
+async def _query(resolver: dns.asyncresolver.Resolver, name: str, type_: RecordType) -> list[str] | Exception:
     try:
         answer = await resolver.resolve(name, type_, search=False)
     except dns.exception.DNSException as error:
@@ -79,9 +97,15 @@ async def _query(resolver: dns.asyncresolver.Resolver, name: str, type_: str) ->
     return [record.address for record in answer]
 
 
-def _worst(errors: list[dns.exception.DNSException]) -> dns.exception.DNSException:
+def _worst(errors: list[Exception]) -> Exception:
     """The failure that says most: an answer of no kind is no news when the other family's query failed outright."""
-    return next((error for error in errors if not isinstance(error, dns.resolver.NoAnswer)), errors[0])
+    return next((error for error in errors if not _is_no_answer(error)), errors[0])
+
+
+def _is_no_answer(error: Exception) -> bool:
+    if isinstance(error, DialError):
+        return error.failure == "dns_no_answer"
+    return isinstance(error, dns.resolver.NoAnswer)
 
 
 def _interleave(first: list[str], second: list[str] | None = None) -> list[str]:

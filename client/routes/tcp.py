@@ -17,6 +17,9 @@ from client.settings import DialSettings
 _LINGER_ABORT = struct.pack("ii", 1, 0)
 _LINGER_DEFAULT = struct.pack("ii", 0, 0)
 
+Endpoint = tuple[str, int]
+"""An address and a port."""
+
 
 def close_by_abort(sock: socket.socket | asyncio.trsock.TransportSocket, *, on: bool = True) -> None:
     """Make close() send an RST and drop what is unsent, so that the kernel retransmits nothing more (SO_LINGER 0 s).
@@ -36,19 +39,24 @@ async def connect(addresses: Sequence[str], port: int, settings: DialSettings, a
     not to go on in the kernel. The next address is tried when the one before has failed or `stagger_seconds` have
     passed; the losers are closed.
     """
+    return await connect_any([(address, port) for address in addresses], settings, attempt)
+
+
+async def connect_any(endpoints: Sequence[Endpoint], settings: DialSettings, attempt: Attempt) -> socket.socket:
+    """The same for addresses that have each a port of their own."""
     async with asyncio.timeout(settings.connect_seconds):
-        return await _race(addresses, port, settings.stagger_seconds, attempt)
+        return await _race(endpoints, settings.stagger_seconds, attempt)
 
 
-async def _race(addresses: Sequence[str], port: int, stagger_seconds: float, attempt: Attempt) -> socket.socket:
-    remaining = deque(addresses)
+async def _race(endpoints: Sequence[Endpoint], stagger_seconds: float, attempt: Attempt) -> socket.socket:
+    remaining = deque(endpoints)
     tasks: list[asyncio.Task[socket.socket | OSError]] = []
     winner: socket.socket | None = None
     try:
         async with asyncio.TaskGroup() as group:
             while winner is None and (remaining or not all(task.done() for task in tasks)):
                 if remaining:
-                    address = remaining.popleft()
+                    address, port = remaining.popleft()
                     tasks.append(group.create_task(_connect(address, port, attempt), name=f"connect {address}"))
                 running = [task for task in tasks if not task.done()]
                 timeout = stagger_seconds if remaining else None

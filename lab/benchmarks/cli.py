@@ -15,6 +15,7 @@ from rich.console import Console
 
 from lab.benchmarks import relay as relay_benchmark
 from lab.benchmarks.censor.cli import censor
+from lab.benchmarks.fallback.cli import fallback
 from lab.benchmarks.goals import outcomes
 from lab.benchmarks.output import check_folders, write_files
 from lab.benchmarks.peers import DIRECT, OURS, custom
@@ -33,6 +34,7 @@ def bench() -> None:
 
 
 bench.add_command(censor)
+bench.add_command(fallback)
 
 
 @bench.command()

@@ -58,8 +58,9 @@ class Collateral(msgspec.Struct, frozen=True, kw_only=True):
 def count_messages(events: Iterable[Event]) -> Messages:
     """The fate of every message. Lost: queued and not delivered when the run ended."""
     log = list(events)
-    queued = {event["id"] for event in log if event["event"] == "message_queued"}
-    delivered = Counter(event["id"] for event in log if event["event"] == "message_delivered")
+    # Ids count from 1 in each session; a sender that was killed and had nothing left begins a new one.
+    queued = {(e.get("session"), e["id"]) for e in log if e["event"] == "message_queued"}
+    delivered = Counter((e.get("session"), e["id"]) for e in log if e["event"] == "message_delivered")
     kinds = Counter(event["event"] for event in log)
     latencies = [event["latency_seconds"] for event in log if event["event"] == "message_acked"]
     return Messages(

@@ -109,3 +109,65 @@ def _lower_median(sample: Any, axis: int = -1) -> Any:
     import numpy
 
     return numpy.quantile(sample, 0.5, axis=axis, method="inverted_cdf")
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """One median over another, with its 95 % bootstrap interval. at_least: the upper median was not reached in the time
+    watched, so that the ratio is no less than this."""
+
+    value: float
+    ci95: tuple[float, float] | None = None
+    at_least: bool = False
+
+
+Sample = tuple[Sequence[float], Sequence[float]]
+"""Observed values, and lower bounds of censored ones."""
+
+
+def ratio_of_medians(upper: Sample, lower: Sample) -> Ratio | None:
+    """The median of `upper` over that of `lower`; None where the latter is not known.
+
+    Each is resampled by itself. A censored value counts as the bound that is known of it: beyond the median that
+    changes nothing, elsewhere it makes the ratio less than it is.
+    """
+    import numpy
+
+    below = describe(*lower).p50
+    n = min(len(sample[0]) + len(sample[1]) for sample in (upper, lower))
+    if below is None or not below or not n:
+        return None
+    above = describe(*upper).p50
+    values = [numpy.array([*observed, *censored]) for observed, censored in (upper, lower)]
+    value = float(_lower_median(values[0])) / below
+    if n < MINIMUM_FOR_INTERVAL:
+        return Ratio(value=value, at_least=above is None)
+    random = numpy.random.default_rng(BOOTSTRAP_SEED)
+    tops, bottoms = (
+        _lower_median(random.choice(sample, (BOOTSTRAP_RESAMPLES, len(sample))), axis=1) for sample in values
+    )
+    low, high = numpy.percentile(tops / bottoms, (2.5, 97.5))
+    return Ratio(value=value, ci95=(float(low), float(high)), at_least=above is None)
+
+
+def upper_bound(observed: Sequence[float], censored: Sequence[float], share: float) -> float | None:
+    """The upper end of a one-sided 95 % interval of a quantile, by order statistics, whatever the distribution.
+
+    None where so few values have none (of p95: fewer than 59), or it lies in what was censored.
+    """
+    from scipy import stats
+
+    n = len(observed) + len(censored)
+    rank = next((k for k in range(1, n + 1) if stats.binom.cdf(k - 1, n, share) >= 0.95), None)
+    return None if rank is None or rank > len(observed) else sorted(observed)[rank - 1]
+
+
+def steps(observed: Sequence[float], censored: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The Kaplan-Meier distribution: values in order, and the share that does not exceed each; empty of nothing."""
+    if not observed:
+        return [], []
+    from scipy import stats
+
+    cdf = stats.ecdf(stats.CensoredData(uncensored=list(observed), right=list(censored))).cdf
+    known = set(observed)
+    pairs = [(float(v), float(p)) for v, p in zip(cdf.quantiles, cdf.probabilities, strict=True) if v in known]
+    return [value for value, _ in pairs], [share for _, share in pairs]

@@ -8,11 +8,15 @@ was observed is None, and `censored_at_seconds` says how long it was waited for:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import msgspec
+
+from lab.measurement import shortfall
+from lab.measurement.diagnoses import Diagnosis, censor_actions, diagnosis_of
 
 Event = Mapping[str, Any]
 
@@ -45,6 +49,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     recovered: bool = False
     cut_short: bool = False  # the run ended before the episode did: what is missing may just not have come yet
     hits: int = 0
+    censor_actions: list[str] = []  # "RULE: ACTION" of what the censor did to the client's packets: the truth ...
+    diagnosis: Diagnosis | None = None  # ... and what the client made of it
     # From t0 (failback: from the unblocking) to the end of the observation: how long the Nones were waited for.
     censored_at_seconds: float | None = None
     failback_censored_at_seconds: float | None = None
@@ -60,6 +66,7 @@ class _Episode(msgspec.Struct, frozen=True, kw_only=True):
     lifted: float | None
     horizon: float
     cut_short: bool
+    goodput: bool
 
 
 def measure_blocks(
@@ -102,6 +109,7 @@ def _episodes(log: Sequence[Event]) -> list[_Episode]:
                 lifted=None if moment is None else float(moment),
                 horizon=horizon,
                 cut_short=not ended,
+                goodput=start.get("recovery") == "goodput",
             )
         )
     return episodes
@@ -112,13 +120,22 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
     hits = [event for event in within if event["event"] == "censor_hit" and _is_of(event, addresses)]
     t0 = float(hits[0]["t"]) if hits else None
     bracket = _rule_bracket(within, episode.rules, start)
-    block = Block(name=episode.name, t0_rule=bracket, t0=t0, hits=len(hits), cut_short=episode.cut_short)
+    block = Block(
+        name=episode.name,
+        t0_rule=bracket,
+        t0=t0,
+        hits=len(hits),
+        censor_actions=censor_actions(hits),
+        cut_short=episode.cut_short,
+    )
     if t0 is None:
         return block
     route = _route_in_use(log, t0)
     # After the block is lifted, whatever comes back does so by itself.
     observed_until = episode.ended if episode.lifted is None else episode.lifted
-    ttr = _recovery(log, t0, observed_until)
+    goodput = _goodput(log, episode, t0, None)
+    asked = goodput.before or _offered(log, t0, episode.ended)
+    ttr = _recovery(log, t0, observed_until, asked if episode.goodput else None)
     failback = _failback(log, episode, route)
     failed_back_at = None if failback is None or episode.lifted is None else episode.lifted + failback
     return msgspec.structs.replace(
@@ -128,8 +145,9 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
         ttr_seconds=ttr,
         outage_seconds=_outage(log, t0, episode.ended),
         failback_seconds=failback,
-        goodput_bytes_per_second=_goodput(log, episode, t0, failed_back_at),
+        goodput_bytes_per_second=goodput if failed_back_at is None else _goodput(log, episode, t0, failed_back_at),
         recovered=ttr is not None,
+        diagnosis=diagnosis_of(within, route, t0, observed_until),
         censored_at_seconds=None if ttr is not None else max(0.0, observed_until - t0),
         failback_censored_at_seconds=(
             None if episode.lifted is None or failback is not None else episode.horizon - episode.lifted
@@ -163,25 +181,43 @@ def _first(within: Sequence[Event], name: str, start: float) -> float | None:
     return _since(start, (event["t"] for event in within if event["event"] == name))
 
 
-def _recovery(log: Sequence[Event], t0: float, until: float) -> float | None:
-    """t0 -> first ack, up to `until`, of a message queued after t0, if acks then go on for the hold time."""
-    queued = {e["id"] for e in log if e["event"] == "message_queued" and e["t"] >= t0}
+def _recovery(log: Sequence[Event], t0: float, until: float, goodput: float | None) -> float | None:
+    """t0 -> first ack, up to `until`, of a message queued after t0, if acks then go on for the hold time.
+
+    `goodput`: the bytes per second of before, where they have to be back, too.
+    """
+    born = {e["id"] for e in log if e["event"] == "message_queued" and e["t"] >= t0}
     acks = [event for event in log if event["event"] == "message_acked" and event["t"] >= t0]
     moments = [float(event["t"]) for event in acks]
-    observed_until = float(log[-1]["t"])
-    for index, ack in enumerate(acks):
-        if ack["t"] > until:
+    last = min(until, float(log[-1]["t"]) - HOLD_SECONDS)
+    back = None if goodput is None else _restored(log, t0, goodput)
+    for index, moment in enumerate(moments):
+        if moment > last:
             break
-        if ack["id"] in queued and _sustained(moments[index:], observed_until):
-            return moments[index] - t0
+        end = bisect_left(moments, moment + HOLD_SECONDS, lo=index)
+        if acks[index]["id"] in born and _sustained(moments[index:end]) and (back is None or index in back):
+            return moment - t0
     return None
 
 
-def _sustained(moments: Sequence[float], observed_until: float) -> bool:
+def _restored(log: Sequence[Event], t0: float, goodput: float) -> frozenset[int]:
+    """Which acks after t0, by index, leave no shortfall of goodput, and none comes for the hold time."""
+    sizes = {e["id"]: int(e["bytes"]) for e in log if e["event"] == "message_queued"}
+    acks = [event for event in log if event["event"] == "message_acked"]
+    latency = min((float(event["latency_seconds"]) for event in acks), default=0.0)
+    carried = [(float(event["t"]), sizes.get(event["id"], 0)) for event in acks if event["t"] >= t0]
+    return shortfall.restored(carried, t0=t0, hold_seconds=HOLD_SECONDS, goodput=goodput, latency_seconds=latency)
+
+
+def _sustained(moments: Sequence[float]) -> bool:
     """Whether acks at `moments` (in order) go on for the hold time from the first of them."""
-    end = moments[0] + HOLD_SECONDS
-    held = [moment for moment in moments if moment < end]
-    return observed_until >= end and all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*held, end]))
+    return all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*moments, moments[0] + HOLD_SECONDS]))
+
+
+def _offered(log: Sequence[Event], start: float, end: float) -> float:
+    """Payload bytes that the user sent per second: what is compared with where nothing was delivered before."""
+    sizes = [int(e["bytes"]) for e in log if e["event"] == "message_queued" and start <= e["t"] <= end]
+    return sum(sizes) / (end - start) if end > start else 0.0
 
 
 def _outage(log: Sequence[Event], t0: float, end: float) -> float | None:
@@ -196,14 +232,14 @@ def _outage(log: Sequence[Event], t0: float, end: float) -> float | None:
 
 
 def _failback(log: Sequence[Event], episode: _Episode, route: str) -> float | None:
-    """From the lifting to the first ack on `route` of a message that was sent there after the lifting."""
+    """From the lifting to the first ack on `route` of a message that was sent there after it, and not as a copy."""
     if episode.lifted is None:
         return None
     sent: set[int] = set()
     for event in log:
         if not episode.lifted <= event["t"] <= episode.horizon or event.get("route") != route:
             continue
-        if event["event"] == "message_sent":
+        if event["event"] == "message_sent" and not event.get("copy"):
             sent.add(event["id"])
         elif event["event"] == "message_acked" and event["id"] in sent:
             return float(event["t"]) - episode.lifted
@@ -211,7 +247,10 @@ def _failback(log: Sequence[Event], episode: _Episode, route: str) -> float | No
 
 
 def _goodput(log: Sequence[Event], episode: _Episode, t0: float, failed_back_at: float | None) -> Goodput:
-    """Before: from the previous episode (or the first delivery) to t0; during: to the lifting; after: failed back."""
+    """Before: from the previous episode (or the first delivery) to t0; during: to the lifting; after: failed back.
+
+    A client that was started in the middle of the block has no before.
+    """
     deliveries = [(float(e["t"]), int(e["bytes"])) for e in log if e["event"] == "message_delivered"]
     earlier_ends = [float(e["t"]) for e in log if e["event"] == "episode_ended" and e["t"] <= episode.started]
     begin = earlier_ends[-1] if earlier_ends else deliveries[0][0] if deliveries else t0
@@ -223,4 +262,5 @@ def _goodput(log: Sequence[Event], episode: _Episode, t0: float, failed_back_at:
         return sum(size for t, size in deliveries if start <= t < end) / (end - start)
 
     after = None if failed_back_at is None else rate(failed_back_at, episode.horizon)
-    return Goodput(before=rate(begin, t0), during=rate(t0, lifted), after=after)
+    before = rate(begin, t0) if deliveries and deliveries[0][0] < episode.started else None
+    return Goodput(before=before, during=rate(t0, lifted), after=after)

@@ -230,10 +230,7 @@ def episodes(touched: Sequence[float], sent: Sequence[MessageSeen], acked: Seque
     births: dict[MessageKey, float] = {}
     for message in sent:
         births.setdefault(message.key, message.t)
-    first_acks: dict[MessageKey, MessageSeen] = {}
-    for ack in acked:
-        first_acks.setdefault(ack.key, ack)
-    acks = sorted(first_acks.values())
+    acks = _first_acks(births, acked)
     found: list[EpisodeTimes] = []
     ready = float("-inf")
     while (t0 := next((t for t in touched if t > ready), None)) is not None:
@@ -252,6 +249,22 @@ def episodes(touched: Sequence[float], sent: Sequence[MessageSeen], acked: Seque
             break
         ready = ready_again
     return found
+
+
+def _first_acks(births: Iterable[MessageKey], acked: Sequence[MessageSeen]) -> list[MessageSeen]:
+    """The first ack of each message, in order of time. An ack stands for all messages before it in its session."""
+    waiting: dict[int, list[int]] = defaultdict(list)
+    for session, id_ in sorted(births):
+        waiting[session].append(id_)
+    first: dict[MessageKey, MessageSeen] = {}
+    for ack in acked:
+        session, last = ack.key
+        ids = waiting[session]
+        covered = bisect_right(ids, last)
+        for id_ in [*ids[:covered], last]:
+            first.setdefault((session, id_), ack._replace(key=(session, id_)))
+        del ids[:covered]
+    return sorted(first.values())
 
 
 def _recovered(acks: Sequence[MessageSeen], births: dict[MessageKey, float], t0: float) -> float | None:

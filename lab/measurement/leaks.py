@@ -18,6 +18,7 @@ import msgspec
 
 from lab.measurement.episodes import Event
 from lab.measurement.packets import ACK, FIN, PSH, RST, SYN, TCP, UDP, Endpoint, Packet
+from lab.routes import STRAIGHT
 
 GRACE_SECONDS = 1.0
 EXAMPLES = 5
@@ -32,12 +33,15 @@ Flow = tuple[Endpoint, Endpoint]
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
     """`packets` is None where there was no capture to look at; `capture_dropped`: packets the captures missed.
 
+    `plaintext`: in how many places the users' words could be read (`lab.measurement.plaintext`); None: not looked for.
+
     `probe_bytes`: IP bytes that the client sent for probes of the direct path while it was on a proxy.
     `reset_answers`: bare RSTs that the client's kernel sent in answer to late segments of abandoned connections.
     """
 
     packets: int | None = None
     reset_answers: int | None = None
+    plaintext: int | None = None
     examples: list[str] = []
     probe_bytes: int | None = None
     capture_dropped: int | None = None
@@ -100,13 +104,15 @@ def _has_name(packet: Packet, needles: Sequence[bytes]) -> bool:
 
 
 def _windows_on_proxy(log: Sequence[Event]) -> list[tuple[float, float]]:
-    """From each switch away from direct, with the grace, to the next return to it."""
+    """From each switch to a proxy, with the grace, to the next return to the origin's own addresses, or to a new start
+    of the client, which knows nothing of a switch."""
     windows: list[tuple[float, float]] = []
     start: float | None = None
     for event in log:
-        if event["event"] not in ("route_switched", "failed_back"):
+        started = event["event"] == "role_started" and event["role"] == "client"
+        if event["event"] not in ("route_switched", "failed_back") and not started:
             continue
-        if event["new"] != "direct":
+        if not started and event["new"] not in STRAIGHT:
             start = event["t"] + GRACE_SECONDS if start is None else start
         elif start is not None:
             windows.append((start, float(event["t"])))

@@ -158,6 +158,7 @@ def _sum_leaks(leaks: Sequence[Leaks]) -> Leaks:
     return Leaks(
         packets=_sum_known(leak.packets for leak in leaks),
         reset_answers=_sum_known(leak.reset_answers for leak in leaks),
+        plaintext=_sum_known(leak.plaintext for leak in leaks),
         examples=[example for leak in leaks for example in leak.examples],
         probe_bytes=_sum_known(leak.probe_bytes for leak in leaks),
         capture_dropped=_sum_known(leak.capture_dropped for leak in leaks),

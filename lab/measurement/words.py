@@ -44,6 +44,11 @@ def block_sentence(block: Block) -> str:
         parts.append(f"NOT RECOVERED within {duration(block.censored_at_seconds)}")
     if block.outage_seconds is not None:
         parts.append(f"longest silence {duration(block.outage_seconds)}")
+    if block.diagnosis is not None:
+        made, acted = block.diagnosis, " and ".join(block.censor_actions)
+        parts.append(
+            f"taken for {made.kind} ({made.confidence:.0%} sure) after {duration(made.seconds)} (the censor: {acted})"
+        )
     if block.failback_seconds is not None:
         parts.append(f"direct again {duration(block.failback_seconds)} after the block was lifted")
     elif block.failback_censored_at_seconds is not None and block.cut_short:

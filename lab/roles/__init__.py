@@ -7,6 +7,7 @@ and runs until it is cancelled.
 
 # kind -> module:function; imported when the role starts (the netns runtime warms them all before it forks).
 KINDS = {
+    "bridge": "lab.roles.messenger:run_bridge",
     "bystander": "lab.roles.bystander:run",
     "capture": "lab.roles.capture:run",
     "censor": "lab.roles.censor:run",
@@ -22,5 +23,5 @@ KINDS = {
 
 # The roles of a run, as scenarios and events name them.
 ROLE_NAMES = frozenset(
-    {"bystander", "censor", "client", "dns", "link", "origin", "proxy1", "proxy2", "receiver", "web"}
+    {"bridge", "bystander", "censor", "client", "dns", "link", "origin", "proxy1", "proxy2", "receiver", "web"}
 )

@@ -1,10 +1,13 @@
-"""The lab's authoritative name server: a fixed zone over UDP and TCP, NXDOMAIN for everything else."""
+"""The lab's authoritative name server: a fixed zone over UDP, TCP and HTTPS, NXDOMAIN for everything else."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import dns.exception
@@ -16,6 +19,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import msgspec
+from aiohttp import web
 
 from lab.control import RoleControl
 
@@ -23,11 +27,15 @@ TTL_SECONDS = 5
 
 
 class DnsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The zone (name -> addresses) and where to listen."""
+    """The zone (name -> addresses) and where to listen; with a certificate and its key (PEM files) for DNS over HTTPS,
+    too."""
 
     names: dict[str, tuple[str, ...]]
     listen: tuple[str, ...]
     port: int = 53
+    certificate: str | None = None
+    key: str | None = None
+    https_port: int = 443
 
 
 def answer(names: dict[str, tuple[str, ...]], query: bytes) -> bytes | None:
@@ -71,6 +79,32 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._transport.sendto(reply, addr)
 
 
+@asynccontextmanager
+async def _https(settings: DnsSettings, names: dict[str, tuple[str, ...]]) -> AsyncIterator[None]:
+    """DNS over HTTPS (RFC 8484), by POST."""
+    if settings.certificate is None or settings.key is None:
+        yield
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(settings.certificate, settings.key)
+
+    async def respond(request: web.Request) -> web.Response:
+        if (reply := answer(names, await request.read())) is None:
+            return web.Response(status=400)
+        return web.Response(body=reply, content_type="application/dns-message")
+
+    application = web.Application(client_max_size=65535)
+    application.router.add_post("/dns-query", respond)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        for address in settings.listen:
+            await web.TCPSite(runner, address, settings.https_port, ssl_context=context).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
 async def run(settings: dict[str, Any], control: RoleControl) -> None:
     """Serve the zone until cancelled."""
     dns_settings = msgspec.convert(settings, DnsSettings)
@@ -97,7 +131,7 @@ async def run(settings: dict[str, Any], control: RoleControl) -> None:
     ]
     try:
         server = await asyncio.start_server(serve_stream, dns_settings.listen, dns_settings.port)
-        async with server:
+        async with server, _https(dns_settings, names):
             control.emit("role_ready")
             await asyncio.get_running_loop().create_future()
     finally:

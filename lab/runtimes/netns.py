@@ -16,13 +16,14 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lab.runtimes import AT_ONCE, INTERRUPTED
 from lab.runtimes.linux import die_with_parent
-from lab.topology import Topology
+from lab.topology import Crowd, Topology
 from sidedoor.settings import UsageError
 
 _NEEDED = ("unshare", "nft", "iptables", "ip6tables")
@@ -54,8 +55,10 @@ def unshare_command() -> list[str]:
     return [shutil.which("unshare", path=search_path()) or "unshare", *user, *flags]
 
 
-def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
+def launch(entry: str, state: Path, arguments: dict[str, Any], crowd: Crowd | None = None) -> int:
     """Run `entry` ("module:function") as the supervisor of a new lab; returns its exit status.
+
+    crowd: what its topology has; None: the standard one.
 
     SIGINT, SIGTERM and SIGHUP ask it to end in order (a second one kills it: status 130). If this process is killed,
     the lab goes with it. Raises UsageError where the machine cannot.
@@ -76,7 +79,8 @@ def launch(entry: str, state: Path, arguments: dict[str, Any]) -> int:
     os.close(options_read)
     os.close(stop_read)
     with open(options_write, "w", encoding="utf-8") as stream:
-        json.dump({"entry": entry, "state": str(state), "arguments": arguments}, stream)
+        people = None if crowd is None else asdict(crowd)
+        json.dump({"entry": entry, "state": str(state), "arguments": arguments, "crowd": people}, stream)
     asked = killed = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -29,7 +29,7 @@ from lab.roles import KINDS
 from lab.runtimes.linux import mount_tmpfs, set_process_name, set_sysctl, setns
 from lab.runtimes.netns import NetnsRuntime
 from lab.runtimes.netns_host import hold
-from lab.topology import Host, Topology, standard
+from lab.topology import Crowd, Host, Topology, crowd, standard
 
 
 def warm() -> None:
@@ -197,7 +197,7 @@ def main(options_descriptor: int, stop_descriptor: int) -> NoReturn:
         options = json.load(stream)
     set_process_name("sd-init")
     state = Path(options["state"])
-    topology = standard()
+    topology = standard() if options["crowd"] is None else crowd(Crowd(**options["crowd"]))
     try:
         mount_tmpfs("/run")
         warm()

@@ -1,10 +1,12 @@
 """Two ends and a router that delays, each a namespace; what the wan link does to packets, as one JSON object on stdout.
 
-Run inside namespaces of its own (lab.machine.sandbox): `python -m tests.lab.link_network DELAY_SECONDS`.
+Run inside namespaces of its own (lab.machine.sandbox): `python -m tests.lab.link_network DELAY_SECONDS`, or with
+JITTER_SECONDS and LOSS behind it: then what these do is measured, over IPv4 and IPv6.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -19,6 +21,7 @@ from typing import Any
 from lab.link import LinkSettings, run_link
 
 PORT = 7007
+ROUND_TRIPS, DATAGRAMS = 100, 2000
 SERVER = {4: "203.0.113.10", 6: "2001:db8:2::10"}
 SHELL = """
 mount -t tmpfs tmpfs /run; mkdir /run/netns
@@ -112,9 +115,41 @@ def _measure(version: int) -> dict[str, Any]:
     return {"round_trip_seconds": statistics.median(round_trips), "in_order": numbers == list(range(100))}
 
 
-def link(delay_seconds: float) -> None:
+def sample() -> None:
+    """Round trips one at a time; then numbered datagrams, a millisecond apart: which of them came back, in order?"""
+    print(json.dumps({str(version): _sample(version) for version in SERVER}), flush=True)
+
+
+def _sample(version: int) -> dict[str, Any]:
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        sender.connect((SERVER[version], PORT))
+        sender.settimeout(0.2)
+        round_trips = []
+        for number in range(ROUND_TRIPS):
+            before = time.monotonic()
+            sender.send(number.to_bytes(4, "big"))
+            with contextlib.suppress(TimeoutError):
+                while int.from_bytes(sender.recv(2048), "big") != number:
+                    pass
+                round_trips.append(time.monotonic() - before)
+        numbers = []
+        began = time.monotonic()
+        for number in range(DATAGRAMS):
+            sender.send(number.to_bytes(4, "big"))
+            while (left := began + number / 1000 - time.monotonic()) > 0:
+                if select.select([sender], [], [], left)[0]:
+                    numbers.append(int.from_bytes(sender.recv(2048), "big"))
+        with contextlib.suppress(TimeoutError):
+            while True:
+                numbers.append(int.from_bytes(sender.recv(2048), "big"))
+    return {"round_trip_seconds": round_trips, "returned": len(numbers), "in_order": numbers == sorted(numbers)}
+
+
+def link(delay_seconds: float, jitter_seconds: float = 0.0, loss: float = 0.0) -> None:
     """The wan link, until stdin ends."""
-    run_link(LinkSettings(delay_seconds=delay_seconds), lambda mode: print(json.dumps(mode), flush=True), 0)
+    settings = LinkSettings(delay_seconds=delay_seconds, jitter_seconds=jitter_seconds, loss=loss)
+    run_link(settings, lambda mode: print(json.dumps(mode), flush=True), 0)
 
 
 def throughput(version: int) -> float | None:
@@ -135,6 +170,19 @@ def throughput(version: int) -> float | None:
 
 def rules() -> str:
     return subprocess.run(on("router", "iptables-save"), capture_output=True, text=True, check=True).stdout
+
+
+def draw(*settings: str) -> dict[str, Any]:
+    """What a link with jitter and loss does."""
+    subprocess.run(["sh", "-euc", SHELL], check=True)
+    echoing = self_on("right", "echo")
+    answer(echoing)
+    linking = self_on("router", "link", *settings)
+    mode = answer(linking)
+    found = answer(self_on("left", "sample"))
+    bits = throughput(4)
+    result: dict[str, Any] = found | {"mode": mode, "bits_per_second": bits, "status": end(linking) or end(echoing)}
+    return result
 
 
 def run(delay_seconds: str) -> dict[str, Any]:
@@ -167,7 +215,11 @@ if __name__ == "__main__":
             echo()
         case ["measure"]:
             measure()
-        case ["link", delay]:
-            link(float(delay))
+        case ["sample"]:
+            sample()
+        case ["link", *settings]:
+            link(*map(float, settings))
+        case [_, _, _]:
+            print(json.dumps(draw(*sys.argv[1:])))
         case [delay]:
             print(json.dumps(run(delay)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -61,6 +62,83 @@ async def test_origin_receiver_and_sender(tmp_path: Path) -> None:
         assert receiver.stdout is not None
         assert [await receiver.stdout.readline() for _ in range(2)] == [b"first\n", b"second\n"]
         assert [json.loads(line)["event"] for line in events.read_text().splitlines()].count("message_acked") == 2
+
+
+async def test_a_sender_by_a_bridge(tmp_path: Path) -> None:
+    """The bridge's key comes from the environment: others on the machine see the options of commands."""
+    port, bridge_port, key = free_port(), free_port(), "c0" * 32
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with AsyncExitStack() as stack:
+        origin = command("origin", "--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path))
+        await first_line((await stack.enter_async_context(origin)).stderr, "listening")
+        receiver = await stack.enter_async_context(command("receive", "--name", "bob", *end))
+        await first_line(receiver.stderr, "connected")
+        listen = ["--listen", f"127.0.0.1:{bridge_port}", "--target", f"127.0.0.1:{port}"]
+        environment = os.environ | {"SIDEDOOR_BRIDGE_KEY": key}
+        bridge = await stack.enter_async_context(command("bridge", *listen, env=environment))
+        assert await first_line(bridge.stderr) == f"sidedoor: bridge: listening on 127.0.0.1:{bridge_port}\n"
+        route = f"b=obfuscated://{key}@127.0.0.1:{bridge_port}"
+        events = tmp_path / "events.jsonl"
+        sender = await stack.enter_async_context(
+            command("send", "--name", "alice", "--peer", "bob", *end, "--route", route, "--events", str(events))
+        )
+        _, errors = await sender.communicate(b"hello")
+        assert (sender.returncode, errors) == (0, b"")
+        assert await first_line(receiver.stdout) == "hello\n"
+        dialed = [
+            event for event in map(json.loads, events.read_text().splitlines()) if event["event"] == "route_dialed"
+        ]
+        assert {event["route"] for event in dialed} == {"b"}
+
+
+async def test_keys_state_and_attachments(tmp_path: Path) -> None:
+    port = free_port()
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    public = {}
+    for name in ("alice", "bob"):
+        async with command("key", "--file", str(tmp_path / f"{name}.key")) as made:
+            output, _ = await made.communicate()
+            public[name] = output.decode().strip()
+    alice = ["--key", str(tmp_path / "alice.key"), "--peer-key", public["bob"], "--state", str(tmp_path / "alice.db")]
+    bob = ["--key", str(tmp_path / "bob.key"), "--peer-key", public["alice"], "--state", str(tmp_path / "bob.db")]
+    (tmp_path / "photo.jpg").write_bytes(b"photo" * 20_000)
+    send = ["send", "--name", "alice", "--peer", "bob", *end, "--attach", str(tmp_path / "photo.jpg")]
+    async with AsyncExitStack() as stack:
+        listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+        origin = await stack.enter_async_context(command("origin", *listen))
+        await first_line(origin.stderr, "listening")
+        receive = ["receive", "--name", "bob", *end, *bob, "--attachments", str(tmp_path / "in")]
+        receiver = await stack.enter_async_context(command(*receive))
+        await first_line(receiver.stderr, "connected")
+        sender = await stack.enter_async_context(command(*send, *alice))
+        _, errors = await sender.communicate(b"secret")
+        assert (sender.returncode, errors) == (0, b"sidedoor: sent photo.jpg (100000 bytes)\n")
+        assert await first_line(receiver.stderr, "received") == (
+            f"sidedoor: received {tmp_path}/in/photo.jpg from alice (100000 bytes)\n"
+        )
+        assert (tmp_path / "in" / "photo.jpg").read_bytes() == b"photo" * 20_000
+        plain = await stack.enter_async_context(command(*send, "--timeout", "0.5"))
+        _, errors = await plain.communicate(b"")
+        assert plain.returncode == 1
+        assert "1 attachment to bob is not acknowledged after 0.5 s" in errors.decode()
+        assert await first_line(receiver.stderr, "cannot be decrypted: it is not encrypted")
+
+
+async def test_an_attachment_that_is_refused_is_told_and_exits_1(tmp_path: Path) -> None:
+    port = free_port()
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with AsyncExitStack() as stack:
+        listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+        origin = await stack.enter_async_context(command("origin", *listen))
+        await first_line(origin.stderr, "listening")
+        await stack.enter_async_context(command("receive", "--name", "bob", *end))
+        send = ["send", "--name", "alice", "--peer", "bob", *end, "--attach", str(tmp_path / "ca.pem")]
+        sender = await stack.enter_async_context(command(*send))
+        _, errors = await sender.communicate(b"")
+    assert sender.returncode == 1
+    assert errors.decode() == (
+        "sidedoor: ca.pem was not sent: the receiver refuses it: attachments are not taken here\n"
+    )
 
 
 async def test_a_second_origin_uses_the_files_of_the_first(tmp_path: Path) -> None:
@@ -128,9 +206,23 @@ async def test_a_peer_that_is_not_there_is_not_taken_for_a_route_that_fails(tmp_
     assert sender.returncode == 1
     last = errors.decode().splitlines()[-1]
     assert last.endswith(
-        "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; is it receiving?"
+        "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; "
+        "is it receiving, and without --key, as this end?"
     )
     assert last.startswith("sidedoor: 2 messages to bob")
+
+
+async def test_what_is_queued_from_an_earlier_call_is_told(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    state = str(tmp_path / "alice.db")
+    end = ["--origin", f"127.0.0.1:{free_port()}", "--ca-file", str(files.ca), "--state", state, "--timeout", "0"]
+    said = []
+    for _ in range(2):
+        async with command("send", "--name", "alice", "--peer", "bob", *end) as sender:
+            _, errors = await sender.communicate(b"hello")
+        said.append(errors.decode().splitlines()[0])
+    assert "resuming" not in said[0]
+    assert said[1] == f"sidedoor: resuming 1 message to bob, kept in {state}"
 
 
 def refused(*arguments: str) -> str:
@@ -176,3 +268,26 @@ def test_files_that_do_not_fit_are_not_overwritten(
     assert reason in line
     assert "name another folder or remove ca.pem" in line
     assert {path: path.read_bytes() for path in files.existing} == before
+
+
+async def test_a_signed_list_from_the_key_to_the_sender(tmp_path: Path) -> None:
+    def proxies(*arguments: str) -> str:
+        words = [sys.executable, "-m", "sidedoor", "client", "proxies", *arguments]
+        return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    key, source, signed, kept = (str(tmp_path / name) for name in ("key", "list.toml", "origin.signed", "kept.signed"))
+    public = proxies("key", key).strip()
+    route = '[[routes]]\nkind = "socks5"\nname = "proxy1"\nhost = "127.0.0.1"\n'
+    Path(source).write_text(f"version = 5\nexpires = 2999-01-01T00:00:00Z\n{route}")
+    Path(signed).write_text(proxies("sign", "--key", key, source))
+    port = free_port()
+    listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+    end = ["--name", "alice", "--peer", "bob", "--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with command("origin", *listen, "--proxy-list", signed) as origin:
+        await first_line(origin.stderr, "listening")
+        memory = tmp_path / "networks.json"
+        async with command(
+            "send", *end, "--proxy-list", f"{public}={kept}", "--memory-file", str(memory), "--timeout", "5"
+        ) as sender:
+            await first_line(sender.stderr, "a new list of proxies, version 5")
+    assert proxies("show", "--public-key", public, kept).startswith("version 5, part 1 of 1, expires 2999-01-01")

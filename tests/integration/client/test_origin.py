@@ -37,7 +37,7 @@ async def test_curl_gets_the_greeting(messenger: World) -> None:
 async def test_the_receiver_that_is_away_gets_what_waits(messenger: World) -> None:
     async with session(messenger) as http, http.ws_connect(url(messenger, PATH)) as sender:
         await sender.send_bytes(encode(Message("carol", "dave", 1, 1, 1, 0.0, b"hello")))
-        assert decode(await sender.receive_bytes()) == Accepted(1)
+        assert decode(await sender.receive_bytes()) == Accepted(1, session=1)
         async with http.ws_connect(url(messenger, PATH)) as receiver:
             await receiver.send_bytes(encode(Hello("dave")))
             record = decode(await receiver.receive_bytes())

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from client import receiver as module
+from client import inboxes as module
 from client.sender import Sender
 from client.settings import DialSettings, ResolverSettings
 from tests.integration.client.world import DIRECT_ADDRESS, NAME, Gate, World

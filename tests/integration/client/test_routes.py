@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,9 +24,9 @@ from client.routes.catalogue import make_routes
 from client.routes.resolver import Resolver
 from client.settings import DialSettings, OriginAddress, ResolverSettings, SenderSettings
 from sidedoor.settings import SettingsError
+from tests.integration.client.dials import QUICK, failing, listener, resets, silent
 from tests.integration.client.world import NAME, World, free_port, own_proxy
 
-QUICK = DialSettings(connect_seconds=0.3, stagger_seconds=0.05, socks_seconds=0.3, tls_seconds=0.3, upgrade_seconds=0.3)
 Answer = Callable[[dns.message.Message], dns.message.Message | None]
 
 
@@ -39,34 +38,6 @@ def settings(messenger: World, proxies: dict[str, int] | None = None, **more: An
     """Without a gate: the direct path leads to the origin itself."""
     resolver = ResolverSettings(hosts={NAME: ("127.0.0.1",), "other.example": ("127.0.0.1",)})
     return messenger.settings(proxies or {}, **({"dial": QUICK, "resolver": resolver} | more))
-
-
-@contextlib.asynccontextmanager
-async def listener(handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[int]:
-    """A TCP server on loopback; yields its port."""
-    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-
-
-async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Accept, read, say nothing."""
-    with contextlib.suppress(ConnectionError):
-        await reader.read()
-    writer.close()
-
-
-def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-async def failing(route: Route) -> tuple[str, str]:
-    attempt = Attempt()
-    with pytest.raises(DialError) as caught:
-        await route.dial(attempt)
-    assert caught.value.stage in attempt.stages
-    return caught.value.stage, caught.value.failure
 
 
 # -- dials that succeed
@@ -90,7 +61,7 @@ async def test_socks5_lets_the_proxy_resolve_the_name(messenger: World) -> None:
         without_dns = settings(messenger, {"proxy1": port}, resolver=ResolverSettings(nameservers=("127.0.0.1:9",)))
         connection = await route(without_dns, "proxy1").dial(attempt := Attempt())
         await connection.close()
-    assert list(attempt.stages) == ["dns", "tcp", "socks", "tls", "upgrade"]
+    assert list(attempt.stages) == ["dns", "tcp", "socks_greeting", "socks_request", "tls", "upgrade"]
 
 
 async def test_the_key_log_is_written(messenger: World, tmp_path: Path) -> None:
@@ -176,21 +147,21 @@ async def test_a_certificate_for_another_name(messenger: World) -> None:
 async def test_a_proxy_that_cannot_reach_the_origin(messenger: World) -> None:
     messenger.port = free_port()
     async with own_proxy() as port:
-        stage, failure = await failing(route(settings(messenger, {"proxy1": port}), "proxy1"))
-    assert stage == "socks"
-    assert "refused" in failure
+        failed = await failing(route(settings(messenger, {"proxy1": port}), "proxy1"))
+    assert failed == ("socks_request", "socks_connection_refused")
 
 
 async def test_a_proxy_with_other_passwords(messenger: World) -> None:
     async with own_proxy(alice="secret") as port:
         wrong = messenger.proxy_route("proxy1", port, username="alice", password="guess")
-        stage, _ = await failing(route(settings(messenger, routes=(wrong,)), "proxy1"))
-    assert stage == "socks"
+        assert await failing(route(settings(messenger, routes=(wrong,)), "proxy1")) == ("socks_auth", "socks_error")
+        none = messenger.proxy_route("proxy1", port)
+        assert await failing(route(settings(messenger, routes=(none,)), "proxy1")) == ("socks_greeting", "socks_error")
 
 
 @pytest.mark.parametrize(
     ("handle", "expected"),
-    [(silent, ("socks", "generic_timeout_error")), (resets, ("socks", "connection_reset"))],
+    [(silent, ("socks_greeting", "generic_timeout_error")), (resets, ("socks_greeting", "connection_reset"))],
     ids=["silence", "reset"],
 )
 async def test_a_proxy_that_is_none(messenger: World, handle: Any, expected: tuple[str, str]) -> None:
@@ -347,3 +318,5 @@ async def test_addresses_and_known_hosts_need_no_query() -> None:
     resolver = Resolver(ResolverSettings(nameservers=("127.0.0.1:9", "[::1]:9"), hosts={"a.example": ("192.0.2.1",)}))
     assert await resolver.resolve("2001:db8::1") == ["2001:db8::1"]
     assert await resolver.resolve("a.example") == ["192.0.2.1"]
+    asked = [name for name in ("2001:db8::1", "a.example", "localhost", "b.example") if resolver.asks(name)]
+    assert asked == ["b.example"]

@@ -29,7 +29,7 @@ from client.settings import (
     Socks5Route,
 )
 from proxy.server import serve
-from proxy.settings import ProxySettings
+from proxy.settings import Listener, ProxySettings
 
 NAME = "localhost"
 DIRECT_ADDRESS = "127.0.0.2"
@@ -65,13 +65,14 @@ class Gate:
     def __init__(self, listen: tuple[str, int], port: int, delay_seconds: float) -> None:
         self._listen = listen
         self._port = port
-        self._delay = delay_seconds
+        self.delay_seconds = delay_seconds
         self._writers: set[asyncio.StreamWriter] = set()
         self.stalled = False
         self.shut = False
         self.port = 0
         self.accepted = 0
         self._arrival = asyncio.Event()
+        self._dropped = asyncio.Event()
         self._tasks: asyncio.TaskGroup
 
     async def serve(self, ready: asyncio.Event) -> None:
@@ -91,6 +92,11 @@ class Gate:
             while self.accepted < count:
                 self._arrival.clear()
                 await self._arrival.wait()
+
+    async def until_dropped(self) -> None:
+        """Wait until a stalled flow has lost something."""
+        async with asyncio.timeout(10):
+            await self._dropped.wait()
 
     def reset(self) -> None:
         """An RST on every flow that exists."""
@@ -115,13 +121,15 @@ class Gate:
         loop = asyncio.get_running_loop()
         try:
             while chunk := await reader.read(65536):
-                loop.call_later(self._delay, self._pass, writer, chunk)
+                loop.call_later(self.delay_seconds, self._pass, writer, chunk)
         except ConnectionError:
             pass
-        loop.call_later(self._delay, self._end, writer)
+        loop.call_later(self.delay_seconds, self._end, writer)
 
     def _pass(self, writer: asyncio.StreamWriter, chunk: bytes) -> None:
-        if not self.stalled and not writer.transport.is_closing():
+        if self.stalled:
+            self._dropped.set()
+        elif not writer.transport.is_closing():
             writer.write(chunk)
 
     def _end(self, writer: asyncio.StreamWriter) -> None:
@@ -140,10 +148,13 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def own_proxy(**users: str) -> AsyncIterator[int]:
-    """This project's proxy; yields its port."""
+async def own_proxy(*, files: CertificateFiles | None = None, **users: str) -> AsyncIterator[int]:
+    """This project's proxy, with these `files` inside TLS; yields its port."""
     started: asyncio.Queue[list[str]] = asyncio.Queue()
-    settings = ProxySettings(listen=("127.0.0.1:0",), users=users)
+    listener = Listener(address="127.0.0.1:0")
+    if files is not None:
+        listener = Listener(address="127.0.0.1:0", certificate=str(files.certificate), key=str(files.key))
+    settings = ProxySettings(listen=(listener,), users={**users})
     async with asyncio.TaskGroup() as group:
         task = group.create_task(serve(settings, ready=started.put_nowait), name="proxy")
         yield int((await started.get())[0].rpartition(":")[2])
@@ -195,11 +206,12 @@ class World:
         self._tasks.append(task)
         return task
 
-    async def start_origin(self) -> None:
+    async def start_origin(self, **more: Any) -> None:
         """The origin; started anew it has the same port."""
         self.port = self.port or free_port()
         listen = (f"127.0.0.1:{self.port}", f"[::1]:{self.port}")
-        settings = OriginSettings(listen=listen, certificate=str(self.files.certificate), key=str(self.files.key))
+        certificate, key = str(self.files.certificate), str(self.files.key)
+        settings = OriginSettings(listen=listen, certificate=certificate, key=key, **more)
         ready = asyncio.Event()
         self._origin = self.start(serve_origin(settings, self.log, ready=ready), "origin")
         await ready.wait()

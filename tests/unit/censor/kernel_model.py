@@ -11,7 +11,7 @@ from censor.core import Core
 from censor.decision import Blocked, Decision
 from censor.effects import refusal
 from censor.flows import FlowKey, flow_key
-from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, WATCH
+from censor.kernel.marks import ASK, CONFIRMED, GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.kernel.residual_blocks import shapes
 from censor.kernel.residual_sets import Residual
 from censor.lists.prefixes import PrefixSet
@@ -87,12 +87,13 @@ class KernelModel:
         if connection is None or (opens and sender == connection.client and packet.sequence != connection.syn):
             connection = Connection(sender, packet.sequence if opens else None)
         reply = sender != connection.client
-        asks = False
+        ask = ASK | CONFIRMED if self._connections.get(key) is connection else ASK
+        asked = 0
         for block in self._hit(packet, t):
             if block.shape.action == "drop":
                 return Fate(False)
-            asks = True
-        fate = self._ask(packet, data, t, connection, reply=reply, asks=asks)
+            asked = ask
+        fate = self._ask(packet, data, t, connection, reply=reply, asked=asked)
         if fate.accept:
             fate = self._addresses(packet, data, fate)
         if fate.accept:
@@ -101,13 +102,17 @@ class KernelModel:
 
     # Queueing
 
-    def _ask(self, packet: Packet, data: bytes, t: float, connection: Connection, *, reply: bool, asks: bool) -> Fate:
+    def _ask(self, packet: Packet, data: bytes, t: float, connection: Connection, *, reply: bool, asked: int) -> Fate:
         if connection.connmark == self.core.generation:
             return Fate(True)
-        if not asks and not connection.connmark & WATCH and not self._planned(packet, connection.connmark, reply=reply):
+        if (
+            not asked
+            and not connection.connmark & WATCH
+            and not self._planned(packet, connection.connmark, reply=reply)
+        ):
             return Fate(True)
         self.asked += 1
-        decision = self.core.decide(data, connection.connmark | (REPLY if reply else 0), t)
+        decision = self.core.decide(data, connection.connmark | asked | (REPLY if reply else 0), t)
         for blocked in decision.blocked:
             self._block(blocked)
         if decision.watch:
@@ -154,15 +159,19 @@ class KernelModel:
         self._residuals.append(Block(blocked, until, entry.seconds, shape))
 
     def _hit(self, packet: Packet, t: float) -> list[Block]:
-        found = []
-        for block in self._residuals:
+        """In the order of the rules; nothing comes behind the first that drops."""
+        found: list[Block] = []
+        order = [*shapes(self.core.compiled)]
+        for block in sorted(self._residuals, key=lambda block: order.index(block.blocked.rule)):
             directions = (True,) if block.shape.client_only else (True, False)
             matches = any(_key(block.blocked) == _packet_key(block.blocked, packet, one) for one in directions)
             if matches and block.blocked.begins <= t < block.until:
                 if block.shape.refresh_seconds is not None:
                     block.until = max(block.until, t + block.seconds)
                 found.append(block)
-        return sorted(found, key=lambda block: block.shape.action != "drop")
+                if block.shape.action == "drop":
+                    break
+        return found
 
 
 def _within(port: int, ports: Ports) -> bool:

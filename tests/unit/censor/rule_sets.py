@@ -39,6 +39,7 @@ LASTING = (
     'kind = "drop", direction = "to_client"',
     'kind = "drop", direction = "to_server", seconds = [1, 9], refresh = true',
     'kind = "drop", trigger = false',
+    'kind = "drop", least_payload_bytes = 150',
     'kind = "reject"',
     'kind = "reset"',
     'kind = "reset", drop = true, to = "client", offsets = [0, 1460]',
@@ -72,7 +73,15 @@ ANSWERS = {
     "http": 'kind = "block_page"',
     "dns": 'kind = "forge_dns", addresses = ["192.0.2.66", "192.0.2.67"], choose = "cyclic", drop = true',
 }
-KEYS = ("", "", "", "probability = 0.5", "latency_seconds = [0, 2]")
+KEYS = (
+    "",
+    "",
+    "",
+    "probability = 0.5",
+    "latency_seconds = [0, 2]",
+    'existing_flows = "kill"',
+    'existing_flows = "act"',
+)
 TCP_TABLES = (
     "",
     "",

@@ -91,6 +91,13 @@ class TestDrop:
         assert names(decision) == [("rule0", "drop")]
         assert fates(judge, [ends.answer(b"x")]) == [False]
 
+    def test_small_packets_pass(self) -> None:
+        judge, ends, decision = triggered('kind = "drop", least_payload_bytes = 900')
+        assert decision.accept
+        sent = [bytes(899), bytes(900), b"", bytes(901)]
+        assert fates(judge, [ends.data(one) for one in sent]) == [True, False, True, False]
+        assert fates(judge, [ends.answer(one) for one in sent]) == [True, False, True, False]
+
     def test_drawn_spans(self) -> None:
         passed = set()
         for port in range(40000, 40040):
@@ -512,6 +519,7 @@ class TestResidual:
             ('kind = "drop"', True),
             ('kind = "drop", after_packets = 1', False),
             ('kind = "drop", direction = "to_server"', False),
+            ('kind = "drop", least_payload_bytes = 1', False),
             ('kind = "delay", seconds = 1', False),
             ('kind = "reject"', False),
             ('kind = "reset"', True),

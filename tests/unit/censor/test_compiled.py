@@ -80,7 +80,7 @@ class TestRules:
         assert made.prober is not None
         made = compiled(drop("tls", existing_flows='"kill"'), log("tls"))
         assert (made.marks, made.probes, made.allows, made.prober) == (False, False, False, None)
-        assert [rule.name for rule in made.killing] == ["rule0"]
+        assert [rule.name for rule in made.retroactive] == ["rule0"]
 
     def test_rules_that_stay_are_kept(self) -> None:
         old = compiled(drop("tls"), log("http"))

@@ -13,7 +13,7 @@ from censor.compiled import CompiledRules
 from censor.conditions import ListHolder
 from censor.core import Core
 from censor.decision import PASS, Decision
-from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY
+from censor.kernel.marks import GENERATION_MASK, HEARD, REPLY, WATCH
 from censor.lists.formats import parse as parse_list
 from censor.offload import AddressBlock, address_blocks
 from censor.rules import RuleSet
@@ -589,6 +589,92 @@ class TestKilling:
         assert judge.decide(ends.data(HELLO)).accept
         judge.set_rules(rules(reset, acting('kind = "log"', HTTP)))
         assert judge.decide(ends.data(b"x")).accept
+
+
+class TestActingOnExisting:
+    """existing_flows = "act"; `mark` is what a kernel says, None where there is none: the same comes out."""
+
+    def opened(self, mark: int | None, payload: bytes = HELLO) -> tuple[Core, Ends]:
+        judge, ends = Core(generation=7), Ends()
+        judge.set_rules(RuleSet())
+        for one in (*ends.handshake(), ends.data(payload)):
+            judge.decide(one, mark=None if mark is None else 0)
+        return judge, ends
+
+    def test_it_moves_the_generation_on(self) -> None:
+        assert self.opened(7)[0].set_rules(rules(acting('kind = "drop"', existing_flows='"act"')))
+
+    @pytest.mark.parametrize("mark", [7, None])
+    def test_a_bucket_from_the_next_packet_on(self, mark: int | None) -> None:
+        judge, ends = self.opened(mark)
+        police = 'kind = "police", rate_bytes_per_second = 100, burst_bytes = 400, direction = "to_server"'
+        judge.set_rules(rules(acting(police, existing_flows='"act"')))
+        decisions = [judge.decide(ends.data(bytes(300)), mark) for _ in range(2)]
+        assert [one.accept for one in decisions] == [True, False]
+        assert names(decisions[1]) == [("rule0", "police")]
+        assert all(one.watch is (mark is not None) for one in decisions)
+
+    @pytest.mark.parametrize("mark", [7, None])
+    @pytest.mark.parametrize(
+        ("limits", "answers"),
+        [
+            ("bytes = 1000", [True, True, False]),
+            ('bytes = 1000, counted = "to_client"', [True, True, False]),
+            ('bytes = 1000, counted = "to_server"', [True, True, True]),
+            ("packets = 2", [True, True, False]),
+            ('packets = 2, counted = "to_client"', [True, True, False]),
+            ('packets = 2, counted = "to_server"', [True, True, True]),
+        ],
+    )
+    def test_a_freeze_counts_from_then_on(self, mark: int | None, limits: str, answers: list[bool]) -> None:
+        judge, ends = self.opened(mark)
+        judge.set_rules(rules(acting(f'kind = "freeze", {limits}', existing_flows='"act"')))
+        assert [judge.decide(ends.answer(bytes(500)), mark).accept for _ in range(3)] == answers
+
+    def test_a_freeze_counts_the_packet_that_it_begins_with(self) -> None:
+        judge, ends = self.opened(None)
+        judge.set_rules(rules(acting('kind = "freeze", bytes = 100, counted = "to_server"', existing_flows='"act"')))
+        assert not judge.decide(ends.data(bytes(101))).accept
+
+    @pytest.mark.parametrize("existing", ["act", "kill"])
+    def test_a_long_flow_is_the_same_when_it_is_watched(self, existing: str) -> None:
+        judge, ends = self.opened(7)
+        ends.sent += 1 << 20  # bytes that the kernel kept to itself
+        judge.set_rules(rules(acting('kind = "drop"', existing_flows=f'"{existing}"')))
+        assert not judge.decide(ends.data(b"x"), mark=7).accept
+        assert not judge.decide(ends.data(b"x"), mark=WATCH).accept
+
+    def test_others_are_left_alone(self) -> None:
+        judge, ends = self.opened(7, INNOCENT)
+        judge.set_rules(rules(acting('kind = "drop"', existing_flows='"act"')))
+        assert judge.decide(ends.data(b"x"), mark=7) == Decision(mark=8)
+
+    def test_lifted_the_flow_is_what_it_was(self) -> None:
+        judge, ends = self.opened(7)
+        judge.set_rules(rules(acting('kind = "drop"', existing_flows='"act"')))
+        assert not judge.decide(ends.data(b"x"), mark=7).accept
+        judge.set_rules(RuleSet())
+        assert judge.decide(ends.data(b"x"), mark=7) == Decision(mark=8)
+
+    def test_what_does_not_decide_leaves_the_flow_to_later_rules(self) -> None:
+        judge, ends = self.opened(7)
+        tables = [acting('kind = "log"', existing_flows='"act"'), acting('kind = "drop"', existing_flows='"kill"')]
+        judge.set_rules(rules(*tables))
+        decision = judge.decide(ends.data(b"x"), mark=7)
+        assert not decision.accept
+        assert names(decision) == [("rule0", "log"), ("rule1", "drop")]
+
+    def test_what_only_tells_is_told_once(self) -> None:
+        judge, ends = self.opened(7)
+        judge.set_rules(rules(acting('kind = "log"', existing_flows='"act"')))
+        first, second = (judge.decide(ends.data(b"x"), mark=mark) for mark in (7, 8))
+        assert (names(first), first.mark, names(second)) == ([("rule0", "log")], 8, [])
+
+    def test_the_first_that_decides_is_the_last(self) -> None:
+        judge, ends = self.opened(7)
+        tables = [acting('kind = "allow"', existing_flows='"act"'), acting('kind = "drop"', existing_flows='"kill"')]
+        judge.set_rules(rules(*tables))
+        assert judge.decide(ends.data(b"x"), mark=7).accept
 
 
 class TestFlows:

@@ -55,6 +55,8 @@ class TestFacts:
 
     def test_existing_flows(self) -> None:
         assert facts(rule('kind = "drop"') + '\nexisting_flows = "kill"')["existing flows"] == "are ended by silence"
+        told = facts(rule('kind = "drop"') + '\nexisting_flows = "act"')
+        assert told["existing flows"] == "have it done to them from now on"
         assert facts(rule('kind = "drop"'), kernel=True)["existing flows"] == "are cut, too"
 
     def test_the_short_form(self) -> None:
@@ -70,6 +72,10 @@ class TestFacts:
         (
             'kind = "drop", direction = "to_server", after_packets = [5, 8], seconds = 60, refresh = true',
             "drops the flow's packets to the server after 5 to 8 more for 60 s, anew with each packet",
+        ),
+        (
+            'kind = "drop", least_payload_bytes = 900, direction = "to_server"',
+            "drops the flow's packets of 900 bytes of payload or more to the server",
         ),
         (
             'kind = "drop", seconds = 1, trigger = false',

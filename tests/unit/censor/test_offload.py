@@ -16,6 +16,7 @@ from tests.unit.censor.rule_sets import (
     GET,
     LASTING,
     LIGHT,
+    OTHER,
     RESIDUAL,
     STEPS,
     Conversation,
@@ -258,9 +259,7 @@ class TestEquivalence:
     )
     def test_beside_residual_blocks(self, tables: list[str], passes: list[bool]) -> None:
         """The request, what follows it in its flow, and a flow to another port of that server."""
-        reference, kernel = Core(generation=5), KernelModel()
-        for one in (reference, kernel):
-            one.set_rules(rules(*tables, head=NAMELESS))
+        reference, kernel = self.both(*tables)
         web = Conversation(Ends(server_port=80), GET + b"xyz", datagrams=False)
         other = Conversation(Ends(client_port=40001, server_port=22), b"SSH-2.0-x\r\n" * 9, datagrams=False)
         found = []
@@ -271,3 +270,72 @@ class TestEquivalence:
         assert [found[0], found[1], found[3]] == passes
         assert found[1] == found[2]
         assert found[3] == found[4] == found[5]
+
+    def test_datagrams_before_and_within_a_residual_block(self) -> None:
+        """No rule is about their ports, so that the core sees none of them until the kernel asks about the block."""
+        reference, kernel = self.both(f"{self.WEB}actions = [{{ {TO_ALL} }}, {{ kind = 'drop', after_packets = 9 }}]")
+        web = Conversation(Ends(server_port=80), GET, datagrams=False)
+        old, new = (Conversation(Ends(client_port=port, server_port=443), b"", datagrams=True) for port in (4001, 4002))
+        assert self.passed(reference, kernel, [(old, "data", 1.0), (old, "answer", 1.0)]) == [True, True]
+        assert self.passed(reference, kernel, [(web, "data", 2.0)]) == [True]
+        later = [(old, "data", 3.0), (old, "answer", 3.0), (new, "data", 3.0), (new, "data", 4.0)]
+        assert self.passed(reference, kernel, later) == [True, True, False, False]
+
+    def test_a_datagram_that_the_kernel_dropped_by_itself_has_not_opened_its_flow(self) -> None:
+        other = "when = 'http.host == \"innocent.example\" and server.port == 80'\n"
+        reference, kernel = self.both(
+            f"{self.WEB}actions = [{{ kind = 'residual', key = '2-tuple', seconds = 5 }}]",
+            f"{other}actions = [{{ {TO_ALL}, delay_seconds = 1 }}, {{ kind = 'drop', after_packets = 9 }}]",
+        )
+        long = Conversation(Ends(server_port=80), OTHER, datagrams=False)
+        short = Conversation(Ends(server_port=80, client_port=4001), GET, datagrams=False)
+        datagrams = Conversation(Ends(client_port=4002, server_port=443), b"", datagrams=True)
+        assert self.passed(reference, kernel, [(long, "data", 1.0), (short, "data", 1.0)]) == [True, True]
+        # By the second block after the end of the first.
+        assert self.passed(reference, kernel, [(datagrams, "data", 3.0), (datagrams, "data", 7.0)]) == [False, False]
+
+    def test_a_flow_that_a_block_has_hit_is_not_hit_by_the_next_one(self) -> None:
+        """When the first is over the flow is decided, and the kernel keeps it to itself."""
+        block, over = "kind = 'residual', key = '2-tuple', seconds = 5", "kind = 'drop', after_packets = 3, seconds = 4"
+        reference, kernel = self.both(f"when = 'entropy.bits_per_byte > 3'\nactions = [{{ {block} }}, {{ {over} }}]")
+        first, second = (Conversation(Ends(server_port=80, client_port=port), GET, datagrams=False) for port in (1, 2))
+        assert self.passed(reference, kernel, [(first, "data", 1.0)]) == [True]
+        assert self.passed(reference, kernel, [(first, "data", 7.0)]) == [True]
+        assert self.passed(reference, kernel, [(second, "data", 8.0), (first, "data", 8.0)]) == [True, True]
+        third = Conversation(Ends(server_port=80, client_port=3), GET, datagrams=False)
+        assert self.passed(reference, kernel, [(third, "data", 9.0)]) == [False]
+
+    def test_of_two_blocks_the_first_rules_drops_and_is_refreshed(self) -> None:
+        """As nft goes by the order of the rules, whichever block began first."""
+        name, block = "when = 'http.host == \"{}\" and server.port == 80'\n", "kind = 'residual', delay_seconds = 1"
+        reference, kernel = self.both(
+            name.format("messenger.example") + f"actions = [{{ {block}, seconds = 9 }}]",
+            name.format("innocent.example") + f"actions = [{{ {block}, seconds = 4, refresh = 'packet' }}]",
+        )
+        first, second, third = (
+            Conversation(Ends(server_port=80, client_port=port), stream, datagrams=False)
+            for port, stream in ((1, OTHER), (2, GET), (3, GET))
+        )
+        assert self.passed(reference, kernel, [(first, "data", 1.0), (second, "data", 1.0)]) == [True, True]
+        # Until 11.0 by the first rule: the second's, until 6.0, meets no packet that could prolong it.
+        times = (3.0, 6.5, 10.0, 11.5)
+        assert self.passed(reference, kernel, [(third, "data", t) for t in times]) == [False, False, False, True]
+
+    @staticmethod
+    def both(*tables: str) -> tuple[Core, KernelModel]:
+        reference, kernel = Core(generation=5), KernelModel()
+        for one in (reference, kernel):
+            one.set_rules(rules(*tables, head=NAMELESS))
+        return reference, kernel
+
+    def passed(self, reference: Core, kernel: KernelModel, steps: list[tuple[Conversation, str, float]]) -> list[bool]:
+        """Whether each packet passes, those of the handshakes before it apart."""
+        found = []
+        for flow, kind, t in steps:
+            while flow.opening and self.agreed(reference, kernel, flow, kind, 0, t):
+                flow.passed()
+            size = 0 if flow.datagrams else len(flow.stream)
+            found.append(self.agreed(reference, kernel, flow, kind, size, t))
+            if found[-1]:
+                flow.passed()
+        return found

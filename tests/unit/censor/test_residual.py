@@ -121,3 +121,20 @@ def test_direction(direction: str, concerns: list[bool]) -> None:
     entry = add(Residuals(9), flow(), rule(), 0.0, direction=direction)
     assert entry is not None
     assert [entry.concerns(from_client=from_client) for from_client in (True, False)] == concerns
+
+
+def test_a_flow_is_held_by_the_blocks_that_last() -> None:
+    table, held = Residuals(9), flow()
+    first = add(table, held, rule(), 1.0)
+    assert first is not None
+    first.take(held)
+    first.take(held)
+    assert held.residuals == (first,)
+    assert first.lasts(first.until - 0.1)
+    assert not first.lasts(first.until)
+    again = add(table, held, rule("again"), first.until)
+    assert again is not None
+    again.take(held)
+    assert held.residuals == (again,), "what has ended is forgotten"
+    again.rule.lifted = True
+    assert not again.lasts(again.begins)

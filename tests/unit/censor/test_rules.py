@@ -103,6 +103,14 @@ def test_normalize() -> None:
     assert normalize("WWW.Messenger.Example.") == "www.messenger.example"
 
 
+def test_existing_flows() -> None:
+    text = 'when = "tls"\nactions = [{ kind = "drop" }]\nexisting_flows = '
+    (killing,), (acting,), (ignoring,) = (rule(f'{text}"{one}"').rules for one in ("kill", "act", "ignore"))
+    assert (killing.kills, killing.retroactive) == (True, True)
+    assert (acting.kills, acting.retroactive) == (False, True)
+    assert (ignoring.kills, ignoring.retroactive) == (False, False)
+
+
 def test_existing_action() -> None:
     text = 'action = "sni_rst"\ndomains = ["x"]\nexisting_flows = "kill"\nexisting_action = "drop"'
     assert not rule(text).rules[0].resets_existing
@@ -132,7 +140,7 @@ def test_existing_action() -> None:
         ('action = "drop"\naddresses = ["192.0.2"]', "'192.0.2' does not appear to be"),
         (
             'action = "drop"\naddresses = ["192.0.2.1"]\nports = [0]',
-            "key `rule[0].ports[0]` (rule 'x'): Expected `int` >= 1; found the integer 0",
+            "key `rule[0].ports[0]` (rule 'x'): expected an integer from 1 to 65535; found the integer 0",
         ),
         ('action = "drop"\naddresses = ["192.0.2.1"]\nexisting_flows = "ignore"', "acts on all packets"),
         ('action = "drop"\naddresses = ["192.0.2.1"]\nforged = ["192.0.2.1"]', "`forged` goes with"),
@@ -141,6 +149,10 @@ def test_existing_action() -> None:
         ('action = "dns_forge"\ndomains = ["x"]\nforged = ["x"]', "'x' does not appear to be"),
         ('action = "dns_nxdomain"\ndomains = ["x"]\nexisting_flows = "kill"', "`existing_flows` goes with sni_drop"),
         ('action = "sni_rst"\ndomains = ["x"]\nexisting_action = "drop"', "needs existing_flows"),
+        (
+            'action = "sni_rst"\ndomains = ["x"]\nexisting_flows = "act"\nexisting_action = "drop"',
+            "needs existing_flows",
+        ),
         ('action = "sni_rst"\ndomains = ["x"]\nports = [1]', "`ports` and `protocol` go with `addresses`"),
         ('action = "sni_rst"\ndomains = ["*.x"]', "'*.x' is not a domain name"),
         ('action = "sni_rst"\ndomains = ["."]', "'.' is not a domain name"),

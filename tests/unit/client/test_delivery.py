@@ -31,9 +31,9 @@ def ids(outbox: Outbox, connection: int) -> list[int]:
 def test_ids_count_from_one_and_the_ack_gives_the_latency() -> None:
     outbox = Outbox()
     assert [outbox.submit(b"a", 1.0), outbox.submit(b"b", 2.0)] == [1, 2]
-    assert outbox.next(7) == Entry(1, b"a", 1.0, attempts=1, connection=7)
-    assert outbox.acked(1, 1.5) == 0.5
-    assert outbox.acked(1, 1.6) is None
+    assert outbox.next(7) == Entry(1, b"a", 1.0, attempts=1, connections={7})
+    assert outbox.acked(1, 1.5) == [(1, 0.5)]
+    assert outbox.acked(1, 1.6) == []
     assert (outbox.duplicate_acks, len(outbox), outbox.base, outbox.peak) == (1, 1, 2, 2)
 
 
@@ -50,12 +50,12 @@ def test_what_a_lost_connection_carried_goes_first_and_by_the_same_ids() -> None
     for _ in range(4):
         outbox.submit(b"", 0.0)
     assert ids(outbox, 1) == [1, 2, 3, 4]
-    outbox.acked(2, 0.1)
+    outbox.acked(1, 0.1)
     outbox.submit(b"", 0.2)
     assert outbox.lost(1) == 3
     assert outbox.lost(1) == 0
-    assert ids(outbox, 2) == [1, 3, 4, 5]
-    assert outbox.lost(1) == 0, "they went by connection 2 last"
+    assert ids(outbox, 2) == [2, 3, 4, 5]
+    assert outbox.lost(1) == 0, "they went by connection 2 since"
 
 
 def test_an_ack_that_comes_while_the_copy_waits_to_go_again_saves_it() -> None:
@@ -64,9 +64,39 @@ def test_an_ack_that_comes_while_the_copy_waits_to_go_again_saves_it() -> None:
         outbox.submit(b"", 0.0)
     ids(outbox, 1)
     outbox.lost(1)
-    outbox.acked(1, 0.1)
-    outbox.acked(3, 0.1)
-    assert ids(outbox, 2) == [2]
+    outbox.acked(2, 0.1)
+    assert ids(outbox, 2) == [3]
+
+
+def test_an_ack_stands_for_all_before_it_and_for_nothing_that_was_never_submitted() -> None:
+    outbox = Outbox()
+    for second in range(3):
+        outbox.submit(b"", float(second))
+    assert outbox.acked(4, 5.0) == []
+    assert outbox.acked(2, 5.0) == [(1, 5.0), (2, 4.0)]
+    assert (outbox.base, outbox.last_id, len(outbox), outbox.duplicate_acks) == (3, 3, 1, 0)
+
+
+def test_a_later_life_goes_on_with_the_ids_of_the_earlier_one() -> None:
+    outbox = Outbox(limit_messages=1, last_id=6)
+    assert (outbox.base, outbox.last_id) == (7, 6)
+    assert [outbox.restore(b"a", 1.0), outbox.restore(b"b", 2.0)] == [7, 8]
+    assert outbox.full
+    assert ids(outbox, 1) == [7, 8]
+    assert outbox.acked(6, 3.0) == []
+
+
+def test_bytes_under_way_are_bounded_but_one_message_may_be_longer() -> None:
+    outbox = Outbox(window_bytes=10)
+    for size in (20, 4, 5, 6):
+        outbox.submit(bytes(size), 0.0)
+    assert ids(outbox, 1) == [1]
+    outbox.acked(1, 0.0)
+    assert ids(outbox, 1) == [2, 3]
+    outbox.lost(1)
+    assert ids(outbox, 2) == [2, 3]
+    outbox.acked(3, 0.0)
+    assert ids(outbox, 2) == [4]
 
 
 def test_the_window_counts_from_the_lowest_id_without_an_ack() -> None:
@@ -74,10 +104,10 @@ def test_the_window_counts_from_the_lowest_id_without_an_ack() -> None:
     for _ in range(4):
         outbox.submit(b"", 0.0)
     assert ids(outbox, 1) == [1, 2]
-    outbox.acked(2, 0.0)
-    assert ids(outbox, 1) == []
     outbox.acked(1, 0.0)
-    assert ids(outbox, 1) == [3, 4]
+    assert ids(outbox, 1) == [3]
+    outbox.acked(2, 0.0)
+    assert ids(outbox, 1) == [4]
 
 
 def test_a_full_outbox_takes_nothing_more() -> None:
@@ -86,6 +116,25 @@ def test_a_full_outbox_takes_nothing_more() -> None:
     assert outbox.full
     with pytest.raises(OverflowError, match="1 messages"):
         outbox.submit(b"", 0.0)
+
+
+def test_a_hedge_goes_by_a_second_connection_once_and_is_no_loss_with_either() -> None:
+    outbox = Outbox()
+    for _ in range(3):
+        outbox.submit(b"", 0.0)
+    assert outbox.copy(1, 2) is None, "it never went out"
+    assert ids(outbox, 1) == [1, 2, 3]
+    copied = outbox.copy(2, 2)
+    assert copied is not None
+    assert (copied.attempts, copied.connections) == (2, {1, 2})
+    assert outbox.copy(2, 2) is None
+    outbox.acked(1, 0.1)
+    assert outbox.copy(1, 2) is None
+    assert outbox.lost(2) == 1
+    assert ids(outbox, 1) == [], "it went by connection 1, which stands"
+    outbox.copy(2, 3)
+    assert outbox.lost(1) == 2
+    assert ids(outbox, 3) == [3]
 
 
 # -- the receiver's side

@@ -5,7 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.messages import LIMIT_BYTES, Accepted, Ack, Hello, Message, Ping, Pong, Record, RecordError, decode, encode
+from client.messages import (
+    LIMIT_BYTES,
+    Accepted,
+    Ack,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    ProxyList,
+    ProxyListWanted,
+    Record,
+    RecordError,
+    decode,
+    encode,
+)
 
 RECORDS: list[Record] = [
     Hello("alice"),
@@ -14,6 +28,8 @@ RECORDS: list[Record] = [
     Ack("alice", "bob", 5, 7),
     Ping(1),
     Pong(1),
+    ProxyListWanted(7),
+    ProxyList(b"signature {}"),
 ]
 
 
@@ -37,10 +53,11 @@ def test_no_prefix_and_no_extension_of_a_record_is_one(record: Record) -> None:
     [
         msgspec.msgpack.encode(["unknown", 1]),
         msgspec.msgpack.encode(["ack", "alice"]),
+        msgspec.msgpack.encode(["ack", "alice", "bob", 2**63, 1]),
         b"\x92\xa4ping\xa1x",
         b"\x93\xa5hello\xa1\xff",
     ],
-    ids=["unknown kind", "field missing", "wrong type", "no UTF-8"],
+    ids=["unknown kind", "field missing", "session too large", "wrong type", "no UTF-8"],
 )
 def test_what_is_no_record(payload: bytes) -> None:
     with pytest.raises(RecordError, match="not a record"):

@@ -4,6 +4,7 @@ from typing import Any
 
 from client.narration import Narrator
 from client.settings import OriginAddress
+from sidedoor.events import discard
 
 
 class Listener:
@@ -35,11 +36,11 @@ def test_the_first_failure_and_each_change_are_said_once() -> None:
 def test_each_route_has_its_own_lines_and_a_connection_ends_them() -> None:
     made = Listener()
     made.fails("dns_nxdomain_error", "dns")
-    made.fails("unknown_failure: General SOCKS server failure", "socks", "proxy1")
+    made.fails("socks_server_failure", "socks_request", "proxy1")
     made.narrator("route_dialed", route="proxy1")
     assert made.said[0].startswith("cannot reach origin localhost:8443: dns: NXDOMAIN")
     assert made.said[1:] == [
-        "cannot reach origin localhost:8443 by proxy1: socks: General SOCKS server failure; trying again",
+        "cannot reach origin localhost:8443 by proxy1: socks_request: the proxy failed; trying again",
         "connected to origin localhost:8443 by proxy1",
     ]
     assert made.narrator.reached
@@ -59,6 +60,31 @@ def test_a_connection_that_is_lost() -> None:
     ]
 
 
+def test_a_probe_that_fails_while_messages_go_by_another_route_names_both() -> None:
+    made = Listener()
+    made.narrator("route_dialed", route="direct")
+    made.narrator("path_bad", route="direct", reason="ack_overdue")
+    made.narrator("route_dialed", route="proxy1")
+    made.narrator("route_switched", old="direct", new="proxy1")
+    for _ in range(2):
+        made.fails("generic_timeout_error")
+    made.narrator("path_bad", route="proxy1", reason="eof")
+    made.fails("connection_refused")
+    assert made.said[1:] == [
+        "messages go by proxy1 now",
+        "direct does not lead to origin localhost:8443: tcp: no answer in time; messages go by proxy1",
+        "connection to origin localhost:8443 by proxy1 lost: the other side closed the connection; trying again",
+        "cannot reach origin localhost:8443: tcp: connection refused; trying again",
+    ]
+
+
+def test_a_proxy_that_fails_while_messages_go_directly_is_no_loss() -> None:
+    made = Listener()
+    made.narrator("route_dialed", route="direct")
+    made.fails("connection_refused", route="proxy1")
+    assert made.said == ["proxy1 does not lead to origin localhost:8443: tcp: connection refused; messages go direct"]
+
+
 def test_where_nothing_failed_nothing_is_said_but_on_demand() -> None:
     made = Listener()
     made.narrator("route_dialed", route="direct")
@@ -71,3 +97,72 @@ def test_an_ipv6_origin_is_in_brackets() -> None:
     said: list[str] = []
     Narrator(OriginAddress("::1", 443), Listener().emit, said.append).connected()
     assert said == ["connected to origin [::1]:443"]
+
+
+def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_kind() -> None:
+    made = Listener()
+    for kind, confidence in (("address_drop", 0.4), ("sni_drop", 0.6), ("sni_drop", 0.9), ("none", 0.9), ("none", 0.9)):
+        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
+    assert made.said == [
+        "direct: TCP stands, the ClientHello goes unanswered (sni_drop, 60% sure)",
+        "direct: nothing is wrong any more",
+    ]
+
+
+def test_lists_and_the_memory_are_told_of_once_each() -> None:
+    made = Listener()
+    for _ in range(2):
+        made.narrator("proxy_list_refused", reason="older", detail="version 2 is older than 3, which is known")
+    made.narrator("memory_unreadable", file="networks.json", detail="cut off")
+    assert made.said == [
+        "a list of proxies is not used: version 2 is older than 3, which is known",
+        "memory file networks.json cannot be used, it is begun anew: cut off",
+    ]
+    assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]
+
+
+def test_what_cannot_be_decrypted_is_said_once() -> None:
+    made = Listener()
+    for id_ in (1, 2):
+        made.narrator("message_undecryptable", sender="alice", id=id_, reason="it is not encrypted")
+        made.narrator("ack_refused", id=id_, route="direct", reason="it was changed")
+    fit = "; do --key and --peer-key of both ends fit each other?"
+    assert made.said == [
+        f"a message from alice cannot be decrypted: it is not encrypted{fit}",
+        f"an acknowledgement cannot be decrypted: it was changed{fit}",
+    ]
+    assert len(made.events) == 4
+
+
+def test_what_becomes_of_attachments() -> None:
+    made = Listener()
+    made.narrator("attachment_queued", attachment=1, name="a", bytes=5)
+    made.narrator("attachment_sent", attachment=1, name="a", bytes=5)
+    made.narrator("attachment_failed", attachment=2, name="b", reason="the file was changed")
+    made.narrator("attachment_received", sender="alice", name="a", path="in/a", bytes=5)
+    made.narrator("attachment_refused", sender="alice", name="b", reason="it is too large")
+    assert made.said == [
+        "sent a (5 bytes)",
+        "b was not sent: the file was changed",
+        "received in/a from alice (5 bytes)",
+        "b from alice was not received: it is too large",
+    ]
+    assert made.narrator.failed_attachments == 1
+
+
+def test_the_first_connection_is_told_of_to_who_wants_it_and_each_switch_to_all() -> None:
+    said: list[str] = []
+    narrator = Narrator(OriginAddress("origin.example"), discard, said.append, greet=True)
+    for event, fields in (
+        ("route_dialed", {"route": "direct"}),
+        ("route_switched", {"old": None, "new": "proxy2"}),
+        ("route_dialed", {"route": "proxy1"}),
+        ("route_switched", {"old": "direct", "new": "proxy1"}),
+        ("failed_back", {"old": "proxy1", "new": "direct"}),
+    ):
+        narrator(event, **fields)
+    assert said == [
+        "connected to origin origin.example:443",
+        "messages go by proxy1 now",
+        "messages go direct now",
+    ]

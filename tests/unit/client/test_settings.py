@@ -18,6 +18,8 @@ GOOD: dict[str, Any] = {
         {"kind": "socks5", "name": "proxy1", "host": "198.51.100.11", "username": "u", "password": "p"},
     ],
     "policy": {"name": "sidedoor", "standby": "cold"},
+    "proxy_list": {"file": "proxies.signed", "public_key": "0f" * 32, "refresh_seconds": 60, "most_proxies": 3},
+    "memory_file": "networks.json",
     "resolver": {"nameservers": ["198.18.0.53"], "hosts": {"messenger.example": ["203.0.113.10"]}},
 }
 
@@ -33,10 +35,26 @@ def test_they_come_from_json_and_go_back() -> None:
     ("change", "message"),
     [
         ({"routes": []}, "no routes"),
-        ({"routes": [{"kind": "direct"}, {"kind": "direct"}]}, "same name"),
-        ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "cannot be called `direct`"),
+        ({"routes": [{"kind": "direct"}, {"kind": "direct"}]}, "two routes have the same name: 'direct'"),
+        (
+            {"routes": [{"kind": "direct", "name": "p9"}]},
+            "name` .*is unknown where `kind` is 'direct'; known here: kind",
+        ),
+        (
+            {"policy": {"name": "signal", "standby": "warm"}},
+            "`policy.standby` .*unknown where `name` is 'signal'; known",
+        ),
+        ({"routes": [{"kind": "socks5", "name": "direct", "host": "::1"}]}, "no other can be called so"),
         ({"routes": [{"kind": "socks5", "name": "p", "host": "::1", "username": "u"}]}, "go together"),
         ({"routes": [{"kind": "pigeon"}]}, "pigeon"),
+        ({"proxy_list": {"file": "f", "public_key": "12"}}, "public_key: expected 64 hexadecimal digits"),
+        ({"proxy_list": {"file": "f", "public_key": "0" * 64, "most_proxies": 0}}, "most_proxies"),
+        ({"proxy_list": {"file": "f", "public_key": "0" * 64, "refresh_seconds": 0}}, "refresh_seconds"),
+        ({"network_poll_seconds": 0}, "network_poll_seconds"),
+        ({"key_file": "alice.key"}, "key_file and peer_key go together, and there is no peer_key"),
+        ({"peer_key": "A" * 43 + "="}, "key_file and peer_key go together, and there is no key_file"),
+        ({"key_file": "alice.key", "private_key": "x"}, "give one of them"),
+        ({"key_file": "alice.key", "peer_key": "AAAA"}, "peer_key: expected a public key, 44 characters"),
         ({"window_message": 3}, "did you mean `window_messages`"),
     ],
 )

@@ -18,8 +18,8 @@ def message(id_: int, base: int = 1, session: int = 9) -> Message:
     return Message("alice", "bob", session, id_, base, 0.5, b"body")
 
 
-def ack(id_: int) -> Ack:
-    return Ack("alice", "bob", 9, id_)
+def ack(id_: int, proof: bytes = b"") -> Ack:
+    return Ack("alice", "bob", 9, id_, proof=proof)
 
 
 ALICE, ALICE_AGAIN, BOB, BOB_AGAIN = 1, 2, 3, 4
@@ -39,13 +39,24 @@ def board(events: Events) -> Switchboard:
 
 def test_a_message_goes_on_and_its_ack_comes_back(board: Switchboard) -> None:
     board.receive(BOB, Hello("bob"))
-    assert board.receive(ALICE, message(1)) == [(ALICE, Accepted(1)), (BOB, message(1))]
+    assert board.receive(ALICE, message(1)) == [(ALICE, Accepted(1, 9)), (BOB, message(1))]
     assert board.receive(BOB, ack(1)) == [(ALICE, ack(1))]
+
+
+def test_an_ack_goes_by_each_connection_that_carried_a_copy_and_by_the_newest(board: Switchboard) -> None:
+    board.receive(BOB, Hello("bob"))
+    board.receive(ALICE, message(1))
+    spare = 7
+    board.receive(spare, message(1))
+    assert board.receive(BOB, ack(1)) == [(ALICE, ack(1)), (spare, ack(1))]
+    board.receive(ALICE, message(2))
+    board.receive(ALICE_AGAIN, Hello("alice"))
+    assert board.receive(BOB, ack(2)) == [(ALICE, ack(2)), (ALICE_AGAIN, ack(2))]
 
 
 def test_messages_wait_for_a_receiver_that_is_away_and_come_in_order(board: Switchboard) -> None:
     for id_ in (2, 1, 3):
-        assert board.receive(ALICE, message(id_)) == [(ALICE, Accepted(id_))]
+        assert board.receive(ALICE, message(id_)) == [(ALICE, Accepted(id_, 9))]
     assert board.receive(BOB, Hello("bob")) == [(BOB, message(id_)) for id_ in (1, 2, 3)]
 
 
@@ -61,10 +72,29 @@ def test_what_was_not_acknowledged_comes_again_with_the_base_that_the_origin_kno
 def test_a_copy_is_dropped_and_an_ack_that_may_be_lost_is_given_again(board: Switchboard, events: Events) -> None:
     board.receive(BOB, Hello("bob"))
     board.receive(ALICE, message(1))
-    assert board.receive(ALICE_AGAIN, message(1)) == [(ALICE_AGAIN, Accepted(1))]
+    assert board.receive(ALICE_AGAIN, message(1)) == [(ALICE_AGAIN, Accepted(1, 9))]
     board.receive(BOB, ack(1))
-    assert board.receive(ALICE_AGAIN, message(1)) == [(ALICE_AGAIN, Accepted(1)), (ALICE_AGAIN, ack(1))]
+    assert board.receive(ALICE_AGAIN, message(1)) == [(ALICE_AGAIN, Accepted(1, 9)), (ALICE_AGAIN, ack(1))]
     assert [event for event, _ in events].count("message_duplicate") == 2
+
+
+def test_an_ack_stands_for_all_before_it_and_is_what_their_copies_get(board: Switchboard) -> None:
+    spare = 7
+    board.receive(ALICE, message(1))
+    board.receive(spare, message(2))
+    board.receive(ALICE, message(3))
+    assert board.receive(BOB, ack(2)) == [(ALICE, ack(2)), (spare, ack(2))]
+    assert board.receive(BOB, ack(1)) == [(ALICE, ack(1))]
+    assert board.receive(ALICE, message(1)) == [(ALICE, Accepted(1, 9)), (ALICE, ack(2))]
+    assert board.receive(BOB, Hello("bob")) == [(BOB, message(3, base=3))]
+
+
+def test_a_raised_base_goes_with_the_receivers_proof(board: Switchboard) -> None:
+    board.receive(BOB, ack(1, b"proof"))
+    board.receive(ALICE, message(2))
+    (_, forwarded), *_ = board.receive(BOB, Hello("bob"))
+    assert isinstance(forwarded, Message)
+    assert (forwarded.base, forwarded.shown) == (2, b"proof")
 
 
 def test_acks_go_to_the_newest_connection(board: Switchboard) -> None:
@@ -81,7 +111,7 @@ def test_acks_go_to_the_newest_connection(board: Switchboard) -> None:
 def test_a_new_session_counts_from_one_again(board: Switchboard) -> None:
     board.receive(ALICE, message(1))
     board.receive(BOB, ack(1))
-    assert board.receive(ALICE, message(1, session=10)) == [(ALICE, Accepted(1))]
+    assert board.receive(ALICE, message(1, session=10)) == [(ALICE, Accepted(1, 10))]
 
 
 def test_peers_join_with_the_first_connection_and_leave_with_the_last(board: Switchboard, events: Events) -> None:
@@ -108,6 +138,28 @@ def test_too_many_pending_messages_are_misbehaviour(board: Switchboard, monkeypa
         board.receive(ALICE, message(id_))
     with pytest.raises(Misbehaviour, match="wait for bob"):
         board.receive(ALICE, message(3))
+
+
+def test_too_many_pending_bytes_are_misbehaviour(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PENDING_LIMIT_BYTES", 7)
+    for _ in range(2):
+        board.receive(ALICE, message(1))  # Of four bytes; the copy is not kept.
+        board.receive(BOB, ack(1))
+    board.receive(ALICE, message(2))
+    with pytest.raises(Misbehaviour, match="4 bytes of alice"):
+        board.receive(ALICE, message(3))
+    board.receive(BOB, ack(2))
+    board.receive(ALICE, message(3))
+
+
+def test_the_sessions_share_a_limit_of_bytes(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOTAL_LIMIT_BYTES", 7)
+    monkeypatch.setattr(module, "SESSION_LIMIT", 2)
+    board.receive(ALICE, message(1, session=1))
+    with pytest.raises(Misbehaviour, match="for all together"):
+        board.receive(ALICE, message(1, session=2))
+    board.receive(BOB, Ack("alice", "bob", 3, 1))  # The session that is forgotten for it makes room.
+    board.receive(ALICE, message(1, session=2))
 
 
 def test_the_session_unused_for_longest_is_forgotten(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:

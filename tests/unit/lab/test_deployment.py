@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from censor.censor import CensorSettings
-from client.settings import OriginSettings, ReceiverSettings
+from client.keys import public_key
+from client.settings import BridgeSettings, OriginSettings, ReceiverSettings
 from lab.capture import CaptureSettings
 from lab.deployment import CLIENT, PROXIES, Deployment
 from lab.link import LinkSettings
@@ -22,11 +23,12 @@ from lab.roles.web import WebSettings
 from lab.runtimes import RoleProcess
 from lab.scenario import ForeignCensor, Link, Scenario
 from lab.supervisor import RoleSpec
-from lab.topology import ORIGIN_NAME, WEB_NAMES, standard
-from proxy.settings import ProxySettings
+from lab.topology import ORIGIN_NAME, WEB_NAMES, Crowd, Topology, crowd, standard
+from proxy.settings import Listener, ProxySettings
 from sidedoor.settings import convert
 
 SETTINGS: dict[str, type[Any]] = {
+    "bridge": BridgeSettings,
     "bystander": BystanderSettings,
     "capture": CaptureSettings,
     "censor": CensorSettings,
@@ -39,7 +41,10 @@ SETTINGS: dict[str, type[Any]] = {
     "sender": SenderRole,
     "web": WebSettings,
 }
-SCENARIO = Scenario(name="mine", description="", link=Link(delay_seconds=0.03))
+ROUTES = ("direct", "proxy1", "proxy2", "bridge", "doh", "proxy2-tls")
+SCENARIO = Scenario(
+    name="mine", description="", routes=ROUTES, link=Link(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02)
+)
 
 
 class PaperRuntime:
@@ -47,8 +52,8 @@ class PaperRuntime:
 
     name = "paper"
 
-    def __init__(self, lab: Path = Path("/lab")) -> None:
-        self.topology = standard()
+    def __init__(self, lab: Path = Path("/lab"), topology: Topology | None = None) -> None:
+        self.topology = topology or standard()
         self._lab = lab
 
     async def up(self) -> None: ...
@@ -65,13 +70,19 @@ class PaperRuntime:
         return Path("/seen") / path.relative_to(self._lab)
 
 
-def deployment() -> Deployment:
-    return Deployment(PaperRuntime(), Path("/lab/state"), Path("/lab/out"))
+def deployment(topology: Topology | None = None) -> Deployment:
+    return Deployment(PaperRuntime(topology=topology), Path("/lab/state"), Path("/lab/out"))
 
 
 async def all_specs() -> dict[str, RoleSpec]:
     here = deployment()
-    specs = [*here.foundation(), here.link(SCENARIO), *await here.observers(2), *here.ends(SCENARIO, 2)]
+    specs = [
+        *here.foundation(),
+        *here.bridges(SCENARIO),
+        here.link(SCENARIO, 5),
+        *await here.observers(here.capture_folder, "run2-"),
+        *here.ends(SCENARIO, 2, "marker"),
+    ]
     assert len({spec.role for spec in specs}) == len(specs)
     return {spec.role: spec for spec in specs}
 
@@ -143,9 +154,18 @@ async def test_everybody_listens_on_both_families() -> None:
 
 
 async def test_the_scenarios_numbers_arrive() -> None:
-    assert (await converted("link")).delay_seconds == 0.03
+    assert (await converted("link")) == LinkSettings(delay_seconds=0.03, jitter_seconds=0.01, loss=0.02, seed=5)
     assert (await converted(CLIENT)).traffic == SCENARIO.traffic
     assert (await converted(CLIENT)).sender.policy == SCENARIO.policy
+
+
+async def test_every_run_is_encrypted_with_keys_of_this_labs_own() -> None:
+    deployments = [Deployment(PaperRuntime(), Path("/lab/state"), Path("/lab/out")) for _ in range(2)]
+    roles = [{role.role: role.settings for role in deployment.ends(SCENARIO, 1)} for deployment in deployments]
+    receiver, sender = roles[0]["receiver"], roles[0][CLIENT]["sender"]
+    assert receiver["peer_key"] == public_key(sender["private_key"])
+    assert sender["peer_key"] == public_key(receiver["private_key"])
+    assert len({sender["private_key"], receiver["private_key"], roles[1][CLIENT]["sender"]["private_key"]}) == 3
 
 
 async def test_paths_are_those_that_the_hosts_see() -> None:
@@ -170,11 +190,87 @@ async def test_the_ends_stop_first_and_the_captures_last() -> None:
     assert deployment().stop_order([]) == ([], [], [])
 
 
+class TestCrowd:
+    """Benchmarks: many clients, each a role on its own host, and four proxies; nothing else unless asked for."""
+
+    def test_what_stands(self) -> None:
+        here = deployment(crowd(Crowd(clients=3)))
+        assert [spec.role for spec in here.foundation()] == [
+            "dns",
+            "origin",
+            "proxy1",
+            "proxy2",
+            "proxy3",
+            "proxy4",
+            "censor",
+        ]
+        assert not set(WEB_NAMES) & set(here.foundation()[0].settings["names"])
+
+    def test_with_a_bystander_there_is_a_web(self) -> None:
+        here = deployment(crowd(Crowd(clients=1, bystander=True)))
+        assert "web" in {spec.role for spec in here.foundation()}
+        assert here.topology.host(here.bystander().host)
+
+    def test_clients_know_every_proxy_and_their_receiver(self) -> None:
+        here = deployment(crowd(Crowd(clients=3)))
+        spec = here.client("client3", SCENARIO.policy, SCENARIO.traffic, peer="receiver3")
+        assert (spec.role, spec.kind, spec.host) == ("client3", "sender", "client3")
+        sender = convert(json.loads(json.dumps(spec.settings)), SenderRole, origin="client3").sender
+        assert (sender.name, sender.peer, sender.keylog_file) == ("client3", "receiver3", None)
+        assert [route.name for route in sender.routes] == ["direct", "proxy1", "proxy2", "proxy3", "proxy4"]
+        assert [bool(getattr(route, "username", None)) for route in sender.routes] == [False, False, True, False, False]
+        receiver = here.receiver("receiver3")
+        assert (receiver.role, receiver.host, receiver.settings["name"]) == ("receiver3", "receiver", "receiver3")
+
+    def test_all_clients_and_receivers_stop_first(self) -> None:
+        order = deployment().stop_order(["link", "client12", "receiver3", "censor", "capture-censor"])
+        assert order == (["client12", "receiver3"], ["link", "censor"], ["capture-censor"])
+
+    def test_no_certificates_for_a_web_that_is_not_there(self, tmp_path: Path) -> None:
+        Deployment(PaperRuntime(topology=crowd(Crowd(clients=1))), tmp_path, tmp_path).make_certificates()
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith("web")]
+
+
+async def test_the_routes_of_a_scenario_and_what_stands_at_their_other_ends() -> None:
+    specs = await all_specs()
+    routes = {route["name"]: route for route in specs[CLIENT].settings["sender"]["routes"] if "name" in route}
+    sender = (await converted(CLIENT)).sender
+    assert tuple(route.name for route in sender.routes) == ROUTES
+    bridge, nameserver, proxy = await converted("bridge"), await converted("dns"), await converted("proxy2")
+    assert f"{routes['bridge']['host']}:{routes['bridge']['port']}" in bridge.listen
+    (doh,) = [route for route in sender.routes if route.name == "doh"]
+    assert (doh.address in nameserver.listen, doh.port) == (True, nameserver.https_port)
+    inside = routes["proxy2-tls"]
+    assert f"{inside['host']}:{inside['port']}" in [one.address for one in proxy.listen if isinstance(one, Listener)]
+    assert {inside["username"]: inside["password"]} == proxy.users
+
+
+async def test_client_and_bridge_have_one_key_which_is_of_this_lab_only() -> None:
+    keys = []
+    for here in (deployment(), deployment()):
+        (bridge,) = here.bridges(SCENARIO)
+        (client,) = [spec for spec in here.ends(SCENARIO, 1) if spec.role == CLIENT]
+        (route,) = [one for one in client.settings["sender"]["routes"] if one["kind"] == "obfuscated"]
+        assert bridge.settings["key"] == route["key"]
+        keys.append(route["key"])
+    assert len(set(keys)) == 2
+
+
+def test_without_a_word_the_routes_are_direct_and_the_proxies() -> None:
+    plain = Scenario(name="mine", description="")
+    here = deployment()
+    assert here.bridges(plain) == []
+    (client,) = [spec for spec in here.ends(plain, 1) if spec.role == CLIENT]
+    assert [route.get("name", route["kind"]) for route in client.settings["sender"]["routes"]] == ["direct", *PROXIES]
+
+
 def test_certificates(tmp_path: Path) -> None:
     here = Deployment(PaperRuntime(), tmp_path, tmp_path)
     here.make_certificates()
     assert here.ca_file == tmp_path / "ca.pem"
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert found.keys() == {"ca.pem", "origin.pem", "origin.key", "web.pem", "web.key"}
+    assert found.keys() == {"ca.pem", "origin.pem", "origin.key", "web.pem", "web.key"} | {
+        f"{server}.{kind}" for server in ("dns", "proxies") for kind in ("pem", "key")
+    }
     assert all(b"-----BEGIN" in pem for pem in found.values())
     assert ORIGIN_NAME not in WEB_NAMES

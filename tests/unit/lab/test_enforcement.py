@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from censor.rules_file import parse_rules
 from lab.control import CommandFailed
 from lab.deployment import Deployment
-from lab.enforcement import enforce
+from lab.enforcement import enforce, recovery_of
 from sidedoor.settings import SettingsError, UsageError
 from tests.unit.lab.test_deployment import PaperRuntime
 
@@ -95,3 +96,13 @@ async def test_what_the_censor_refuses_is_removed_too(place: Place) -> None:
     with pytest.raises(CommandFailed, match=r"no$"):
         await place.enforce('[[list]]\nname = "bans"\nfile = "bans.txt"\n' + RULE)
     assert list(place.state.iterdir()) == []
+
+
+def test_what_lets_some_pass_is_told_by_goodput() -> None:
+    head = '[[rule]]\nname = "flows"\nwhen = "server.port == 443"\n'
+    slow = 'actions = [{ kind = "police", rate_bytes_per_second = 16000, burst_bytes = 16000 }]\n'
+    frozen = 'actions = [{ kind = "freeze", bytes = 16384 }]\n'
+    gone = 'actions = [{ kind = "drop" }]\n'
+    found = [recovery_of(parse_rules(head + actions, origin="x").rules) for actions in (slow, frozen, gone)]
+    assert found == ["goodput", "goodput", "acks"]
+    assert recovery_of(()) == "acks"

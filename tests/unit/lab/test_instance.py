@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab import instance
+from lab.topology import Crowd
 from sidedoor import api
 from sidedoor.settings import UsageError
 
@@ -96,6 +97,17 @@ def test_the_state_folder_goes_when_the_launch_fails(monkeypatch: pytest.MonkeyP
     with pytest.raises(UsageError, match="no permission"):
         instance.run("lab.experiment:run", "netns", {}, output=tmp_path)
     assert list(api.state_root().iterdir()) == []
+
+
+def test_a_crowd_is_a_lab_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(entry: str, state: Path, arguments: dict[str, Any], crowd: Crowd) -> int:
+        assert (entry, arguments, crowd) == ("lab.x:run", {"a": 1}, Crowd(clients=8))
+        assert state.name == f"run-{os.getpid()}"
+        assert (state / "lab.json").exists()
+        return 3
+
+    monkeypatch.setattr("lab.instance.netns.launch", launch)
+    assert instance.run_crowd("lab.x:run", {"a": 1}, Crowd(clients=8)) == 3
 
 
 def test_the_background_process_says_why_in_one_line(

@@ -17,6 +17,7 @@ from lab.plan import ExperimentPlan, SessionPlan
         ExperimentPlan(scenario="/s", out="/o", seed=7, repeat=1),
         SessionPlan(delay_seconds=0.02),
         SessionPlan(delay_seconds=0.02, censor=False),
+        SessionPlan(delay_seconds=0.02, capture="/tmp/packets"),
     ],
 )
 def test_there_and_back(plan: ExperimentPlan | SessionPlan) -> None:

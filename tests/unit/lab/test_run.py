@@ -209,6 +209,42 @@ async def test_a_fault_is_no_problem_unless_the_role_is_essential(
     assert ("role_died" in names(record)) == died
 
 
+def killing(stage: Stage) -> Callable[[str], None]:
+    def kill(name: str) -> None:
+        asyncio.get_running_loop().call_soon(stage.run.died, name, -9)
+
+    return kill
+
+
+async def test_a_killed_client_that_comes_back_is_no_problem(tmp_path: Path) -> None:
+    fault = Fault(kill="client", at_seconds=0, again_after_seconds=0)
+    patient = msgspec.structs.replace(BLOCK, fail_back_within_seconds=1)  # it takes a turn of the loop
+    stage = Stage(tmp_path, faults=(fault,), blocks=(patient,))
+    stage.supervisor.kill = killing(stage)  # type: ignore[method-assign,assignment]  # a function for a method
+    record = await stage.play()
+    assert (record.outcome, record.problem) == ("completed", None)
+    assert "role_died" not in names(record)
+    started = [event for event in record.events if event["event"] == "role_started" and event["role"] == "client"]
+    (killed,) = [event["t"] for event in record.events if event["event"] == "fault_injected"]
+    assert len(started) == 2
+    assert started[0]["t"] <= killed <= started[1]["t"]
+
+
+async def test_a_role_that_cannot_be_started_again_ends_the_run(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, faults=(Fault(kill="client", at_seconds=0, again_after_seconds=0),), idle_seconds=3600)
+
+    def refuse() -> None:
+        raise RoleFailed("no room")
+
+    def kill(name: str) -> None:
+        stage.supervisor.answers["start client"] = refuse
+        killing(stage)(name)
+
+    stage.supervisor.kill = kill  # type: ignore[method-assign]
+    record = await stage.play()
+    assert (record.outcome, record.problem) == ("role_died", "client was not to be started again: no room")
+
+
 async def test_a_fault_on_a_role_that_has_gone_is_none(tmp_path: Path) -> None:
     stage = Stage(tmp_path, faults=(Fault(kill="proxy1", at_seconds=0),), blocks=(BLOCK,))
 

@@ -54,6 +54,15 @@ def test_what_ships_loads(name: str) -> None:
     assert scenario.description
 
 
+def test_routes_have_names_that_the_lab_knows(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, HEAD + 'routes = ["direct", "tls-fragment", "bridge"]')
+    assert load(folder, roles=ROLE_NAMES).routes == ("direct", "tls-fragment", "bridge")
+    (tmp_path / "scenario.toml").write_text(HEAD + 'routes = ["direct", "proxy9"]')
+    assert "key `routes`: no route 'proxy9'; expected some of direct, alternate, doh," in refusal(tmp_path)
+    (tmp_path / "scenario.toml").write_text(HEAD + "routes = []")
+    assert "routes" in refusal(tmp_path)
+
+
 def test_the_demo_is_among_them() -> None:
     assert {"quickstart", "control"} <= set(shipped())
 
@@ -65,10 +74,10 @@ def test_defaults() -> None:
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
-    folder = folder_with(tmp_path, HEAD + BLOCK + '[policy]\nstandby = "cold"\n', all=RULES)
+    folder = folder_with(tmp_path, HEAD + BLOCK + '[policy]\nname = "sidedoor"\nstandby = "cold"\n', all=RULES)
     assert find(str(folder)) == folder.resolve()
     scenario = load(folder, roles=ROLE_NAMES)
-    assert scenario.policy.standby == "cold"
+    assert scenario.policy == SidedoorSettings(standby="cold")
     assert rules_text(folder, "all.toml", "all") == RULES
 
 
@@ -79,6 +88,12 @@ def test_a_foreign_censor(tmp_path: Path) -> None:
     assert (scenario.blocks[0].command, scenario.blocks[0].undo) == (("sh", "block.sh"), ("sh", "lift.sh"))
     nothing = load(folder_with(tmp_path, HEAD + "[censor]\n" + block), roles=ROLE_NAMES)
     assert nothing.foreign_censor == ForeignCensor(command=None)
+
+
+def test_jitter_is_within_the_delay(tmp_path: Path) -> None:
+    assert load(folder_with(tmp_path, HEAD + "[link]\njitter_seconds = 0.02\nloss = 0.01"), roles=ROLE_NAMES)
+    folder = folder_with(tmp_path, HEAD + "[link]\njitter_seconds = 0.03")
+    assert "`jitter_seconds` (0.03) is more than `delay_seconds`" in refusal(folder)
 
 
 LISTED = (
@@ -111,7 +126,12 @@ def test_a_scenarios_file_stands_for_its_folder(tmp_path: Path) -> None:
 MISTAKES = {
     "unknown key": (HEAD + "idle_secnds = 3\n", "key `idle_secnds` is unknown; did you mean `idle_seconds`?"),
     "unknown key in a block": (HEAD + BLOCK + "rule = 1\n", "is unknown; did you mean `rules`?"),
-    "unknown key of the policy": (HEAD + '[policy]\nstandbye = "cold"\n', "key `policy.standbye` is unknown"),
+    "unknown key of the policy": (
+        HEAD + '[policy]\nname = "sidedoor"\nstandbye = "cold"\n',
+        "key `policy.standbye` is unknown where `name` is 'sidedoor'; did you mean `standby`?",
+    ),
+    "a policy without its name": (HEAD + '[policy]\nstandby = "cold"\n', "key `policy.name` is missing"),
+    "no such policy": (HEAD + '[policy]\nname = "outlin"\n', "did you mean `outline`?"),
     "unknown expectation": (HEAD + "[expect]\nloss = 0\n", "key `expect.loss` is unknown; did you mean `lost`?"),
     "missing key": (HEAD + '[[block]]\nrules = "all.toml"\n', "key `block[0].name` is missing"),
     "a block that does nothing": (
@@ -131,18 +151,24 @@ MISTAKES = {
         "key `block.undo` (block 'all') is missing: with a table [censor] a block has `command` and `undo`",
     ),
     "a censor of no words": (HEAD + "[censor]\ncommand = []\n", "key `censor.command`"),
-    "wrong type": (HEAD + 'repeat = "three"\n', "key `repeat`: expected an integer; found the string 'three'"),
+    "wrong type": (
+        HEAD + 'repeat = "three"\n',
+        "key `repeat`: expected an integer of at least 1; found the string 'three'",
+    ),
     "wrong type deep down": (HEAD + "[link]\ndelay_seconds = true\n", "key `link.delay_seconds`"),
-    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: Expected `int` >= 1; found the integer 0"),
+    "no repeat": (HEAD + "repeat = 0\n", "key `repeat`: expected an integer of at least 1; found the integer 0"),
     "negative time": (
         HEAD + "idle_seconds = -1\n",
-        "key `idle_seconds`: Expected `float` >= 0.0; found the integer -1",
+        "key `idle_seconds`: expected a number of at least 0; found the integer -1",
     ),
-    "no interval": (HEAD + "[traffic]\ninterval_seconds = 0\n", "key `traffic.interval_seconds`: Expected `float` > 0"),
+    "no interval": (
+        HEAD + "[traffic]\ninterval_seconds = 0\n",
+        "key `traffic.interval_seconds`: expected a number above 0;",
+    ),
     "no TOML": (HEAD + "repeat = \n", "not valid TOML"),
     "unknown role": (
         HEAD + '[[fault]]\nkill = "proxy3"\nat_seconds = 1\n',
-        "key `fault.kill`: no role 'proxy3'; expected one of bystander, censor",
+        "key `fault.kill`: no role 'proxy3'; expected one of bridge, bystander",
     ),
     "two blocks of one name": (HEAD + BLOCK + BLOCK, "key `block.name`: two blocks have one name"),
 }

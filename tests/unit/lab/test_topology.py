@@ -6,7 +6,18 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import pytest
 
-from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, Host, Network, Topology, standard
+from lab.topology import (
+    CROWD_LIMIT,
+    NEIGHBOUR_NAME,
+    ORIGIN_NAME,
+    WEB_NAMES,
+    Crowd,
+    Host,
+    Network,
+    Topology,
+    crowd,
+    standard,
+)
 
 TOPOLOGY = standard()
 # RFC 5737, RFC 2544, RFC 3849.
@@ -112,3 +123,47 @@ def test_what_is_not_there_is_a_key_error() -> None:
         TOPOLOGY.host("client").on("uplink")
     with pytest.raises(KeyError, match="client and web share no network"):
         TOPOLOGY.next_hop(TOPOLOGY.host("client"), "web")
+
+
+class TestCrowd:
+    """What is for benchmarks: the standard topology with other clients and more proxies."""
+
+    def test_clients_and_proxies(self) -> None:
+        made = crowd(Crowd(clients=3))
+        names = [host.name for host in made.hosts]
+        assert [name for name in names if name.startswith("client")] == ["client1", "client2", "client3"]
+        assert made.host("client3").addresses() == ("192.0.2.103", "2001:db8:1::103")
+        proxies = [made.host(f"proxy{number}").addresses()[0] for number in range(1, 5)]
+        assert proxies == ["198.51.100.11", "198.51.100.12", "198.51.100.13", "198.51.100.14"]
+        assert not {"client", "bystander", "web", "proxy5"} & set(names)
+        assert set(made.names) == {ORIGIN_NAME, NEIGHBOUR_NAME}
+
+    def test_what_both_have_is_the_same(self) -> None:
+        made = crowd(Crowd(clients=1, bystander=True))
+        assert made.networks == TOPOLOGY.networks
+        assert made.names == TOPOLOGY.names
+        assert made.nameserver == TOPOLOGY.nameserver
+        others = {host.name for host in TOPOLOGY.hosts} - {"client"}
+        assert all(made.host(name) == TOPOLOGY.host(name) for name in others)
+
+    def test_the_largest_has_room_in_its_networks(self) -> None:
+        made = crowd(Crowd(clients=CROWD_LIMIT, bystander=True))
+        addresses = [address for host in made.hosts for address in host.addresses()]
+        assert len(addresses) == len(set(addresses))
+        for host in made.hosts:
+            for interface in host.interfaces:
+                network = made.network(interface.network)
+                assert interface.ipv4 in list(network.ipv4.hosts())[:-1]
+                assert interface.ipv6 in network.ipv6
+
+    def test_every_client_reaches_the_world_through_the_censor(self) -> None:
+        made = crowd(Crowd(clients=2))
+        for source in ("client1", "client2"):
+            for target in ("messenger", "proxy4", "dns"):
+                censor = next_host(made, made.host(source), ip_address(made.host(target).addresses()[0]))
+                assert censor.name == "censor"
+
+    @pytest.mark.parametrize("clients", [0, CROWD_LIMIT + 1])
+    def test_bounds(self, clients: int) -> None:
+        with pytest.raises(ValueError, match=f"a crowd of {clients} clients: expected 1 to {CROWD_LIMIT}"):
+            crowd(Crowd(clients=clients))

@@ -18,13 +18,13 @@ GOOD = Block(name="address", recovered=True, failback_seconds=3.0, hits=4)
 BAD = Block(name="address", censored_at_seconds=14.96, failback_censored_at_seconds=20.0)
 
 
-def run(block: Block = GOOD, *, leaks: int | None = 0, **fields: Any) -> Run:
+def run(block: Block = GOOD, *, leaks: int | None = 0, plaintext: int | None = 0, **fields: Any) -> Run:
     return Run(
         seed=1,
         clock=Clock(monotonic=0.0, realtime=0.0),
         blocks=[block],
         messages=Messages(**fields),
-        leaks=Leaks(packets=leaks),
+        leaks=Leaks(packets=leaks, plaintext=plaintext),
     )
 
 
@@ -77,6 +77,7 @@ HELD_AND_NOT: dict[str, tuple[Expectations, Run, Run, str]] = {
         "duplicated_application: 1, expected 0",
     ),
     "leaks": (Expectations(leaks=0), run(), run(leaks=5), "leaks: 5, expected 0"),
+    "plaintext": (Expectations(plaintext=0), run(), run(plaintext=2), "plaintext: 2, expected 0"),
     "leaks unknown": (Expectations(leaks=0), run(), run(leaks=None), "leaks: unknown, expected 0"),
     "messages": (
         Expectations(messages_at_least=100),

@@ -110,6 +110,17 @@ def test_direct_counts_the_direct_path_only() -> None:
     assert not one.direct(10.5, last)
 
 
+def test_a_client_that_is_started_again_begins_on_the_direct_path() -> None:
+    one = watch()
+    one.take({"event": "route_switched", "old": "direct", "new": "proxy1", "t": 1.0})
+    last = talk(one, 2.0, 2.0 + HOLD_SECONDS)
+    assert not one.direct(0.0, last)
+    one.take({"event": "role_started", "role": "origin", "t": 2.0})
+    assert not one.direct(0.0, last)
+    one.take({"event": "role_started", "role": "client", "t": 2.0})
+    assert one.direct(0.0, last)
+
+
 def test_direct_counts_messages_born_after_the_unblocking_only() -> None:
     one = watch()
     one.take({"event": "message_queued", "id": 1, "t": 0.0})

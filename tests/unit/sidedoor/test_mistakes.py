@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -27,12 +27,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("port 0 is none")
 
 
-class Direct(msgspec.Struct, frozen=True, tag_field="kind", tag="direct"):
+class Direct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="direct"):
     pass
 
 
-class Proxied(msgspec.Struct, frozen=True, tag_field="kind", tag="socks5"):
+class Proxied(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="socks5"):
     host: str
+    tries: Annotated[int, msgspec.Meta(ge=2, le=16)] = 3
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -65,6 +66,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     route: Direct | Proxied = Direct()
     tree: Tree = Tree()
     since: date | None = None
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    noted: datetime | None = None
+    title: Annotated[str, msgspec.Meta(min_length=1)] = "-"
+    pause: Annotated[float, msgspec.Meta(gt=0.5)] = 1.0
+    routes: list[Direct | Proxied] = []
     matrix: list[list[int]] = []
     dates: list[date] = []
     marks: set[int] = set()
@@ -92,6 +98,14 @@ def complaint(text: str) -> str:
         (
             "[limits]\nfamily = 'ipv4'",
             "`limits.family` is unknown; it belongs to the top level: write it above the first [table]",
+        ),
+        (
+            "[route]\nkind = 'direct'\nhost = 'h'",
+            "`route.host` is unknown where `kind` is 'direct'; known here: kind",
+        ),
+        (
+            "[[routes]]\nkind = 'direct'\n[[routes]]\nkind = 'socks5'\nhosts = 'h'",
+            "`routes[1].hosts` is unknown where `kind` is 'socks5'; did you mean `host`?",
         ),
     ],
 )
@@ -124,7 +138,12 @@ def test_a_key_that_is_near_to_none_gets_a_list_of_all() -> None:
             '`named."a b".ports`: expected an array of integers; found a table',
         ),
         ("[users.anna]\npassword = ''\nnested = {a = 1}", "`users.anna.nested.a`: expected a table with `name`; found"),
-        ("share = -1", "`share`: Expected `float` >= 0.0; found the integer -1"),
+        ("share = -1", "`share`: expected a number of at least 0; found the integer -1"),
+        ("pause = 0.5", "`pause`: expected a number above 0.5; found the number 0.5"),
+        ("route = {kind = 'socks5', host = 'h', tries = 17}", "`route.tries`: expected an integer from 2 to 16; found"),
+        ("title = ''", "`title`: is empty; expected at least one character"),
+        ("until = 2027-01-31T00:00:00", "`until`: expected a time with its zone, as 2027-01-31T00:00:00Z; found 2027"),
+        ("noted = 5", "`noted`: expected a time; found the integer 5"),
         ("since = 5", "`since`: Expected `date | null`, got `int`; found the integer 5"),
         ("matrix = [5]", "`matrix[0]`: expected an array of integers; found the integer 5; put it in brackets"),
         ("matrix = 5", "`matrix`: expected an array of arrays; found the integer 5; put it in brackets"),

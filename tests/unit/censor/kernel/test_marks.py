@@ -7,6 +7,7 @@ from itertools import combinations
 from censor.kernel.marks import (
     ALIVE,
     ASK,
+    CONFIRMED,
     GENERATION_MASK,
     HEARD,
     INJECTED_MARK,
@@ -19,7 +20,7 @@ from censor.kernel.marks import (
 
 
 def test_the_parts_do_not_overlap() -> None:
-    parts = (GENERATION_MASK, HEARD, WATCH, REPLY, SAVE_AND_DROP, ALIVE, ASK, INJECTED_MASK)
+    parts = (GENERATION_MASK, HEARD, WATCH, REPLY, SAVE_AND_DROP, ALIVE, ASK, INJECTED_MASK, CONFIRMED)
     assert all(one & other == 0 for one, other in combinations(parts, 2))
     assert sum(parts) == 0xFFFFFFFF
     assert INJECTED_MARK & ~INJECTED_MASK == 0

@@ -44,6 +44,8 @@ def test_the_queue_is_told_the_direction_and_what_the_flow_had() -> None:
     lines = [line for line in queueing.head_script(HEAD).splitlines() if line.startswith("-A SIDEDOOR-QUEUE")]
     assert lines == [
         "-A SIDEDOOR-QUEUE -m conntrack --ctdir REPLY -j MARK --or-mark 0x2000000",
+        "-A SIDEDOOR-QUEUE -m mark --mark 0x10000000/0x10000000 -m conntrack --ctstatus CONFIRMED "
+        "-j MARK --or-mark 0x80000000",
         "-A SIDEDOOR-QUEUE -j CONNMARK --restore-mark --nfmask 0x1ffffff --ctmask 0x1ffffff",
         "-A SIDEDOOR-QUEUE -j NFQUEUE --queue-num 5 --queue-bypass",
     ]
@@ -200,7 +202,7 @@ def test_table_takes_a_predecessors_place() -> None:
     assert [line for line in script.splitlines() if "hook" in line] == [
         "chain fragments { type filter hook prerouting priority -450; policy accept; }",
         "chain forged { type filter hook output priority -450; policy accept; "
-        "meta mark & 0xe0000000 == 0x60000000 notrack; }",
+        "meta mark & 0x60000000 == 0x60000000 notrack; }",
         "chain residual { type filter hook forward priority -160; policy accept; }",
         "chain forward { type filter hook forward priority -165; policy accept; }",
     ]

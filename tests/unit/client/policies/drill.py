@@ -4,41 +4,57 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from random import Random
 
 from client.policies import (
+    DIRECT,
     Abort,
     Answered,
     Close,
     Command,
+    Copy,
     Dial,
     DialFailed,
     Ended,
     Established,
     Heard,
+    NetworkChanged,
     Observation,
     PathBad,
     Ping,
     Policy,
     Ponged,
     ProbeEnded,
+    Recollection,
+    RouteFacts,
+    RoutesChanged,
     Sent,
+    StageReached,
     Use,
 )
 
 CONNECT_SECONDS = 3.5
 DIAL_ROUND_TRIPS = 4
+MESSAGE_BYTES = 500
+TICKS_AT_ONCE = 5
+"""More ticks than this without any time passing are a busy loop."""
 
 
 @dataclass
 class Path:
     """`blocked`: "" carries; "drop" swallows everything; "refuse" refuses dials; "data" lets dials and pings pass but
-    no messages. `extra`: seconds added to one round trip, by its number on this path."""
+    no messages; "stall" lets dials come as far as TLS. `extra`: seconds added to one round trip, by its number on
+    this path. `bytes_per_second`: a throttle. `freeze_bytes`: each connection carries so many bytes and freezes."""
 
     rtt: float = 0.04
     blocked: str = ""
     extra: Callable[[int], float] = lambda number: 0.0
+    bytes_per_second: float = math.inf
+    freeze_bytes: float = math.inf
     trips: int = 0
 
 
@@ -46,25 +62,33 @@ class Path:
 class Line:
     route: str
     last_arrival: float = 0.0
+    left_at: float = 0.0
+    bytes: int = 0
+    held: list[Observation] = field(default_factory=list)  # what TCP sends again when the path is free
 
 
 @dataclass
 class Drill:
-    """Sends a message each `interval` seconds by the connection in use; `late`: lateness of the n-th tick."""
+    """Sends a message each `interval` seconds by the connection in use; `late`: lateness of the n-th tick;
+    `connect_seconds`: after which a dial without an answer fails."""
 
     policy: Policy
     paths: dict[str, Path]
     interval: float = 0.02
     late: Callable[[int], float] = lambda number: 0.0
+    connect_seconds: float = CONNECT_SECONDS
     now: float = 0.0
     log: list[tuple[float, Command]] = field(default_factory=list)
     lines: dict[int, Line] = field(default_factory=dict)
     in_use: int | None = None
+    sent_at: dict[int, float] = field(default_factory=dict)
+    answered_at: dict[int, float] = field(default_factory=dict)  # the first copy's answer
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _order: itertools.count[int] = field(default_factory=itertools.count)
     _ticks: int = 0
     _tick_at: float | None = None
     _tick_for: float | None = None
+    _ticked_at: tuple[float, int] = (-1.0, 0)
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,6 +112,7 @@ class Drill:
             else:
                 self.now = tick_at
                 self._tick_for = None
+                self._note_tick()
                 self._obey(self.policy.tick(self.now))
             self._arm()
         self.now = end
@@ -95,10 +120,11 @@ class Drill:
     def reset(self, failure: str = "connection_reset") -> None:
         """The connection in use ends by itself."""
         assert self.in_use is not None
-        number, self.in_use = self.in_use, None
-        self._tell(Ended(number, failure))
-        del self.lines[number]
-        self._arm()
+        self._end(self.in_use, failure)
+
+    def end(self, route: str, failure: str = "connection_reset") -> None:
+        """The newest connection by this route, which is established, ends by itself."""
+        self._end(max(number for number, line in self.lines.items() if line.route == route), failure)
 
     def times(self, kind: type[Command], route: str | None = None) -> list[float]:
         return [time for time, found in self.log if isinstance(found, kind) and route in (None, _route(found))]
@@ -120,7 +146,43 @@ class Drill:
             self._send()
         self._arm()
 
+    @property
+    def shown(self) -> set[str]:
+        """The proxies that a censor has seen."""
+        return {found.route for _, found in self.log if isinstance(found, Dial)} - {DIRECT}
+
+    def recovered_after(self, t0: float) -> float:
+        """Seconds from `t0` to the first answer to a message that was sent after it."""
+        return min(at for id_, at in self.answered_at.items() if self.sent_at[id_] >= t0) - t0
+
+    def longest_silence(self, begin: float) -> float:
+        """The longest time from `begin` on without a new answer, in seconds."""
+        times = [begin, *sorted(at for at in self.answered_at.values() if at >= begin), self.now]
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+    def change_network(self, recollection: Recollection) -> None:
+        """The host is on another network."""
+        self._tell(NetworkChanged(recollection))
+        self._arm()
+
+    def change_routes(self, *routes: RouteFacts) -> None:
+        """The list of routes is another one."""
+        self._tell(RoutesChanged(routes))
+        self._arm()
+
     # -- the driver
+
+    def _end(self, number: int, failure: str) -> None:
+        if self.in_use == number:
+            self.in_use = None
+        self._tell(Ended(number, failure))
+        del self.lines[number]
+        self._arm()
+
+    def _note_tick(self) -> None:
+        at, count = self._ticked_at
+        self._ticked_at = self.now, count + 1 if at == self.now else 1
+        assert self._ticked_at[1] <= TICKS_AT_ONCE, f"busy loop at {self.now}"
 
     def _message(self) -> None:
         self._send()
@@ -130,22 +192,47 @@ class Drill:
         id_ = next(self._ids)
         if self.in_use is not None:
             number = self.in_use
-            self._tell(Sent(number, id_))
-            if self.paths[self.lines[number].route].blocked != "data":
-                self._answer(number, Answered(number, id_))
+            self.sent_at[id_] = self.now
+            self._tell(Sent(number, id_, MESSAGE_BYTES))
+            self._carry(number, id_)
 
-    def _answer(self, number: int, answer: Observation) -> None:
+    def _copy(self, number: int, id_: int) -> None:
+        """At once, but not inside the call that ordered it."""
+
+        def send() -> None:
+            if number in self.lines:
+                self._tell(Sent(number, id_, MESSAGE_BYTES))
+                self._carry(number, id_)
+
+        self._at(self.now, send)
+
+    def _carry(self, number: int, id_: int) -> None:
+        if number in self.lines and self.paths[self.lines[number].route].blocked != "data":
+            self._answer(number, Answered(number, id_), MESSAGE_BYTES)
+
+    def _answer(self, number: int, answer: Observation, size: int = 0) -> None:
         """The answer arrives a round trip later, in order, unless the path swallows it at either end of the trip."""
         line = self.lines[number]
         path = self.paths[line.route]
         path.trips += 1
-        if path.blocked == "drop":
+        line.bytes += size
+        if path.blocked in ("drop", "stall") or line.bytes > path.freeze_bytes:
+            line.held.append(answer)
             return
-        line.last_arrival = max(line.last_arrival, self.now + path.rtt + path.extra(path.trips))
-        self._at(line.last_arrival, lambda: self._arrive(number, path, answer))
+        line.left_at = max(line.left_at, self.now) + size / path.bytes_per_second
+        line.last_arrival = max(line.last_arrival, line.left_at + path.rtt + path.extra(path.trips))
+        for arriving in (*line.held, answer):
+            self._at(line.last_arrival, partial(self._arrive, number, path, arriving))
+        line.held.clear()
 
     def _arrive(self, number: int, path: Path, answer: Observation) -> None:
-        if number in self.lines and path.blocked != "drop":
+        if number not in self.lines:
+            return
+        if path.blocked in ("drop", "stall"):
+            self.lines[number].held.append(answer)
+        else:
+            if isinstance(answer, Answered):
+                self.answered_at.setdefault(answer.id, self.now)
             self._tell(answer)
             if number in self.lines and isinstance(answer, Answered):
                 self._tell(Heard(number))
@@ -161,6 +248,9 @@ class Drill:
                     self._answer(number, Ponged(number, ping))
                 case Use(connection=number):
                     self.in_use = number
+                case Copy(connection=number, ids=ids):
+                    for id_ in ids:
+                        self._copy(number, id_)
                 case Abort(connection=number) | Close(connection=number):
                     del self.lines[number]
                     if self.in_use == number:
@@ -175,8 +265,8 @@ class Drill:
             if path.blocked == "refuse":
                 self._tell(DialFailed(number, "tcp", "connection_refused"))
                 del self.lines[number]
-            elif path.blocked == "drop":
-                self._at(self.now + CONNECT_SECONDS, give_up)
+            elif path.blocked in ("drop", "stall"):
+                self._at(self.now + self.connect_seconds, give_up)
             else:
                 self._tell(Established(number, DIAL_ROUND_TRIPS * path.rtt))
 
@@ -185,6 +275,13 @@ class Drill:
                 self._tell(DialFailed(number, "tcp", "generic_timeout_error"))
                 del self.lines[number]
 
+        def stage(name: str) -> None:
+            if number in self.lines:
+                self._tell(StageReached(number, name))
+
+        self._at(self.now, lambda: stage("tcp"))
+        if path.blocked in ("", "stall"):
+            self._at(self.now + path.rtt, lambda: stage("tls"))
         self._at(self.now + path.rtt * (1 if path.blocked else DIAL_ROUND_TRIPS), arrive)
 
     def _tell(self, observation: Observation) -> None:
@@ -199,6 +296,52 @@ class Drill:
             self._tick_for = deadline
             self._ticks += 1
             self._tick_at = None if deadline is None else max(deadline, self.now) + self.late(self._ticks)
+
+
+def lossy(random: Random, rtt: float, loss: float, jitter: float) -> Callable[[int], float]:
+    """Seconds that TCP needs more for one round trip: fast retransmission after three more segments (RFC 5681), then
+    Linux's RTO of 0.2 s and a round trip, doubled each time (RFC 6298 section 5.5)."""
+
+    def extra(_: int) -> float:
+        seconds, wait = random.random() * jitter, rtt + 0.06
+        while random.random() < loss:
+            seconds += wait
+            wait = 0.2 + rtt if wait == rtt + 0.06 else 2 * wait
+        return seconds
+
+    return extra
+
+
+@dataclass
+class StrictDrill(Drill):
+    """Fails when the policy commands a connection that is not there, or waits for what cannot come."""
+
+    _standing: set[int] = field(default_factory=set)
+    _gone: set[int] = field(default_factory=set)
+
+    def _tell(self, observation: Observation) -> None:
+        match observation:
+            case Established(connection=number):
+                self._standing.add(number)
+            case DialFailed(connection=number) | Ended(connection=number):
+                self._gone.add(number)
+            case _:
+                pass
+        super()._tell(observation)
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Dial(connection=number):
+                    assert number not in self.lines, command
+                case Use(connection=number) | Ping(connection=number) | Copy(connection=number):
+                    assert number in self._standing & self.lines.keys() - self._gone, command
+                case Abort(connection=number) | Close(connection=number):
+                    assert number in self.lines.keys() - self._gone, command
+                case _:
+                    pass
+            super()._obey([command])
+        assert self.lines.keys() - self._gone or self.policy.deadline() is not None, "nothing will ever wake it"
 
 
 def _route(command: Command) -> str | None:

@@ -10,7 +10,7 @@ import dns.exception
 import dns.message
 import dns.resolver
 import pytest
-from python_socks import ProxyError
+from python_socks._protocols.errors import ReplyError
 
 from client.routes.failures import failure_of, in_words
 
@@ -55,11 +55,15 @@ def no_nameservers(text: str) -> BaseException:
         (no_nameservers("SERVFAIL"), "dns_servfail_error"),
         (no_nameservers("REFUSED"), "dns_refused_error"),
         (FORM_ERROR(), "unknown_failure: DNS message is malformed."),
-        (ProxyError("refused", error_code=0x02), "socks_connection_not_allowed"),
-        (ProxyError("unreachable", error_code=0x04), "socks_host_unreachable"),
-        (ProxyError("expired", error_code=0x06), "socks_ttl_expired"),
-        (ProxyError("General SOCKS server failure", error_code=0x01), "unknown_failure: General SOCKS server failure"),
-        (ProxyError("Connection closed unexpectedly"), "eof_error"),
+        (ReplyError("failure", error_code=0x01), "socks_server_failure"),
+        (ReplyError("not allowed", error_code=0x02), "socks_connection_not_allowed"),
+        (ReplyError("no network", error_code=0x03), "socks_network_unreachable"),
+        (ReplyError("unreachable", error_code=0x04), "socks_host_unreachable"),
+        (ReplyError("refused", error_code=0x05), "socks_connection_refused"),
+        (ReplyError("expired", error_code=0x06), "socks_ttl_expired"),
+        (ReplyError("no CONNECT", error_code=0x07), "socks_command_not_supported"),
+        (ReplyError("no names", error_code=0x08), "socks_address_not_supported"),
+        (ReplyError("Username and password authentication failure"), "socks_error"),
         (ZeroDivisionError(), "unknown_failure: ZeroDivisionError"),
     ],
 )
@@ -77,7 +81,8 @@ def test_an_answer_without_addresses() -> None:
     [
         ("dns_nxdomain_error", "NXDOMAIN (there is no such name)"),
         ("connection_refused", "connection refused"),
-        ("unknown_failure: General SOCKS server failure", "General SOCKS server failure"),
+        ("socks_server_failure", "the proxy failed"),
+        ("unknown_failure: HTTP status 403 Forbidden", "HTTP status 403 Forbidden"),
     ],
 )
 def test_words(failure: str, words: str) -> None:

@@ -18,6 +18,6 @@ async def test_stages_are_timed_and_failures_carry_them() -> None:
 
 
 async def test_a_dial_error_keeps_its_own_stage() -> None:
-    with pytest.raises(DialError, match="socks: eof_error"):
+    with pytest.raises(DialError, match="socks_auth: eof_error"):
         async with Attempt().stage("tls"):
-            raise DialError("socks", "eof_error")
+            raise DialError("socks_auth", "eof_error")

@@ -68,7 +68,7 @@ def run_events() -> list[dict[str, Any]]:
     story.add(0.0, "lab", "run_started", scenario="quickstart", seed=1, realtime=1_795_000_000.0)
     stages = {"dns": 0.01, "tcp": 0.02, "tls": 0.03, "upgrade": 0.01}
     story.add(0.1, "client", "route_dialed", route="direct", connection=1, stages=stages, local="192.0.2.10:40000")
-    stages = {"tcp": 0.02, "socks": 0.04, "tls": 0.03, "upgrade": 0.01}
+    stages = {"tcp": 0.02, "socks_greeting": 0.02, "socks_request": 0.02, "tls": 0.03, "upgrade": 0.01}
     story.add(0.2, "client", "route_dialed", route="proxy1", connection=2, stages=stages, local="192.0.2.10:50000")
     blocks = [("domain", 8.0, 0.5, 16.0, 17.0), ("address", 24.0, 0.8, 32.0, 33.0)]
     for name, t, dead, lifted, back in blocks:

@@ -67,3 +67,13 @@ def test_a_bystander_is_slowed_against_its_own_sites_usual_time() -> None:
     story.add(12.0, "bystander", "bystander_flow", site="a", ok=False, failure="connection_reset", seconds=0.01)
     # b was never seen outside of the block: nobody can say what is usual there.
     assert count_collateral(story.events) == Collateral(tried=7, broken=1, slowed=1)
+
+
+def test_ids_are_each_sessions_own() -> None:
+    story = Story()
+    for session in (7, 8):
+        story.add(1.0, "client", "message_queued", session=session, id=1, bytes=10)
+        story.add(1.1, "receiver", "message_delivered", session=session, id=1, bytes=10, reordered=False)
+    story.add(1.2, "client", "message_queued", session=8, id=2, bytes=10)
+    messages = count_messages(story.events)
+    assert (messages.sent, messages.delivered, messages.lost, messages.duplicated_application) == (3, 2, 1, 0)

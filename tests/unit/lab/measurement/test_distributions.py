@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.measurement.distributions import Distribution, describe, percentile
+from lab.measurement.distributions import Distribution, describe, percentile, ratio_of_medians, steps, upper_bound
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,37 @@ def test_an_early_censored_run_shifts_the_rest_by_kaplan_meier() -> None:
 def test_an_interval_that_reaches_into_the_censored_is_none() -> None:
     found = describe([1.0, 2.0, 3.0], [10.0, 10.0, 10.0])
     assert (found.ci95, found.no_ci95) == (None, "its upper end was not reached in the time watched")
+
+
+def test_the_ratio_of_two_medians_has_an_interval() -> None:
+    slow, fast = [4.0, 4.1, 4.2, 4.3, 4.4, 4.5], [0.36, 0.38, 0.39, 0.40, 0.41, 0.44]
+    found = ratio_of_medians((slow, []), (fast, []))
+    assert found is not None
+    assert found.value == pytest.approx(4.2 / 0.39)
+    assert found.ci95 is not None
+    assert 8.0 < found.ci95[0] < found.value < found.ci95[1] < 13.0
+    assert not found.at_least
+
+
+def test_a_ratio_over_what_was_not_reached_is_at_least_that() -> None:
+    found = ratio_of_medians(([], [60.0] * 3), ([0.5] * 3, []))
+    assert found is not None
+    assert (found.value, found.at_least, found.ci95) == (120.0, True, None)
+    assert ratio_of_medians(([1.0], []), ([], [60.0])) is None
+    assert ratio_of_medians(([], []), ([1.0], [])) is None
+    assert ratio_of_medians(([1.0], []), ([0.0], [])) is None
+
+
+def test_the_upper_bound_of_a_quantile_is_an_order_statistic() -> None:
+    values = [float(number) for number in range(1, 101)]
+    assert upper_bound(values[:58], [], 0.95) is None
+    assert upper_bound(values[:59], [], 0.95) == 59.0
+    assert upper_bound(values, [], 0.95) == 99.0
+    assert upper_bound(values, [], 0.5) == 59.0
+    assert upper_bound(values[:58], [200.0], 0.95) is None
+    assert upper_bound([], [], 0.95) is None
+
+
+def test_steps_of_the_kaplan_meier_distribution() -> None:
+    assert steps([0.4, 0.8], [0.5, 2.0]) == ([0.4, 0.8], [0.25, 0.625])
+    assert steps([], [2.0]) == ([], [])

@@ -37,6 +37,18 @@ def test_both_blocks_with_all_their_times() -> None:
     assert (address.t0, address.ttr_seconds) == (24.002, pytest.approx(0.818))
 
 
+def test_the_clients_opinion_stands_beside_what_the_censor_did() -> None:
+    events = run_events()
+    told = {"source": "client", "event": "diagnosed", "route": "direct"}
+    events += [told | {"t": 9.0, "kind": "sni_drop", "confidence": 0.6}]
+    events += [told | {"t": 17.5, "kind": "reset", "confidence": 0.9}]  # after the unblocking
+    domain, address = measure_blocks(events, [CLIENT], monotonic_at_start=MONOTONIC)
+    assert (domain.censor_actions, address.diagnosis) == (["domain: drop"], None)
+    assert domain.diagnosis is not None
+    assert domain.diagnosis.kind == "sni_drop"
+    assert domain.diagnosis.seconds == pytest.approx(9.0 - 8.002)
+
+
 def test_goodput_is_100_bytes_each_50_ms() -> None:
     goodput = measure(run_events())[0].goodput_bytes_per_second
     assert goodput.before == pytest.approx(2000, rel=0.01)
@@ -155,3 +167,43 @@ def test_an_episode_that_the_end_of_the_run_cut_short() -> None:
     assert [block.cut_short for block in whole] == [False, False]
     cut = measure_blocks([event for event in run_events() if event["t"] < 25.0], [CLIENT])
     assert [block.cut_short for block in cut] == [False, True]
+
+
+def throttled(*, started: float, first: float = 0.0, rate: float = 16.0) -> list[dict[str, Any]]:
+    """A message each 20 ms from `first` on, all acked 10 ms later but for 3 s of the block, when `rate` a second are.
+
+    The block: from `started` (its first hit 10 ms later); after those 3 s all that waits is acked at once, by a proxy.
+    """
+    story = Story()
+    story.add(started, "lab", "episode_started", block="throttle", rules=["flows"], recovery="goodput")
+    story.add(started + 0.01, "censor", "censor_hit", rule="flows", source_address=CLIENT)
+    story.add(started + 8.0, "lab", "episode_ended", block="throttle")
+    begun, over, carried = max(started, first), max(started, first) + 3.0, 0
+    for id_ in range(1, 450):
+        queued = first + 0.02 * id_
+        slow = begun <= queued < over
+        carried += slow
+        moment = min(begun + carried / rate, over) if slow and rate else over if slow else queued
+        story.message(id_, queued, moment, "direct" if moment < over else "proxy1")
+    return sorted(story.events, key=lambda event: event["t"])
+
+
+def test_after_a_throttle_goodput_has_to_be_back() -> None:
+    """Acks go on all the while, so that they would say that nothing was the matter."""
+    (block,) = measure(throttled(started=2.0))
+    assert block.ttr_seconds == pytest.approx(3.01)
+    acks_only = [event | {"recovery": "acks"} for event in throttled(started=2.0)]
+    (by_acks,) = measure(acks_only)
+    assert by_acks.ttr_seconds == pytest.approx(0.125)
+
+
+def test_who_starts_in_the_middle_of_a_throttle_is_compared_with_what_was_sent() -> None:
+    (block,) = measure(throttled(started=0.0, first=0.005))
+    assert block.goodput_bytes_per_second.before is None
+    assert block.ttr_seconds == pytest.approx(3.015)
+
+
+def test_goodput_over_too_short_a_time_is_none() -> None:
+    """The first delivery was 50 ms before the first hit."""
+    events = [e for e in run_events() if not e["event"].startswith("message_") or e["t"] > 7.94]
+    assert measure(events)[0].goodput_bytes_per_second.before is None

@@ -189,5 +189,13 @@ def test_a_recovery_must_hold() -> None:
 
 def test_an_ack_of_an_old_message_is_no_recovery() -> None:
     sent = [seen(1.9, 1), *(seen(2.0 + i / 10, i) for i in range(2, 80))]
-    acks = [seen(2.1, 1), seen(2.1, 99), *(seen(2.4 + i / 10, i) for i in range(2, 40))]
+    acks = [seen(2.1, 1), MessageSeen(2.1, (2, 99), False, 0.0), *(seen(2.4 + i / 10, i) for i in range(2, 40))]
     assert episodes([2.0], sent, acks)[0].ttr_seconds == pytest.approx(0.6)
+
+
+def test_an_ack_stands_for_all_before_it() -> None:
+    sent = [seen(2.0 + i / 10, i) for i in range(1, 80)]
+    acks = [seen(2.55, 5), *(seen(2.6 + i / 10, i) for i in range(6, 40))]
+    assert episodes([2.0], sent, acks)[0].ttr_seconds == pytest.approx(0.55)
+    acks = [seen(2.5, 1), *(seen(3.0 + i / 10, i) for i in range(10, 80, 10))]
+    assert episodes([2.0], sent, acks)[0].ttr_seconds == pytest.approx(2.0), "the gap after the first ack is too long"

@@ -64,6 +64,15 @@ def test_without_a_way_back_the_rest_of_the_run_counts() -> None:
     assert leaks([(99.0, to_messenger())], back=False).packets == 1
 
 
+def test_a_client_that_is_started_again_begins_anew() -> None:
+    again = [
+        {"t": 5.0, "source": "lab", "event": "role_started", "role": "client"},
+        {"t": 11.5, "source": "lab", "event": "role_started", "role": "proxy1"},
+        {"t": 12.0, "source": "lab", "event": "role_started", "role": "client"},
+    ]
+    assert leaks([(11.7, to_messenger()), (12.5, to_messenger())], *again).packets == 1
+
+
 def test_a_second_proxy_and_a_return_without_a_switch_change_nothing() -> None:
     more = [
         probe(12.0, "route_switched", old="proxy1", new="proxy2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.measurement.accounts import Collateral, Messages
+from lab.measurement.diagnoses import Diagnosis
 from lab.measurement.distributions import Distribution
 from lab.measurement.episodes import Block
 from lab.measurement.leaks import Leaks
@@ -159,3 +160,18 @@ def test_the_typical_run() -> None:
 def test_the_verdict(recovered: list[bool], words: str) -> None:
     run = Run(seed=1, clock=CLOCK, blocks=[Block(name="b", t0=1.0, recovered=each) for each in recovered])
     assert verdict(Summary(scenario="s", runtime="netns", seed=1, runs=[run])) == words
+
+
+def test_what_the_client_made_of_a_block_stands_beside_the_truth() -> None:
+    block = Block(
+        name="domain",
+        t0=8.0,
+        ttd_seconds=0.4,
+        ttr_seconds=0.7,
+        recovered=True,
+        censor_actions=["domain: sni_drop", "domain: drop"],
+        diagnosis=Diagnosis(route="direct", kind="sni_drop", confidence=0.9, seconds=1.5),
+    )
+    assert block_sentence(block).endswith(
+        "taken for sni_drop (90% sure) after 1.50 s (the censor: domain: sni_drop and domain: drop)"
+    )

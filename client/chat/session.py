@@ -1,0 +1,122 @@
+"""A chat from its first line to its last: what is typed goes to the messenger, what happens goes to the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os.path
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from client.chat.conversation import Conversation
+from client.chat.typed import HELP, Mistake, Order, Say, meaning
+from client.diagnosis import KINDS
+from client.messages import LIMIT_BYTES
+from client.messenger import Messenger, Missing
+from client.routes.failures import in_words
+from sidedoor.settings import UsageError
+
+
+class Screen(Protocol):
+    """Where the person is. It shows what the conversation has, whenever it is `changed`."""
+
+    def lines(self) -> AsyncIterator[str]:
+        """What is typed; ends when the person has no more to say."""
+        ...
+
+    async def run(self) -> None:
+        """Show what changes, until cancelled; what is finished by then is shown."""
+        ...
+
+    def changed(self) -> None:
+        """There is something new to show."""
+        ...
+
+
+class Chat:
+    """`timeout`: how long, in seconds, the end waits for what is under way."""
+
+    def __init__(self, messenger: Messenger, conversation: Conversation, screen: Screen, timeout: float) -> None:
+        self._messenger = messenger
+        self._conversation = conversation
+        self._screen = screen
+        self._timeout = timeout
+        self._over = asyncio.Event()
+
+    def quit(self) -> None:
+        """End in order, as if that had been typed."""
+        self._over.set()
+
+    async def run(self) -> Missing:
+        """Until `quit`, or nothing more is typed. Returns what is not delivered."""
+        sender = self._messenger.sender
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._read(), name="typed lines")
+            others = [
+                group.create_task(self._messenger.run(), name="messenger"),
+                group.create_task(self._screen.run(), name="screen"),
+            ]
+            await self._over.wait()
+            if self._messenger.missing:
+                self._tell(f"waiting for what is under way, {self._timeout:g} s at most")
+            reader.cancel()
+            await asyncio.wait([reader])
+            await sender.drain(self._timeout)
+            missing = self._messenger.missing
+            self._tell(*(f"not delivered: {line}" for line in self._conversation.pending))
+            for task in others:
+                task.cancel()
+        return missing
+
+    async def _read(self) -> None:
+        async for line in self._screen.lines():
+            match meaning(line):
+                case Say(text=text):
+                    await self._say(text)
+                case Order(name="send", argument=path):
+                    await self._attach(os.path.expanduser(path))
+                case Order(name="routes"):
+                    self._tell(*self._routes())
+                case Order(name="help"):
+                    self._tell(*HELP)
+                case Order(name="quit"):
+                    break
+                case Mistake(text=text):
+                    self._tell(text)
+        self._over.set()
+
+    async def _say(self, text: str) -> None:
+        body = text.encode(errors="replace")
+        if len(body) > LIMIT_BYTES // 2:
+            self._tell(f"that has {len(body)} bytes; {LIMIT_BYTES // 2} are the most, /send FILE takes more")
+            return
+        await self._messenger.sender.room()
+        self._conversation.said(self._messenger.sender.submit(body), text)
+        self._screen.changed()
+
+    async def _attach(self, path: str) -> None:
+        try:
+            await self._messenger.sender.attach(path)
+        except UsageError as error:
+            self._tell(str(error))
+
+    def _routes(self) -> list[str]:
+        status = self._messenger.sender.status
+        troubles = {trouble.route: KINDS[trouble.kind] for trouble in status.troubles}
+        standby = None if status.health is None else status.health.standby
+        told = {standby: "stands by", status.route: "in use"}
+        return [
+            f"{name}: {told.get(name) or troubles.get(name) or self._dial(name)}"
+            for name in self._messenger.sender.routes
+        ]
+
+    def _dial(self, route: str) -> str:
+        dial = self._conversation.dial_of(route)
+        if not dial:
+            return "was not tried" if dial is None else "worked when it was tried last"
+        stage, _, failure = dial.partition(": ")
+        return f"{stage}: {in_words(failure)}"
+
+    def _tell(self, *lines: str) -> None:
+        for line in lines:
+            self._conversation.notice(line)
+        self._screen.changed()

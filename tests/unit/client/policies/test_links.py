@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from client.policies.evidence import Evidence
+from client.policies.links import STAGE_FACTOR, STAGE_MARGIN_SECONDS, UNKNOWN_STAGE_SECONDS, Link
+from client.policies.rtt import RttEstimate
+
+
+def test_a_connection_that_does_not_stand_has_shown_nothing() -> None:
+    link = Link(7, "direct", "candidate", 1.0)
+    with pytest.raises(AssertionError, match="connection 7 is not established"):
+        _ = link.established
+    link.evidence = Evidence(RttEstimate(), heard_at=2.0)
+    assert link.established is link.evidence
+
+
+def test_a_first_stage_that_takes_too_long_is_stuck() -> None:
+    assert Link(1, "direct", "candidate", 5.0).stuck_at == 5.0 + UNKNOWN_STAGE_SECONDS
+
+
+def test_later_stages_are_measured_by_the_slowest_before_them() -> None:
+    link = Link(1, "direct", "candidate", 0.0)
+    link.reached(0.2)
+    assert link.stuck_at == pytest.approx(0.2 + STAGE_FACTOR * 0.2 + STAGE_MARGIN_SECONDS)
+    link.reached(0.25)
+    assert link.stuck_at == pytest.approx(0.25 + STAGE_FACTOR * 0.2 + STAGE_MARGIN_SECONDS)
+
+
+def test_a_stage_that_takes_no_time_says_nothing() -> None:
+    link = Link(1, "direct", "candidate", 0.0)
+    link.reached(0.0005)
+    assert link.stuck_at == pytest.approx(0.0005 + UNKNOWN_STAGE_SECONDS)
