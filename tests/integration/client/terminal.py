@@ -68,8 +68,15 @@ async def terminal(*arguments: str) -> AsyncIterator[Terminal]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
     command = [sys.executable, "-m", "sidedoor", *arguments]
+    # Its controlling terminal, as a shell's: Ctrl-C while a line is being printed is a signal, else a key.
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+        *command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     made = Terminal(ours, process)
