@@ -5,6 +5,7 @@ from __future__ import annotations
 from client.policies import DIRECT
 from client.routes import Attempt, tcp
 from client.routes.connection import Connection, DialContext, open_connection
+from client.routes.stream import Stream, open_stream
 
 
 class Direct:
@@ -24,3 +25,12 @@ class Direct:
         async with attempt.stage("tcp"):
             sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
         return await open_connection(sock, self._dial, attempt)
+
+
+async def direct_stream(dial: DialContext, attempt: Attempt) -> Stream:
+    """The stages `dns` and `tcp` to the origin's own addresses, for routes that change TLS. Raises DialError."""
+    async with attempt.stage("dns"):
+        addresses = await dial.resolver.resolve(dial.origin.host)
+    attempt.addresses = tuple(addresses)
+    async with attempt.stage("tcp"):
+        return await open_stream(await tcp.connect(addresses, dial.origin.port, dial.settings, attempt))

@@ -13,12 +13,12 @@ import contextlib
 import fcntl
 import termios
 
-from client.routes import Attempt, tcp
+from client.routes import Attempt
 from client.routes.client_hello import begins_application_data, cut_in_two
 from client.routes.connection import Connection, DialContext, open_connection
+from client.routes.direct import direct_stream
 from client.routes.layer import Layer
 from client.routes.settings import TcpSegmentRoute
-from client.routes.stream import open_stream
 
 POLL_SECONDS = 0.002
 """How often it is looked whether the first part was acknowledged: nothing tells, and a round trip is longer."""
@@ -33,13 +33,7 @@ class TcpSegment:
         self._dial = dial
 
     async def dial(self, attempt: Attempt) -> Connection:
-        origin = self._dial.origin
-        async with attempt.stage("dns"):
-            addresses = await self._dial.resolver.resolve(origin.host)
-        attempt.addresses = tuple(addresses)
-        async with attempt.stage("tcp"):
-            sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
-            stream = await open_stream(sock)
+        stream = await direct_stream(self._dial, attempt)
         return await open_connection(_Segmenter(stream.transport, self._wait_seconds), self._dial, attempt)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from client.routes import Attempt, tcp
+from client.routes import Attempt
 from client.routes.client_hello import begins_application_data, in_records, records
 from client.routes.connection import Connection, DialContext, open_connection
+from client.routes.direct import direct_stream
 from client.routes.layer import Layer
 from client.routes.settings import TlsFragmentRoute
-from client.routes.stream import open_stream
 
 
 class TlsFragment:
@@ -21,13 +21,7 @@ class TlsFragment:
         self._dial = dial
 
     async def dial(self, attempt: Attempt) -> Connection:
-        origin = self._dial.origin
-        async with attempt.stage("dns"):
-            addresses = await self._dial.resolver.resolve(origin.host)
-        attempt.addresses = tuple(addresses)
-        async with attempt.stage("tcp"):
-            sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
-            stream = await open_stream(sock)
+        stream = await direct_stream(self._dial, attempt)
         return await open_connection(_Fragmenter(stream.transport, self._records), self._dial, attempt)
 
 
