@@ -9,6 +9,7 @@ All calls into the policy are synchronous; what they order is done before anythi
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import time
@@ -60,6 +61,9 @@ from client.state.sending import SendingState, boot_id
 from client.status import Status
 from client.surroundings import Surroundings
 from sidedoor.events import Emit
+
+HOME_SECONDS = 1.0
+"""So long after the last copy the origin is told again to send by the line in use, and no more by a standby as well."""
 
 
 @dataclass(slots=True)
@@ -116,6 +120,7 @@ class Sender:
         self._lines: dict[int, _Line] = {}
         self._in_use: _Line | None = None
         self._greeted: _Line | None = None  # said hello last: the origin sends by it what it has for this end
+        self._copied_at = -math.inf  # when the policy wanted a copy last
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
@@ -297,6 +302,7 @@ class Sender:
             self._greet(line)
         line.copies.extend(ids)
         line.wake.set()
+        self._copied_at = time.monotonic()
 
     def _greet(self, line: _Line) -> None:
         line.greeted = True
@@ -332,6 +338,14 @@ class Sender:
             self._greeted = None
             if self._in_use is not None:
                 self._greet(self._in_use)
+
+    def _come_home(self, line: _Line, now: float) -> None:
+        """`line` has answered: if copies went by another for a while, what comes in may take the line in use again."""
+        other = self._greeted
+        if line is self._in_use and line is not other and now - self._copied_at >= HOME_SECONDS:
+            if other is not None:
+                other.greeted = False
+            self._greet(line)
 
     def _control(self, line: _Line, record: Record) -> None:
         line.control.append(record)
@@ -469,6 +483,7 @@ class Sender:
         match record:
             case Accepted():
                 self._observe(Answered(line.number, self._lanes.number(record)), now)
+                self._come_home(line, now)
             case Pong(number=number):
                 self._observe(Ponged(line.number, number), now)
             case _:

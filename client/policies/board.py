@@ -77,7 +77,10 @@ class Board:
 
     def established(self, link: Link, now: float) -> None:
         """The dial is done."""
-        link.evidence = Evidence(self.rtt(link.route), heard_at=now)
+        rtt = self.rtt(link.route)
+        if link.slowest_stage_seconds is not None:
+            rtt.remember(link.slowest_stage_seconds)  # as TCP takes its first sample from the SYN (RFC 6298)
+        link.evidence = Evidence(rtt, heard_at=now)
         self.report_end(link, None)
 
     def ping(self, link: Link, now: float) -> None:
@@ -121,13 +124,13 @@ class Board:
 
     def verdict_delay(self, link: Link) -> float:
         """Seconds after which a path that is behind is left, if a hedge has won."""
-        floor = self.rtt(link.route).floor or 0.0
-        return self._settings.verdict_seconds + self._settings.verdict_floors * floor
+        least = self.rtt(link.route).least
+        return self._settings.verdict_seconds + self._settings.verdict_floors * least
 
     def lonely_delay(self, link: Link) -> float:
         """Seconds after which a proxy is dialed for a path that is behind and cannot be hedged."""
-        floor = self.rtt(link.route).floor or 0.0
-        return self._settings.lonely_seconds + self._settings.lonely_floors * floor
+        least = self.rtt(link.route).least
+        return self._settings.lonely_seconds + self._settings.lonely_floors * least
 
     def behind_at(self, link: Link, now: float) -> float | None:
         """When the oldest unanswered message or ping is overdue (or was); None: nothing is awaited."""

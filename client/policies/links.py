@@ -54,6 +54,11 @@ class Link:
         self._stage_at = now
 
     @property
+    def slowest_stage_seconds(self) -> float | None:
+        """The slowest stage that this dial has passed: a round trip, or two. None: none of them says anything."""
+        return self._slowest_stage
+
+    @property
     def stuck_at(self) -> float:
         """When this dial is to be called stuck in its stage, unless it goes on before."""
         if self._slowest_stage is None:

@@ -44,9 +44,14 @@ class RttEstimate:
         self.smoothed += ALPHA * (rtt - self.smoothed)
 
     def remember(self, rtt: float) -> None:
-        """Begin with what was measured in an earlier life; samples replace it soon."""
+        """Begin with what was measured in an earlier life, or by the dial; samples replace it soon."""
         if self.smoothed is None:
             self.smoothed, self.variation = rtt, rtt / 2
+
+    @property
+    def least(self) -> float:
+        """The floor; before the first sample what the estimate began with, or 0."""
+        return (self.floor if self.floor is not None else self.smoothed) or 0.0
 
     def timeout(self, *, initial: float, least: float, most: float) -> float:
         """Seconds after which an answer is overdue: `initial` without a sample, else within [least, most]."""

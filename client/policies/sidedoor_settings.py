@@ -19,7 +19,7 @@ class SidedoorSettings(
       (RFC 8985 section 7.2) plus four variations. 0.1 s: a busy 2-core machine was seen to stall for so long.
     - `hedge_floors`, `hedge_margin_seconds`: however slow the path has become, it is not waited for longer than so many
       of its least round trips and the margin (20 ms of jitter each way, and 40 ms for a delayed ack, RFC 9293).
-    - `initial_timeout_seconds`: before the first RTT sample; RFC 6298 section 2.1.
+    - `initial_timeout_seconds`: before the first RTT sample, if the dial's stages gave none; RFC 6298 section 2.1.
     - `verdict_seconds`, `verdict_floors`: the path is left when it is behind by so much and so many least round trips,
       and a hedge has won: 1 s at 40 ms of RTT. A segment that is lost three times in a row is through after five round
       trips and 0.66 s (fast retransmission after three more segments at 20 ms, then Linux's RTO of 0.2 s + RTT, doubled

@@ -11,7 +11,7 @@ import pytest
 from client.delivery import Delivery
 from client.messenger import RECEIVED, Messenger
 from client.policies.sidedoor_settings import SidedoorSettings
-from client.sender import Sender
+from client.sender import HOME_SECONDS, Sender
 from client.settings import ChatSettings, ListenerSettings, OriginAddress, ResolverSettings
 from tests.integration.client.world import DIRECT_ADDRESS, NAME, Gate, Log, World, own_proxy
 
@@ -130,6 +130,30 @@ async def test_what_was_lost_with_the_line_that_said_hello_last_comes_by_the_one
     before_proxy.reset()
     assert await alice.sender.drain(10)
     assert bob.shown == ["alice: by the standby, and lost there"]
+    assert not bob.log.of("route_switched")
+
+
+async def test_what_comes_takes_the_line_in_use_again_when_no_copies_go_by_the_standby_any_more(
+    messenger: World, gate: Gate, proxy: int
+) -> None:
+    before_proxy = await messenger.gate(0.05, proxy_port=proxy)  # so the direct path is the first that stands
+    policy = SidedoorSettings(keepalive_seconds=30.0, verdict_seconds=10.0)
+    bob = End(messenger, chatting(messenger, "bob", "alice", {"proxy1": before_proxy.port}, policy=policy))
+    alice = End(messenger, chatting(messenger, "alice", "bob", {}, resolver=UNGATED))
+    await bob.log.until("route_dialed", route="proxy1")
+    bob.sender.submit(b"tells how fast the direct path is")
+    assert await bob.sender.drain(5)
+    gate.delay_seconds = 0.5
+    bob.sender.submit(b"goes by both")
+    await bob.log.until("message_acked", route="proxy1")
+    gate.delay_seconds = 0.0
+    await asyncio.sleep(HOME_SECONDS + 0.5)
+    bob.sender.submit(b"is answered in time")
+    assert await bob.sender.drain(5)
+    before_proxy.stalled = True
+    alice.sender.submit(b"by the line in use")
+    assert await alice.sender.drain(5)
+    assert bob.shown == ["alice: by the line in use"]
     assert not bob.log.of("route_switched")
 
 

@@ -168,7 +168,7 @@ async def fuzz(running: Program, admin: Path, seconds: float, seed: int) -> dict
         with socket.socket() as dead:
             dead.bind(("127.0.0.1", 0))
             ports = [port, port, dead.getsockname()[1]]
-            await _warm(running, port)
+            await _warm(running, admin, port)
             before = [open_descriptors(one) for one in family(pid)]
             await _many(running, ports, seconds, seed, seen)
         left = await _quiet(admin, pid, before)
@@ -197,8 +197,10 @@ async def _many(running: Program, ports: list[int], seconds: float, seed: int, s
             group.create_task(one(number), name=f"conversations {number}")
 
 
-async def _warm(running: Program, port: int) -> None:
-    """What is opened once and kept is open from here on."""
+async def _warm(running: Program, admin: Path, port: int) -> None:
+    """What is opened once and kept is open from here on, also in the admin process, which starts after the listeners
+    are ready."""
+    await get(admin, "/metrics")
     for host in ("127.0.0.1", "localhost"):
         await ask(running.address, socks5(host, port, WHO))
     await asyncio.sleep(0.3)

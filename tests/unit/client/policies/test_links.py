@@ -27,7 +27,16 @@ def test_later_stages_are_measured_by_the_slowest_before_them() -> None:
     assert link.stuck_at == pytest.approx(0.25 + STAGE_FACTOR * 0.2 + STAGE_MARGIN_SECONDS)
 
 
+def test_the_slowest_stage_that_was_passed_is_known() -> None:
+    link = Link(1, "direct", "candidate", 1.0)
+    assert link.slowest_stage_seconds is None
+    for time in (1.04, 1.12, 1.15):
+        link.reached(time)
+    assert link.slowest_stage_seconds == pytest.approx(0.08)
+
+
 def test_a_stage_that_takes_no_time_says_nothing() -> None:
     link = Link(1, "direct", "candidate", 0.0)
     link.reached(0.0005)
+    assert link.slowest_stage_seconds is None
     assert link.stuck_at == pytest.approx(0.0005 + UNKNOWN_STAGE_SECONDS)

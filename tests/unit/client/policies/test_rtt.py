@@ -56,3 +56,12 @@ def test_what_is_remembered_serves_until_there_are_samples_and_never_replaces_th
     estimate.sample(0.1, 1.0)
     estimate.remember(9.0)
     assert estimate.smoothed == pytest.approx(0.1875)
+
+
+def test_the_least_round_trip_is_the_floor_or_what_it_began_with() -> None:
+    estimate = RttEstimate()
+    assert estimate.least == 0.0
+    estimate.remember(0.2)
+    assert estimate.least == 0.2
+    estimate.sample(0.1, 1.0)
+    assert estimate.least == 0.1
