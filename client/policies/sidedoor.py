@@ -82,6 +82,7 @@ class Sidedoor:
         self._seek(self._order(now), now)
         if self._settings.standby == "warm" and self._has_other_proxy():
             self._dial_spare(now)
+            self._race(now)
         return self._board.take()
 
     def observe(self, observation: Observation, now: float) -> list[Command]:
@@ -351,6 +352,16 @@ class Sidedoor:
         self._candidates = deque(self._allowed(routes))
         self._dial_at = now
         self._seek_on(now)
+
+    def _race(self, now: float) -> None:
+        """More proxies at once beside the spare, where nothing is known and the user wants that."""
+        assert self._candidates is not None
+        if self._recollection.rtt_seconds or self._recollection.failed:
+            return
+        for route in self._exposure.order(now, without=[self._path])[1 : self._settings.first_proxies]:
+            self._candidates.remove(route)
+            self._exposure.dialed(route)
+            self._board.dial(route, "candidate", now)
 
     def _seek_on(self, now: float) -> None:
         """Dial the next if every dial under way is stuck, as many as these are: the more are stuck, the less one alone

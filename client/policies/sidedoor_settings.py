@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ class SidedoorSettings(
 
     - `standby`: "warm" keeps one idle session through a proxy (a switch then costs no dial), "cold" none (the censor
       sees no proxy before one is needed).
+    - `first_proxies`: so many proxies are dialed beside the direct path at a start on a network of which nothing is
+      remembered, and the first that stands is used; 1, the spare, shows the censor no more than a start without a block
+      has to. More are faster where the spare is blocked, too, and are all seen. With `standby = "cold"`: none.
     - `probe_direct`: "never" sends nothing on the direct path any more once it was bad.
     - `least_hedge_seconds`, `most_hedge_seconds`: bounds of the hedge delay, which is that of TCP's tail loss probe
       (RFC 8985 section 7.2) plus four variations. 0.1 s: a busy 2-core machine was seen to stall for so long.
@@ -41,6 +44,7 @@ class SidedoorSettings(
     """
 
     standby: Literal["cold", "warm"] = "warm"
+    first_proxies: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     probe_direct: Literal["periodic", "never"] = "periodic"
     least_hedge_seconds: float = 0.1
     most_hedge_seconds: float = 1.0

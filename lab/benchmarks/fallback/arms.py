@@ -13,6 +13,7 @@ from sidedoor.settings import UsageError
 
 OURS = "sidedoor"
 NO_SPARE = "sidedoor-no-spare"
+RACE = "sidedoor-race"
 DIRECT_ONLY = "direct-only"
 BASELINES = ("tg-android", "tdlib", "outline", "psiphon", "lantern", "signal")
 
@@ -28,6 +29,7 @@ class Arm:
 
 _VARIANTS = {
     NO_SPARE: Arm(NO_SPARE, {"name": OURS, "standby": "cold"}),
+    RACE: Arm(RACE, {"name": OURS, "first_proxies": 4}),
     DIRECT_ONLY: Arm(DIRECT_ONLY, {"name": OURS, "standby": "cold"}, proxies=False),
 }
 

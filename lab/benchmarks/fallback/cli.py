@@ -168,8 +168,8 @@ def fallback(
 
 
 def chosen_policies(names: Sequence[str]) -> tuple[str, ...]:
-    """Ours first; by default all that the client has, and ours without a spare. Raises UsageError."""
-    known = [arms.OURS, *(name for name in arms.BASELINES if name in arms.registered()), arms.NO_SPARE]
+    """Ours first; by default all that the client has, and the variants of ours. Raises UsageError."""
+    known = [arms.OURS, *(name for name in arms.BASELINES if name in arms.registered()), arms.NO_SPARE, arms.RACE]
     for name in names:
         arms.find(name)
     return tuple(dict.fromkeys(names)) if names else tuple(known)

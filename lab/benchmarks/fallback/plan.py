@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from lab.benchmarks.fallback.arms import DIRECT_ONLY, NO_SPARE, OURS
+from lab.benchmarks.fallback.arms import DIRECT_ONLY, NO_SPARE, OURS, RACE
 from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.records import ControlRecord, Record
 
@@ -224,8 +224,8 @@ def _factorial(choice: Choice) -> Iterator[Condition]:
     for block, warm, rtt_ms, loss in _circumstances(choice):
         together = named or (rtt_ms, loss) == REFERENCE
         policies = choice.policies if together else tuple(p for p in choice.policies if p == OURS)
-        if NO_SPARE in policies and not warm:  # a spare is no matter where the block comes first
-            policies = tuple(p for p in policies if p != NO_SPARE)
+        # A spare is no matter where the block comes first, and a race none where it comes later.
+        policies = tuple(p for p in policies if p != (RACE if warm else NO_SPARE))
         if not policies:
             continue
         silent = not BLOCKS[block].signalled

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS
+from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS, RACE
 from lab.benchmarks.fallback.results import Cell, Results, split
 from lab.benchmarks.fallback.table import headline
 from lab.measurement.distributions import steps
 
 _COLOURS = dict(
     zip(
-        (OURS, *BASELINES, NO_SPARE),
-        ("#dd6b20", "#2b6cb0", "#2f855a", "#805ad5", "#b83280", "#718096", "#319795", "#9c4221"),
+        (OURS, *BASELINES, NO_SPARE, RACE),
+        ("#dd6b20", "#2b6cb0", "#2f855a", "#805ad5", "#b83280", "#718096", "#319795", "#9c4221", "#d69e2e"),
         strict=True,
     )
 )

@@ -489,6 +489,34 @@ def test_no_further_proxy_is_dialed_before_every_dial_is_stuck() -> None:
     assert (made.route, len(made.shown)) == ("proxy2", 3)
 
 
+def test_who_asks_for_it_dials_more_proxies_at_once_where_nothing_is_known() -> None:
+    blocked = {route: Path(blocked="drop") for route in ("direct", "proxy1", "proxy2")}
+    made = drill(SidedoorSettings(first_proxies=4), proxies=5, **blocked)
+    assert made.times(Dial) == [0.0] * 5
+    assert made.shown == {"proxy1", "proxy2", "proxy3", "proxy4"}
+    made.run(1)
+    assert (made.route, made.times(Use)) == ("proxy3", [pytest.approx(DIAL)])
+    assert "proxy4" not in kept(made), "it was beaten"
+    assert made.shown == {"proxy1", "proxy2", "proxy3", "proxy4"}
+
+
+@pytest.mark.parametrize(
+    "recollection",
+    [Recollection({"direct": RTT}), Recollection(failed=frozenset({"direct"}))],
+    ids=["worked", "failed"],
+)
+def test_where_something_is_known_only_the_spare_is_dialed(recollection: Recollection) -> None:
+    made = drill(SidedoorSettings(first_proxies=4), proxies=4, recollection=recollection)
+    assert made.shown == {"proxy1"}
+
+
+def test_without_a_block_the_direct_path_wins_the_race() -> None:
+    made = drill(SidedoorSettings(first_proxies=4), proxies=4)
+    made.run(5)
+    assert made.times(Use) == made.times(Use, "direct") == [pytest.approx(4 * RTT)]
+    assert kept(made) == ["direct", "proxy1"]
+
+
 def test_a_spare_that_stands_first_does_not_win_against_a_direct_path_that_goes_on() -> None:
     made = drill(WARM, direct=Path(0.15), proxy1=Path(0.02))
     made.run(20)

@@ -14,7 +14,7 @@ def test_every_baseline_is_a_policy_of_the_client() -> None:
     assert {*arms.BASELINES, arms.OURS} == set(arms.registered())
 
 
-@pytest.mark.parametrize("name", [arms.OURS, *arms.BASELINES, arms.NO_SPARE, arms.DIRECT_ONLY])
+@pytest.mark.parametrize("name", [arms.OURS, *arms.BASELINES, arms.NO_SPARE, arms.RACE, arms.DIRECT_ONLY])
 def test_an_arm_has_settings_that_the_client_takes(name: str) -> None:
     arm = arms.find(name)
     assert arm.name == name

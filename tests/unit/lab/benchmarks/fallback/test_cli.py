@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lab.benchmarks.fallback import cli, records, runner
-from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS
+from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS, RACE
 from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.records import Messages
 from sidedoor.settings import UsageError
@@ -33,7 +33,7 @@ def bench(folder: Path, *runs: records.Record) -> Path:
 
 
 def test_by_default_all_policies_that_there_are() -> None:
-    assert cli.chosen_policies(()) == (OURS, *BASELINES, NO_SPARE)
+    assert cli.chosen_policies(()) == (OURS, *BASELINES, NO_SPARE, RACE)
     assert cli.chosen_policies(("outline", "sidedoor", "outline")) == ("outline", "sidedoor")
     assert cli.chosen_blocks(()) == ()
     assert cli.chosen_blocks(("rst", "freeze", "rst")) == ("rst", "freeze")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS
+from lab.benchmarks.fallback.arms import BASELINES, NO_SPARE, OURS, RACE
 from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.plan import (
     RUNS,
@@ -19,7 +19,7 @@ from lab.benchmarks.fallback.plan import (
 from lab.benchmarks.fallback.records import Lateness
 from tests.unit.lab.benchmarks.fallback.made_up import record
 
-ALL = (OURS, *BASELINES, NO_SPARE)
+ALL = (OURS, *BASELINES, NO_SPARE, RACE)
 
 
 def plan(policies: tuple[str, ...] = ALL, **fields: object) -> list[Condition]:
@@ -41,7 +41,8 @@ def test_ids_and_seeds_are_each_a_lab_s_own() -> None:
 def test_baselines_stand_beside_ours_in_the_reference_circumstances() -> None:
     for condition in plan():
         reference = (condition.rtt_ms, condition.loss) == (40, 0.0) and not condition.kill
-        assert set(condition.arms) == (set(ALL) - (set() if condition.warm else {NO_SPARE}) if reference else {OURS})
+        compared = set(ALL) - {RACE if condition.warm else NO_SPARE}
+        assert set(condition.arms) == (compared if reference else {OURS})
         long = condition.warm and not BLOCKS[condition.block].signalled
         assert condition.watch_seconds == ((20.0 if long else 8.0) if reference else 15.0)
         assert condition.id.endswith("compared" if reference else OURS)
@@ -58,7 +59,7 @@ def test_every_cell_has_30_runs_and_59_where_a_p95_is_claimed() -> None:
 
 def test_named_circumstances_are_everybody_s() -> None:
     (condition,) = plan(rtts_ms=(200,), losses=(0.01,), blocks=("rst",), warm=False)
-    assert set(condition.arms) == {OURS, *BASELINES}
+    assert set(condition.arms) == {OURS, *BASELINES, RACE}
     assert (condition.rtt_ms, condition.loss, condition.warm) == (200, 0.01, False)
 
 
