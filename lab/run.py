@@ -252,7 +252,8 @@ class Run:
         self.emit("unblocked", block=block.name)
         self._progress(self.now(), f"{block.name}: unblocked")
         failed_back = await watch.until(lambda: watch.direct(unblocked, self.now()), block.fail_back_within_seconds)
-        self._progress(self.now(), f"{block.name}: {'direct again' if failed_back else 'not back on the direct path'}")
+        waited = f"not back on the direct path within {block.fail_back_within_seconds:g} s"
+        self._progress(self.now(), f"{block.name}: {'direct again' if failed_back else waited}")
         self.emit("episode_ended", block=block.name, recovered=recovered, failed_back=failed_back)
 
     async def _begin(self, censor: RoleConnection, block: Block) -> None:

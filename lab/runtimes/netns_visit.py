@@ -75,12 +75,26 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.chdir(folder)
         os.execvpe(command[0], list(command), dict(environment))
-    except FileNotFoundError as error:
-        status = NOT_FOUND
-        what = f"no program {command[0]!r}" if error.filename != folder else f"no folder {folder}"
-        os.write(2, f"sidedoor: host {host} has {what}\n".encode())
+    except (FileNotFoundError, PermissionError) as error:
+        # A folder of the PATH that this user may not read makes exec say "permission denied" of what is nowhere.
+        if isinstance(error, FileNotFoundError) or _is_nowhere(command[0], environment):
+            status = NOT_FOUND
+            what = f"no folder {folder}" if error.filename == folder else f"no program {command[0]!r}"
+            os.write(2, f"sidedoor: host {host} has {what}\n".encode())
+        else:
+            _refuse(host, command[0], error)
     except BaseException as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        os.write(2, f"sidedoor: {command[0]!r} cannot be run on host {host}: {reason}\n".encode())
+        _refuse(host, command[0], error)
     finally:
         os._exit(status)
+
+
+def _is_nowhere(program: str, environment: Mapping[str, str]) -> bool:
+    """Whether no folder of the PATH has a file of this name that can be seen."""
+    folders = os.get_exec_path(dict(environment))
+    return "/" not in program and not any(os.path.isfile(os.path.join(folder, program)) for folder in folders)
+
+
+def _refuse(host: str, program: str, error: BaseException) -> None:
+    reason = getattr(error, "strerror", None) or str(error)
+    os.write(2, f"sidedoor: {program!r} cannot be run on host {host}: {reason}\n".encode())

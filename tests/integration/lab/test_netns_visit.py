@@ -56,6 +56,13 @@ def test_a_program_that_cannot_be_run_is_one_line(command: list[str], status: in
     assert finish(start(*command)) == (status, "", f"{line}\n")
 
 
+def test_a_program_of_which_the_path_has_only_what_nobody_can_run_is_none(tmp_path: Path) -> None:
+    """exec says "permission denied" of a folder, as of what is in a folder that this user may not look into."""
+    (tmp_path / "nosuchprog").mkdir()
+    process = start("nosuchprog", PATH=str(tmp_path))
+    assert finish(process) == (127, "", "sidedoor: host client has no program 'nosuchprog'\n")
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     assert finish(start("true", FOLDER=missing)) == (127, "", f"sidedoor: host client has no folder {missing}\n")
