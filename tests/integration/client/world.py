@@ -84,7 +84,9 @@ class Gate:
                 await asyncio.Event().wait()
             finally:
                 server.close()
+                self.shut = True  # also for a flow that was accepted this moment, and is announced in the next
                 self.reset()
+                await asyncio.sleep(0.01)
 
     async def until_accepted(self, count: int) -> None:
         """Wait for the `count`-th flow."""
@@ -114,6 +116,9 @@ class Gate:
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers.add(far_writer)
+        if self.shut:
+            self.reset()
+            return
         self._tasks.create_task(self._relay(reader, far_writer), name="gate up")
         self._tasks.create_task(self._relay(far_reader, writer), name="gate down")
 
@@ -133,7 +138,6 @@ class Gate:
             writer.write(chunk)
 
     def _end(self, writer: asyncio.StreamWriter) -> None:
-        self._writers.discard(writer)
         if not self.stalled:
             writer.transport.close()
         else:
