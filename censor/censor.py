@@ -243,7 +243,7 @@ class Censor:
             tcp_ports=asked.tcp_ports,
             udp_ports=asked.udp_ports,
             syn=asked.syn,
-            bare_acks=asked.bare_acks,
+            bare_segments=asked.bare_segments,
             server=asked.server,
             invalid=True,
             fragments=table.fragments.policy != "reassemble",

@@ -287,7 +287,11 @@ def _queued(asked: Plan) -> tuple[str, ...]:
     if asked.tcp:
         who = "both ends' packets" if asked.server else "the client's packets"
         begin = (
-            "the first" if asked.syn else "the first acknowledgment" if asked.bare_acks else "the first with payload"
+            "the first"
+            if asked.syn
+            else "the first acknowledgment"
+            if asked.bare_segments
+            else "the first with payload"
         )
         phrases.append(f"TCP to {_ports(asked.tcp)}: {who} from {begin} on, until the flow is decided")
     if asked.udp:

@@ -62,15 +62,15 @@ class Plan:
     """Which undecided flows the kernel asks about, and from which packet on.
 
     tcp, udp: server ports. other: protocols without ports. syn: from the first packet of a TCP flow on; else from the
-    client's first bytes on; `bare_acks`: and acknowledgments before them, so that out-of-order bytes find their place.
-    server: what the server sends, too. everything: no flow is ever decided by the kernel.
+    client's first bytes on; `bare_segments`: and what has no payload before them, so that out-of-order bytes find their
+    place. server: what the server sends, too. everything: no flow is ever decided by the kernel.
     """
 
     tcp: Ports
     udp: Ports
     other: bool
     syn: bool
-    bare_acks: bool
+    bare_segments: bool
     server: bool
     everything: bool
 
@@ -100,15 +100,15 @@ def plan(rules: CompiledRules) -> Plan:
     rest = [rule for rule in rules.rules[len(address_blocks(rules)) :] if _may_ever_hold(rule.condition.tree, rules)]
     table = rules.source.censor
     if table.inspect_everything:
-        return Plan(ALL, ALL, other=True, syn=True, bare_acks=True, server=True, everything=True)
+        return Plan(ALL, ALL, other=True, syn=True, bare_segments=True, server=True, everything=True)
     tcp = _union(_reach(rule, "tcp") for rule in rest)
     udp = _union(_reach(rule, "udp") for rule in rest)
     other = any(_reach(rule, "") for rule in rest)
     syn = table.tcp.handshake or any(_from_the_first_packet(rule) for rule in rest)
     counts = rules.counts
-    bare_acks = counts or table.tcp.reassembly in ("in_order", "full")
+    bare_segments = counts or table.tcp.reassembly in ("in_order", "full")
     server = counts or table.tcp.inspect == "both"
-    return Plan(tcp, udp, other=other, syn=syn, bare_acks=bare_acks, server=server, everything=False)
+    return Plan(tcp, udp, other=other, syn=syn, bare_segments=bare_segments, server=server, everything=False)
 
 
 def _may_ever_hold(node: Node, rules: CompiledRules) -> bool:

@@ -48,17 +48,17 @@ PortRange = int | tuple[int, int]
 class HeadRules:
     """What is queued. A flow is *undecided* until it carries the connmark `generation`.
 
-    With the bit HEARD beside it, it is undecided, and its client's segments with payload are queued, SYNs and what ends
-    it; nothing else.
+    With the bit HEARD beside it, it is undecided, and its client's segments with payload are queued, SYNs and RSTs;
+    nothing else.
 
     queues: of more than one, consecutive, each gets the packets of some address pairs, in both directions.
     fail: "closed" holds up new flows, and what would be queued, from the moment that the ALIVE table's owner has died
         (censor/packet_io/nftables.py: Transaction.add_presence). `strict`: everything else, too.
     tcp_ports, udp_ports: the server ports whose undecided flows are queued; None: all.
     syn: TCP flows from their SYN on, whichever end sends it. Without it, what the client sends behind the SYN.
-    bare_acks: without them acknowledgments without payload of flows that never were decided pass
-        unqueued, the one that ends the handshake among them.
-    bpf: the kernel has this match; without it, all acknowledgments of undecided flows are queued.
+    bare_segments: without them segments without payload of flows that never were decided pass unqueued, but for SYNs
+        that open and RSTs: the server's SYN, acknowledgments, FINs.
+    bpf: the kernel has this match; without it, all segments of undecided flows are queued.
     server: what the server sends in undecided flows, too. Without it, only of flows of an older generation.
     invalid: packets that conntrack takes for invalid.
     fragments: IP fragments one by one; else conntrack puts them together first.
@@ -72,7 +72,7 @@ class HeadRules:
     tcp_ports: tuple[PortRange, ...] | None = ()
     udp_ports: tuple[PortRange, ...] | None = ()
     syn: bool = False
-    bare_acks: bool = True
+    bare_segments: bool = True
     bpf: bool = True
     server: bool = False
     invalid: bool = False
@@ -121,7 +121,7 @@ def head_script(rules: HeadRules) -> str:
 def _heard(rules: HeadRules) -> list[str]:
     """What of the segments of flows that were looked at, but are undecided, passes unqueued."""
     lines = [f"{_HEARD} -p tcp ! --tcp-flags SYN SYN -m conntrack --ctdir REPLY -j RETURN"]
-    lines += [f"{_HEARD} -p tcp {_BARE_ACK} -j RETURN"] if rules.bpf else []
+    lines += [f"{_HEARD} -p tcp {_BARE} -j RETURN"] if rules.bpf else []
     return [*lines, f"{_HEARD} -j {CHAIN_PREFIX}QUEUE"]
 
 
@@ -149,8 +149,8 @@ def _to_queue(match: str) -> list[str]:
 
 def _tcp(rules: HeadRules) -> list[str]:
     lines = []
-    if rules.bpf and not rules.bare_acks and rules.tcp_ports != ():
-        lines = [f"{_FORWARD} -p tcp {_UNSEEN} {_BARE_ACK} -j RETURN"]
+    if rules.bpf and not rules.bare_segments and rules.tcp_ports != ():
+        lines = [f"{_FORWARD} -p tcp {_UNSEEN} {_BARE} -j RETURN"]
     if rules.syn and rules.tcp_ports != ():  # a server that answers a SYN with a SYN opens the flow, too
         lines += _to_queue("-p tcp --syn -m conntrack --ctdir REPLY")
     return lines + _flows(rules, "tcp", rules.tcp_ports, "" if rules.syn else " ! --syn")
@@ -200,7 +200,8 @@ _NO_PAYLOAD = _bytecode(
     (0x06, 0, 0, 0),  # false
     (0x06, 0, 0, 1),  # true
 )
-_BARE_ACK = f'--tcp-flags FIN,SYN,RST,ACK ACK -m bpf --bytecode "{_NO_PAYLOAD}"'
+_BARE = f'--tcp-flags RST,ACK ACK -m bpf --bytecode "{_NO_PAYLOAD}"'
+"""All segments without payload but a SYN that opens, which has no ACK, and RSTs."""
 
 
 def base_script() -> str:

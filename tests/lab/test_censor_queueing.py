@@ -120,7 +120,7 @@ async def test_flows_are_queued_from_their_syn_on_where_that_is_asked_for(networ
 
 @in_network
 async def test_bare_acknowledgments_of_undecided_flows_pass(network: Network) -> None:
-    head = HeadRules(queues=(QUEUE,), generation=GENERATION, tcp_ports=(443,), bare_acks=False)
+    head = HeadRules(queues=(QUEUE,), generation=GENERATION, tcp_ports=(443,), bare_segments=False)
     with queueing(head, decided) as (kernel, (queue,)):
         assert kernel.bpf_missing == ""
         for version in (4, 6):
@@ -134,6 +134,25 @@ async def test_bare_acknowledgments_of_undecided_flows_pass(network: Network) ->
         client.send(b"x")
         assert _payload(await queue.first()) == b"x"
         client.close()
+
+
+@in_network
+async def test_of_whole_flows_without_the_segments_that_have_no_payload_the_opening_syn_and_data_are_queued(
+    network: Network,
+) -> None:
+    await settled(network)
+    head = replace(EVERYTHING, udp_ports=(), tcp_ports=(443,), other_protocols=False, bare_segments=False)
+    with queueing(head) as (_, (queue,)):
+        flow = await network.connect("innocent.example")
+        assert await echo(flow) == b"hello\n"
+        flow[1].close()
+        await flow[1].wait_closed()
+        syn, *rest = queue.taken()
+        first = parse(syn.payload)
+        assert first is not None
+        assert first.flags == 0x02  # SYN alone: neither the server's SYN nor the acknowledgment behind it
+        assert all(_payload(packet) for packet in rest)
+        assert {packet.mark & REPLY for packet in rest} == {0, REPLY}
 
 
 @in_network

@@ -124,22 +124,20 @@ class KernelModel:
     def _planned(self, packet: Packet, connmark: int, *, reply: bool) -> bool:
         wanted = self._plan
         older = connmark & GENERATION_MASK != 0
-        bare = not packet.payload_length and packet.flags & (FIN | SYN | RST | ACK) == ACK
+        bare = not packet.payload_length and packet.flags & (RST | ACK) == ACK
         if packet.protocol == TCP and connmark == HEARD | self.core.generation:
-            return bool(packet.flags & SYN) or not (reply or bare)
+            return not bare and (bool(packet.flags & SYN) or not reply)
         if packet.protocol not in (TCP, UDP):
             return wanted.other and (not reply or wanted.server or older)
         ports = wanted.tcp if packet.protocol == TCP else wanted.udp
         if not _within(packet.source_port if reply else packet.destination_port, ports):
             return False
         opens = packet.protocol == TCP and packet.flags & (SYN | ACK | RST | FIN) == SYN
+        if packet.protocol == TCP and bare and not (wanted.bare_segments or older):
+            return False
         if reply:
             return wanted.server or older or (opens and wanted.syn)
-        if packet.protocol == UDP:
-            return True
-        if opens:
-            return wanted.syn
-        return wanted.bare_acks or not bare or older
+        return wanted.syn if opens else True
 
     # Sets
 

@@ -158,10 +158,10 @@ class TestPlan:
 
     def test_counting_begins_with_the_flow(self) -> None:
         found = plan(compiled("tls", head='[censor.tcp]\nreassembly = "none"', action='kind = "freeze", packets = 9'))
-        assert (found.syn, found.server, found.bare_acks) == (True, True, True)
+        assert (found.syn, found.server, found.bare_segments) == (True, True, True)
 
     @pytest.mark.parametrize(
-        ("table", "syn", "server", "bare_acks"),
+        ("table", "syn", "server", "bare_segments"),
         [
             ("", False, False, True),
             ("handshake = true", True, False, True),
@@ -170,9 +170,9 @@ class TestPlan:
             ('reassembly = "in_order"', False, False, True),
         ],
     )
-    def test_by_the_way_streams_are_read(self, table: str, syn: bool, server: bool, bare_acks: bool) -> None:
+    def test_by_the_way_streams_are_read(self, table: str, syn: bool, server: bool, bare_segments: bool) -> None:
         found = plan(compiled("tls", head=f"[censor.tcp]\n{table}"))
-        assert (found.syn, found.server, found.bare_acks) == (syn, server, bare_acks)
+        assert (found.syn, found.server, found.bare_segments) == (syn, server, bare_segments)
 
     def test_everything(self) -> None:
         found = plan(compiled("tls", head="[censor]\ninspect_everything = true"))

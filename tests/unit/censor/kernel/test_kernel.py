@@ -354,7 +354,7 @@ async def test_a_kernel_without_the_match_for_bare_acknowledgments(tools: Tools)
     subject.install(HeadRules(queues=(5,), generation=7))
     assert "iptables-restore --noflush -w failed (exit 2)" in subject.bpf_missing
     tools.said()
-    await subject.set_head(replace(HEAD, bare_acks=False))
+    await subject.set_head(replace(HEAD, bare_segments=False))
     assert "bpf" not in tools.said()
     tools.make("iptables-restore", "exit 2")
     with pytest.raises(KernelError):
