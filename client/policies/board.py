@@ -13,9 +13,16 @@ from client.policies.sidedoor_settings import SidedoorSettings
 
 
 class Board:
-    """Connections by number, with what each route has shown of itself."""
+    """Connections by number, with what each route has shown of itself.
 
-    def __init__(self, settings: SidedoorSettings) -> None:
+    `path`: the route in use, or the last that was; `path_bad`: it is known to be bad, and another is sought.
+    `grace_until`: nobody is judged before, since this process stood still.
+    """
+
+    def __init__(self, settings: SidedoorSettings, path: str) -> None:
+        self.path = path
+        self.path_bad = False
+        self.grace_until = 0.0
         self.links: dict[int, Link] = {}
         self.commands: list[Command] = []
         self._settings = settings
@@ -131,6 +138,10 @@ class Board:
         """Seconds after which a proxy is dialed for a path that is behind and cannot be hedged."""
         least = self.rtt(link.route).least
         return self._settings.lonely_seconds + self._settings.lonely_floors * least
+
+    def stuck_at(self, link: Link) -> float:
+        """When this dial is to be called stuck."""
+        return max(link.stuck_at, self.grace_until)
 
     def behind_at(self, link: Link, now: float) -> float | None:
         """When the oldest unanswered message or ping is overdue (or was); None: nothing is awaited."""

@@ -4,18 +4,16 @@
        ^                        │                                  └──it catches up──> carrying (no switch)
        └────────reset, eof──────┘           carrying by a proxy ──probes carry data──> carrying (direct)
 
-In doubt every message goes by the spare, too, so that the verdict can take its time (`client.policies.hedging`).
-The connections and their roles are in `client.policies.links`; docs/client.md explains the reasoning.
+What is done in each: `client.policies.seeking`, `doubting` (and `hedging`: why), `probing`; here is what leads from one
+to the next. The connections are on the `board`, their roles in `links`; docs/client.md explains the reasoning.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from client.policies import (
-    DIRECT,
     Abort,
     Answered,
     Command,
@@ -30,7 +28,6 @@ from client.policies import (
     Observation,
     PathBad,
     Ponged,
-    ProbeStarted,
     Recollection,
     Remember,
     RouteFacts,
@@ -40,10 +37,11 @@ from client.policies import (
     Use,
 )
 from client.policies.board import Board
+from client.policies.doubting import Doubting
 from client.policies.exposure import Exposure
-from client.policies.hedging import SLOWER_SECONDS, Doubt
 from client.policies.links import Link
 from client.policies.probing import Probing
+from client.policies.seeking import Seeking
 from client.policies.sidedoor_settings import SidedoorSettings
 
 GRACES = 3
@@ -57,32 +55,28 @@ class Sidedoor:
         self, routes: Sequence[RouteFacts], settings: SidedoorSettings, random: Random, recollection: Recollection
     ) -> None:
         self._settings = settings
-        self._board = Board(settings)
-        self._routes = tuple(route.name for route in routes)
+        self._board = Board(settings, routes[0].name)
+        self._doubting = Doubting(settings, self._board)
         self._exposure = Exposure(tuple(route.name for route in routes if route.proxied))
         self._probing = Probing(routes, settings, self._board)
         self._recollection = recollection
-        self._path = self._routes[0]  # the route in use, or the last that was
-        self._path_bad = False
-        self._candidates: deque[str] | None = None  # routes still to dial; None: not seeking
-        self._dial_at = 0.0  # not before this, after a round in which all failed
-        self._backoff = settings.backoff_seconds * (1 + random.random() / 4)  # not all clients at once
-        self._least_backoff = self._backoff
+        names = [route.name for route in routes]
+        self._seeking = Seeking(names, settings, random, self._board, self._exposure, self._probing)
         self._spare_at = 0.0
-        self._spare_backoff = self._backoff
+        self._spare_backoff = self._seeking.least_backoff
         self._now = 0.0  # of the last call
         self._graces = 0
-        self._grace_until = 0.0
 
     # -- what the driver calls
 
     def start(self, now: float) -> list[Command]:
         self._now = now
         self._recall(self._recollection, now)
-        self._seek(self._order(now), now)
+        self._seeking.begin(now)
+        self._seek_on(now)
         if self._settings.standby == "warm" and self._has_other_proxy():
             self._dial_spare(now)
-            self._race(now)
+            self._seeking.race(self._recollection, now)
         return self._board.take()
 
     def observe(self, observation: Observation, now: float) -> list[Command]:
@@ -107,7 +101,7 @@ class Sidedoor:
 
     def deadline(self) -> float | None:
         times = [time for link in self._board.links.values() if (time := self._link_deadline(link)) is not None]
-        if (seek_at := self._seek_deadline()) is not None:
+        if (seek_at := self._seeking.deadline(self._usable_spare())) is not None:
             times.append(seek_at)
         if self._wants_spare():
             times.append(self._spare_at)
@@ -122,12 +116,12 @@ class Sidedoor:
             due = self._link_deadline(link)
             if link.number in self._board.links and due is not None and due <= now:
                 self._link_due(link, now)
-        if self._candidates is not None:
+        if self._seeking.active:
             self._seek_on(now)
         if self._wants_spare() and self._spare_at <= now:
             self._dial_spare(now)
         if self._wants_probe() and self._probing.next_at <= now:
-            self._probing.dial(self._path, now)
+            self._probing.dial(self._board.path, now)
         return self._board.take()
 
     # -- connections come and go
@@ -150,7 +144,7 @@ class Sidedoor:
             case Sent(id=id_, size=size):
                 link.established.sent(id_, now, size)
                 if link.role == "carrier":
-                    self._mirror(link, id_, now)
+                    self._carried(link, id_)
             case Answered(id=id_):
                 link.established.answered(id_, now)
                 self._alive(link, id_, now)
@@ -163,7 +157,7 @@ class Sidedoor:
     def _established(self, link: Link, now: float) -> None:
         self._board.established(link, now)
         self._exposure.worked(link.route)
-        if link.role == "candidate" or self._is_sought(link, now):
+        if link.role == "candidate" or self._seeking.is_sought(link, now):
             self._carry(link, now)
         else:
             # A probe and a spare show that they carry data before anybody relies on them.
@@ -175,11 +169,11 @@ class Sidedoor:
             case "carrier":
                 self._carrier_alive(link, now)
             case "spare":
-                self._spare_backoff = self._least_backoff
-                if self._is_sought(link, now):
+                self._spare_backoff = self._seeking.least_backoff
+                if self._seeking.is_sought(link, now):
                     self._carry(link, now)
                 elif id_ is not None:
-                    self._hedge_answered(link, id_, now)
+                    self._doubting.answered(link, id_, now)
             case "probe":
                 self._probe_answered(link, now)
             case _:
@@ -187,22 +181,24 @@ class Sidedoor:
                     self._board.drop(link)
 
     def _carrier_alive(self, link: Link, now: float) -> None:
-        self._backoff = self._least_backoff
+        self._seeking.forgive()
         smoothed = self._board.rtt(link.route).smoothed
         if not link.remembered and smoothed is not None:
             link.remembered = True
             self._board.commands.append(Remember(link.route, smoothed))
-        if not self._board.behind(link, now):
-            self._caught_up(link, now)
-        elif link.doubt is not None and now - link.doubt.began_at >= SLOWER_SECONDS:
-            link.established.ambiguous = False
-
-    def _caught_up(self, link: Link, now: float) -> None:
-        if link.doubt is not None:
-            self._board.hedges(link.route).ended(link.doubt, now)
-            self._end_doubt(link)
-        if self._candidates is not None:
+        if self._board.behind(link, now):
+            self._doubting.still_behind(link, now)
+            return
+        self._doubting.caught_up(link, now)
+        if self._seeking.active:
             self._relieved(link)
+
+    def _carried(self, link: Link, id_: int) -> None:
+        """A message went out by the carrier: hedges that win and trials of other paths want it, too."""
+        self._doubting.sent(link, self._usable_spare(), id_)
+        for probe in self._board.with_role("probe"):
+            if probe.trial is not None:
+                self._board.commands.append(Copy(probe.number, (id_,)))
 
     def _gone(self, link: Link, reason: str, failure: str, now: float) -> None:
         """A connection or a dial has ended by itself, or was given up because it answers no more."""
@@ -214,7 +210,7 @@ class Sidedoor:
             case "carrier":
                 self._path_failed(link, reason, now)
             case "candidate":
-                if link.route == self._path:
+                if link.route == self._board.path:
                     self._mark_bad(reason, now)
                 self._board.commands.append(Remember(link.route, None))
             case "spare":
@@ -225,7 +221,7 @@ class Sidedoor:
                 self._probing.ended(link, failure, now)
             case _:
                 pass
-        if self._candidates is not None:
+        if self._seeking.active:
             self._seek_on(now)
 
     # -- the path in use
@@ -233,32 +229,36 @@ class Sidedoor:
     def _carry(self, link: Link, now: float) -> None:
         """Messages go by `link` from here on; what was dialed beside it is given up, or becomes a probe."""
         others = [other for other in self._board.with_role("carrier", "candidate") if other is not link]
-        self._candidates = None
+        self._seeking.end()
         self._switch(link, now)
         for other in others:
-            if other.role == "candidate" and self._wants_probe() and self._probing.is_better(other.route, self._path):
+            if (
+                other.role == "candidate"
+                and self._wants_probe()
+                and self._probing.is_better(other.route, self._board.path)
+            ):
                 self._probing.adopt(other)
             else:
                 self._board.drop(other, Abort)
 
     def _switch(self, link: Link, now: float) -> None:
         link.role, link.trial = "carrier", None
-        self._end_doubt(link)
-        if link.route != self._path:
+        self._doubting.end(link)
+        if link.route != self._board.path:
             self._mark_bad("dial_overdue", now)
             self._probing.path_is(link.route, now)
         for probe in self._board.with_role("probe"):
             if not self._probing.is_better(probe.route, link.route):
                 self._probing.give_up(probe, "interrupted", now)
-        self._path, self._path_bad = link.route, False
+        self._board.path, self._board.path_bad = link.route, False
         self._spare_at = max(self._spare_at, now)
         self._board.commands.append(Use(link.number, link.route))
 
     def _mark_bad(self, reason: str, now: float) -> None:
-        if not self._path_bad:
-            self._path_bad = True
-            self._probing.path_bad(self._path, now)
-            self._board.commands += [PathBad(self._path, reason), Remember(self._path, None)]
+        if not self._board.path_bad:
+            self._board.path_bad = True
+            self._probing.path_bad(self._board.path, now)
+            self._board.commands += [PathBad(self._board.path, reason), Remember(self._board.path, None)]
 
     def _path_failed(self, link: Link, reason: str, now: float) -> None:
         """The carrier has ended, or is to be left."""
@@ -268,174 +268,34 @@ class Sidedoor:
         spare = self._usable_spare()
         if spare is not None:
             self._carry(spare, now)
-        elif self._candidates is None:
-            order = [route for route in self._order(now) if route != self._path]
-            proxied = [route for route in order if route in self._exposure.proxies]
-            self._seek([*proxied, *(route for route in order if route not in proxied), self._path], now)
+        elif not self._seeking.active:
+            self._seeking.begin_elsewhere(now)
+            self._seek_on(now)
 
     def _relieved(self, link: Link) -> None:
         """The path that was taken for bad answers again before another stood: go on by it."""
-        self._candidates = None
-        self._path_bad = link.remembered = False
+        self._seeking.end()
+        self._board.path_bad = link.remembered = False
         self._exposure.worked(link.route)
         for link in self._board.with_role("candidate"):
             self._board.drop(link)
 
-    # -- doubt and hedges
-
-    def _carrier_due(self, link: Link, now: float) -> None:
-        """The carrier is behind: copies by the spare, and a verdict when the time has come."""
-        evidence = link.established
-        since = evidence.waiting_since
-        if since is None:
-            self._board.ping(link, now)
-            return
-        if link.doubt is None:
-            link.doubt = Doubt(now)
-            evidence.ambiguous = True
-            if evidence.unanswered == 1:
-                self._board.ping(link, now)  # a second witness, as TCP's tail loss probe
-        spare = self._usable_spare()
-        if spare is None:
-            if since + self._board.lonely_delay(link) <= now:
-                self._path_failed(link, _reason(link), now)
-            return
-        self._hedge(link, spare, link.doubt, now)
-        if since + self._patience(link, link.doubt) <= now:
-            self._path_failed(link, _reason(link), now)
-
-    def _patience(self, link: Link, doubt: Doubt) -> float:
-        """How far behind the path may be while it can be hedged, in seconds."""
-        return self._board.verdict_delay(link) * (1 if doubt.wins else self._settings.hopeless_verdicts)
-
-    def _hedge(self, link: Link, spare: Link, doubt: Doubt, now: float) -> None:
-        delay = 0.0 if doubt.wins else self._board.hedge_delay(link, now)
-        ids = link.established.take_overdue(delay, now)
-        if ids:
-            doubt.copies += len(ids)
-            self._board.commands.append(Copy(spare.number, ids))
-
-    def _mirror(self, link: Link, id_: int, now: float) -> None:
-        """A message went out by the carrier: hedges that win and trials of other paths want it, too."""
-        doubt = link.doubt
-        if doubt is not None and doubt.wins:
-            spare = self._usable_spare()
-            if spare is not None:
-                doubt.copies += 1
-                link.established.take(id_)
-                self._board.commands.append(Copy(spare.number, (id_,)))
-        for probe in self._board.with_role("probe"):
-            if probe.trial is not None:
-                self._board.commands.append(Copy(probe.number, (id_,)))
-
-    def _hedge_answered(self, spare: Link, id_: int, now: float) -> None:
-        """The spare has answered message `id_`: a win if the carrier, which had it first, has not."""
-        carrier = self._board.carrier
-        if carrier is None or carrier.doubt is None or not carrier.established.waits_for(id_):
-            return
-        carrier.doubt.wins += 1
-        if carrier.doubt.wins == 1:
-            self._hedge(carrier, spare, carrier.doubt, now)
-
-    def _end_doubt(self, link: Link) -> None:
-        link.doubt = None
-        link.established.ambiguous = False
-
-    # -- seeking a route
-
-    def _order(self, now: float) -> list[str]:
-        """Routes without a proxy as they are preferred, then the proxies as `client.policies.exposure` has them."""
-        proxies = self._exposure.order(now)
-        return [route for route in self._routes if route not in proxies] + proxies
-
-    def _seek(self, routes: Iterable[str], now: float) -> None:
-        self._candidates = deque(self._allowed(routes))
-        self._dial_at = now
-        self._seek_on(now)
-
-    def _race(self, now: float) -> None:
-        """More proxies at once beside the spare, where nothing is known and the user wants that."""
-        assert self._candidates is not None
-        if self._recollection.rtt_seconds or self._recollection.failed:
-            return
-        for route in self._exposure.order(now, without=[self._path])[1 : self._settings.first_proxies]:
-            self._candidates.remove(route)
-            self._exposure.dialed(route)
-            self._board.dial(route, "candidate", now)
-
     def _seek_on(self, now: float) -> None:
-        """Dial the next if every dial under way is stuck, as many as these are: the more are stuck, the less one alone
-        would do. When all have failed, begin again after a pause."""
-        assert self._candidates is not None
-        spare = self._usable_spare()
-        if spare is not None and self._is_sought(spare, now):
+        if (spare := self._seeking.on(self._usable_spare(), now)) is not None:
             self._carry(spare, now)
-            return
-        pending = self._board.pending()
-        if any(self._stuck_at(link) > now for link in pending):
-            return
-        if not self._candidates and not pending:
-            self._candidates.extend(self._allowed(self._order(now)))
-            self._dial_at = now + self._backoff
-            self._backoff = min(2 * self._backoff, self._settings.most_backoff_seconds)
-        busy = {link.route for link in self._board.with_role("candidate", "spare")}
-        left = max(1, len(pending))
-        while self._candidates and self._dial_at <= now and left:
-            route = self._candidates.popleft()
-            if route not in busy:
-                self._exposure.dialed(route)
-                self._announce(self._board.dial(route, "candidate", now))
-                left -= 1
-
-    def _seek_deadline(self) -> float | None:
-        if self._candidates is None:
-            return None
-        better = self._better_candidates(spare.route) if (spare := self._usable_spare()) is not None else []
-        if better:
-            return max(self._stuck_at(link) for link in better)
-        pending = self._board.pending()
-        if not self._candidates:
-            return None if pending else self._dial_at
-        return max([self._dial_at, *(self._stuck_at(link) for link in pending)])
-
-    def _stuck_at(self, link: Link) -> float:
-        return max(link.stuck_at, self._grace_until)
-
-    def _better_candidates(self, route: str) -> list[Link]:
-        """Dials of paths that are better than `route` and not known to be bad."""
-        candidates = self._board.with_role("candidate")
-        return [link for link in candidates if not link.announced and self._probing.is_better(link.route, route)]
-
-    def _is_sought(self, spare: Link, now: float) -> bool:
-        """Whether this spare, which stands, is what is sought: no better path is about to be dialed through."""
-        if spare.role != "spare" or self._candidates is None:
-            return False
-        return all(self._stuck_at(link) <= now for link in self._better_candidates(spare.route))
-
-    def _announce(self, link: Link) -> None:
-        """The direct path as the last resort, though it is known to be bad: a deliberate attempt, reported as such."""
-        if link.route == DIRECT and self._exposure.proxies and (self._path != DIRECT or self._path_bad):
-            link.announced = True
-            self._board.commands.append(ProbeStarted(link.number, DIRECT))
-
-    def _allowed(self, routes: Iterable[str]) -> list[str]:
-        """Not what is known to be bad and must not be touched again, as long as there is anything else."""
-        known = self._path != DIRECT or self._path_bad
-        burnt = known and self._settings.probe_direct == "never" and bool(self._exposure.proxies)
-        return [route for route in routes if route in self._routes and not (burnt and route == DIRECT)]
 
     # -- the spare
 
     def _wants_spare(self) -> bool:
-        settled = self._candidates is None and self._board.carrier is not None
+        settled = not self._seeking.active and self._board.carrier is not None
         wanted = self._settings.standby == "warm" and self._has_other_proxy()
         return settled and wanted and not self._board.with_role("spare")
 
     def _has_other_proxy(self) -> bool:
-        return any(proxy != self._path for proxy in self._exposure.proxies)
+        return any(proxy != self._board.path for proxy in self._exposure.proxies)
 
     def _dial_spare(self, now: float) -> None:
-        route = self._exposure.order(now, without=[self._path])[0]
+        route = self._exposure.order(now, without=[self._board.path])[0]
         self._exposure.dialed(route)
         self._board.dial(route, "spare", now)
 
@@ -457,26 +317,26 @@ class Sidedoor:
     # -- probes of better paths, and the way back
 
     def _wants_probe(self) -> bool:
-        return self._board.carrier is not None and self._probing.wanted(self._path)
+        return self._board.carrier is not None and self._probing.wanted(self._board.path)
 
     def _probe_answered(self, link: Link, now: float) -> None:
-        urgent = self._candidates is not None
+        urgent = self._seeking.active
         if self._probing.answered(link, now, urgent=urgent) and self._probing.succeeded(link, urgent=urgent):
             self._fail_back(link, now)
 
     def _fail_back(self, link: Link, now: float) -> None:
         """Make before break: the proxy's connection stays as the spare, or until its last answers are in."""
-        if self._candidates is not None:
+        if self._seeking.active:
             self._carry(link, now)
             return
         for old in self._board.with_role("carrier"):
-            self._end_doubt(old)
+            self._doubting.end(old)
             good = old.route in self._exposure.proxies and not self._board.behind(old, now)
             stays = self._settings.standby == "warm" and good
             for spare in self._board.with_role("spare") if stays else []:
                 self._board.drop(spare)
             old.role = "spare" if stays else "drain"
-        self._path_bad = True  # No PathBad: the proxy is left because another path is better.
+        self._board.path_bad = True  # No PathBad: the proxy is left because another path is better.
         self._switch(link, now)
         for old in self._board.with_role("drain"):
             if not old.established.unanswered:
@@ -492,24 +352,27 @@ class Sidedoor:
         """Nothing that was learned holds here; what stands shows whether it still does."""
         self._recall(recollection, now)
         self._probing.reset(now)
-        self._backoff = self._spare_backoff = self._least_backoff
+        self._seeking.forgive()
+        self._spare_backoff = self._seeking.least_backoff
         self._spare_at = now
         for link in self._board.links.values():
             if link.evidence is not None:
                 link.evidence.rtt = self._board.rtt(link.route)
                 self._board.ping(link, now)
-        if self._candidates is not None:
-            self._seek(self._order(now), now)
+        if self._seeking.active:
+            self._seeking.begin(now)
+            self._seek_on(now)
 
     def _routes_changed(self, routes: Sequence[RouteFacts], now: float) -> None:
-        self._routes = tuple(route.name for route in routes)
+        self._seeking.routes = tuple(route.name for route in routes)
         self._exposure.proxies = tuple(route.name for route in routes if route.proxied)
         self._probing.routes_are(routes)
         for link in self._board.with_role("candidate", "spare", "probe"):
-            if link.route not in self._routes:
+            if link.route not in self._seeking.routes:
                 self._withdraw(link, now)
-        if self._candidates is not None:
-            self._seek(self._order(now), now)
+        if self._seeking.active:
+            self._seeking.begin(now)
+            self._seek_on(now)
 
     def _withdraw(self, link: Link, now: float) -> None:
         if link.role == "probe":
@@ -525,45 +388,30 @@ class Sidedoor:
         deadline = self.deadline()
         if deadline is not None and now - deadline > self._settings.hiccup_seconds and self._graces < GRACES:
             self._graces += 1
-            self._grace_until = now + self._settings.grace_seconds
+            self._board.grace_until = now + self._settings.grace_seconds
         else:
             self._graces = 0
 
     def _link_deadline(self, link: Link) -> float | None:
         """When to look at this connection: overdue, to be pinged, or a probe that takes too long."""
         if link.role == "probe":
-            return max(self._probing.deadline(link), self._grace_until)
-        if link.evidence is None or (link.role == "carrier" and self._candidates is not None):
+            return max(self._probing.deadline(link), self._board.grace_until)
+        if link.evidence is None or (link.role == "carrier" and self._seeking.active):
             return None
         since = link.evidence.waiting_since
         if since is None:
             return link.evidence.heard_at + self._settings.keepalive_seconds
         if link.role == "carrier":
-            return max(self._doubt_deadline(link, since), self._grace_until)
-        return max(since + self._board.verdict_delay(link), self._grace_until)
-
-    def _doubt_deadline(self, link: Link, since: float) -> float:
-        """When to look at the carrier, which awaits an answer since `since`; every look then changes something."""
-        board, doubt, delay = self._board, link.doubt, self._board.hedge_delay(link, self._now)
-        if doubt is None:
-            return since + delay
-        spare = self._usable_spare()
-        if spare is None:
-            return since + board.lonely_delay(link)
-        times = [since + self._patience(link, doubt)]
-        if (behind_at := board.behind_at(spare, self._now)) is not None:
-            times.append(behind_at)
-        uncopied = link.established.first_untaken
-        if uncopied is not None:
-            times.append(uncopied + delay)
-        return min(times)
+            return max(self._doubting.deadline(link, self._usable_spare(), since, self._now), self._board.grace_until)
+        return max(since + self._board.verdict_delay(link), self._board.grace_until)
 
     def _link_due(self, link: Link, now: float) -> None:
         match link.role:
             case "probe":
                 self._probe_due(link, now)
             case "carrier":
-                self._carrier_due(link, now)
+                if (reason := self._doubting.due(link, self._usable_spare(), now)) is not None:
+                    self._path_failed(link, reason, now)
             case _ if not link.established.unanswered:
                 self._board.ping(link, now)
             case _:
@@ -571,13 +419,6 @@ class Sidedoor:
                 self._gone(link, "ack_overdue", "generic_timeout_error", now)
 
     def _probe_due(self, link: Link, now: float) -> None:
-        urgent = self._candidates is not None
+        urgent = self._seeking.active
         if self._probing.due(link, now) and self._probing.succeeded(link, urgent=urgent):
             self._fail_back(link, now)
-
-
-def _reason(link: Link) -> str:
-    """Why the carrier is left: it trickles, or is silent."""
-    answered_at, doubt = link.established.answered_at, link.doubt
-    trickles = doubt is not None and answered_at is not None and answered_at > doubt.began_at
-    return "slow" if trickles else "ack_overdue"

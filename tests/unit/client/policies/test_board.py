@@ -11,7 +11,7 @@ from client.policies.sidedoor_settings import SidedoorSettings
 
 @pytest.fixture
 def board() -> Board:
-    return Board(SidedoorSettings())
+    return Board(SidedoorSettings(), "direct")
 
 
 def standing(board: Board, route: str = "direct", role: Role = "carrier", *, rtt: float | None = None) -> Link:

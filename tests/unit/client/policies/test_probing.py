@@ -33,7 +33,7 @@ class Bench:
     """Probing of ROUTES and its board."""
 
     def __init__(self, settings: SidedoorSettings) -> None:
-        self.board = Board(settings)
+        self.board = Board(settings, "direct")
         self.probing = Probing(ROUTES, settings, self.board)
 
     def probe(self, now: float = 0.0) -> Link:
