@@ -23,10 +23,11 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@PYTHON='$(PYTHON)' sh lab/host-tools.sh python
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo 'installing the locked dependencies into $(VENV) ...'
+	@echo 'installing the locked dependencies into $(VENV): 550 MB, about a minute ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+	@echo 'installed: $(SIDEDOOR) --help'
 
 demo: setup
 	@$(SIDEDOOR) lab run quickstart --repeat 3 --out runs/quickstart
