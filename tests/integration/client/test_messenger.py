@@ -109,52 +109,62 @@ async def test_a_chat_goes_on_both_ways_under_the_block(messenger: World, gate: 
     assert bob.shown == ["alice: hello", "alice: still there?"]
 
 
-async def test_what_was_lost_with_the_line_that_said_hello_last_comes_by_the_one_in_use(
-    messenger: World, gate: Gate, proxy: int
-) -> None:
+class Hedging:
+    """Two ends that chat; Bob's hedge has gone by his standby, behind `before_proxy`, as his direct path is late."""
+
+    def __init__(self, messenger: World, gate: Gate, before_proxy: Gate) -> None:
+        self.before_proxy = before_proxy
+        self._gate = gate
+        policy = SidedoorSettings(keepalive_seconds=30.0, verdict_seconds=10.0)
+        proxies = {"proxy1": before_proxy.port}
+        self.bob = End(messenger, chatting(messenger, "bob", "alice", proxies, policy=policy))
+        self.alice = End(messenger, chatting(messenger, "alice", "bob", {}, resolver=UNGATED))
+
+    async def begin(self) -> None:
+        await self.bob.log.until("route_dialed", route="proxy1")
+        self.bob.sender.submit(b"tells how fast the direct path is")
+        assert await self.bob.sender.drain(5)
+        self._gate.delay_seconds = 0.5  # late, and not lost: there is no switch
+        self.bob.sender.submit(b"goes by both")
+        await self.bob.log.until("message_acked", route="proxy1")
+
+    def alice_says(self, text: str) -> None:
+        self.alice.sender.submit(text.encode())
+
+    async def finish(self, *shown: str) -> None:
+        assert await self.alice.sender.drain(10)
+        assert self.bob.shown == [f"alice: {text}" for text in shown]
+        assert not self.bob.log.of("route_switched")
+
+
+@pytest.fixture
+async def hedging(messenger: World, gate: Gate, proxy: int) -> Hedging:
+    # The proxy's way is longer, so that the direct path is the first that stands.
+    made = Hedging(messenger, gate, await messenger.gate(0.05, proxy_port=proxy))
+    await made.begin()
+    return made
+
+
+async def test_what_was_lost_with_the_line_that_said_hello_last_comes_by_the_one_in_use(hedging: Hedging) -> None:
     """A hedge says hello by the standby, so that what others send comes that way: and then that way is cut."""
-    before_proxy = await messenger.gate(0.05, proxy_port=proxy)  # so the direct path is the first that stands
-    policy = SidedoorSettings(keepalive_seconds=30.0, verdict_seconds=10.0)
-    bob = End(messenger, chatting(messenger, "bob", "alice", {"proxy1": before_proxy.port}, policy=policy))
-    alice = End(messenger, chatting(messenger, "alice", "bob", {}, resolver=UNGATED))
-    await bob.log.until("route_dialed", route="proxy1")
-    bob.sender.submit(b"tells how fast the direct path is")
-    assert await bob.sender.drain(5)
-    gate.delay_seconds = 0.5  # late, and not lost: there is no switch
-    bob.sender.submit(b"goes by both")
-    await bob.log.until("message_acked", route="proxy1")
-    assert bob.sender.status.line.startswith("direct in doubt, copies go by proxy1 | standby proxy1")
-    before_proxy.stalled = True
-    alice.sender.submit(b"by the standby, and lost there")
-    await before_proxy.until_dropped()
-    before_proxy.reset()
-    assert await alice.sender.drain(10)
-    assert bob.shown == ["alice: by the standby, and lost there"]
-    assert not bob.log.of("route_switched")
+    assert hedging.bob.sender.status.line.startswith("direct in doubt, copies go by proxy1 | standby proxy1")
+    hedging.before_proxy.stalled = True
+    hedging.alice_says("by the standby, and lost there")
+    await hedging.before_proxy.until_dropped()
+    hedging.before_proxy.reset()
+    await hedging.finish("by the standby, and lost there")
 
 
 async def test_what_comes_takes_the_line_in_use_again_when_no_copies_go_by_the_standby_any_more(
-    messenger: World, gate: Gate, proxy: int
+    hedging: Hedging, gate: Gate
 ) -> None:
-    before_proxy = await messenger.gate(0.05, proxy_port=proxy)  # so the direct path is the first that stands
-    policy = SidedoorSettings(keepalive_seconds=30.0, verdict_seconds=10.0)
-    bob = End(messenger, chatting(messenger, "bob", "alice", {"proxy1": before_proxy.port}, policy=policy))
-    alice = End(messenger, chatting(messenger, "alice", "bob", {}, resolver=UNGATED))
-    await bob.log.until("route_dialed", route="proxy1")
-    bob.sender.submit(b"tells how fast the direct path is")
-    assert await bob.sender.drain(5)
-    gate.delay_seconds = 0.5
-    bob.sender.submit(b"goes by both")
-    await bob.log.until("message_acked", route="proxy1")
     gate.delay_seconds = 0.0
     await asyncio.sleep(HOME_SECONDS + 0.5)
-    bob.sender.submit(b"is answered in time")
-    assert await bob.sender.drain(5)
-    before_proxy.stalled = True
-    alice.sender.submit(b"by the line in use")
-    assert await alice.sender.drain(5)
-    assert bob.shown == ["alice: by the line in use"]
-    assert not bob.log.of("route_switched")
+    hedging.bob.sender.submit(b"is answered in time")
+    assert await hedging.bob.sender.drain(5)
+    hedging.before_proxy.stalled = True
+    hedging.alice_says("by the line in use")
+    await hedging.finish("by the line in use")
 
 
 async def test_what_an_earlier_life_had_queued_and_shown_is_known_to_the_next(
