@@ -134,7 +134,7 @@ def _measure(log: Sequence[Event], episode: _Episode, addresses: frozenset[str],
     # After the block is lifted, whatever comes back does so by itself.
     observed_until = episode.ended if episode.lifted is None else episode.lifted
     goodput = _goodput(log, episode, t0, None)
-    asked = goodput.before or _offered(log, t0, episode.ended)
+    asked = _asked(log, episode, goodput.before, t0)
     ttr = _recovery(log, t0, observed_until, asked if episode.goodput else None)
     failback = _failback(log, episode, route)
     failed_back_at = None if failback is None or episode.lifted is None else episode.lifted + failback
@@ -214,8 +214,22 @@ def _sustained(moments: Sequence[float]) -> bool:
     return all(b - a <= HOLD_GAP_SECONDS for a, b in pairwise([*moments, moments[0] + HOLD_SECONDS]))
 
 
+def _asked(log: Sequence[Event], episode: _Episode, before: float | None, t0: float) -> float:
+    """Bytes per second of which most have to be back: the goodput of before, but no more than the user sent then.
+
+    What had been queued until the first connection stood is delivered on top of that. In the block it is no matter how
+    much is sent: a user whom nothing gets through for sends less. Where nothing was delivered before, what is sent.
+    """
+    if not before:
+        return _offered(log, t0, episode.ended)
+    first = next((float(e["t"]) for e in log if e["event"] == "message_queued"), t0)
+    earlier_ends = [float(e["t"]) for e in log if e["event"] == "episode_ended" and e["t"] <= episode.started]
+    begin = earlier_ends[-1] if earlier_ends else first
+    return min(before, _offered(log, begin, t0)) or before
+
+
 def _offered(log: Sequence[Event], start: float, end: float) -> float:
-    """Payload bytes that the user sent per second: what is compared with where nothing was delivered before."""
+    """Payload bytes that the user sent per second."""
     sizes = [int(e["bytes"]) for e in log if e["event"] == "message_queued" and start <= e["t"] <= end]
     return sum(sizes) / (end - start) if end > start else 0.0
 

@@ -169,8 +169,11 @@ def test_an_episode_that_the_end_of_the_run_cut_short() -> None:
     assert [block.cut_short for block in cut] == [False, True]
 
 
-def throttled(*, started: float, first: float = 0.0, rate: float = 16.0) -> list[dict[str, Any]]:
+def throttled(
+    *, started: float, first: float = 0.0, rate: float = 16.0, connected: float = 0.0
+) -> list[dict[str, Any]]:
     """A message each 20 ms from `first` on, all acked 10 ms later but for 3 s of the block, when `rate` a second are.
+    What is queued before `connected` is acked all at once then.
 
     The block: from `started` (its first hit 10 ms later); after those 3 s all that waits is acked at once, by a proxy.
     """
@@ -183,7 +186,7 @@ def throttled(*, started: float, first: float = 0.0, rate: float = 16.0) -> list
         queued = first + 0.02 * id_
         slow = begun <= queued < over
         carried += slow
-        moment = min(begun + carried / rate, over) if slow and rate else over if slow else queued
+        moment = min(begun + carried / rate, over) if slow and rate else over if slow else max(queued, connected)
         story.message(id_, queued, moment, "direct" if moment < over else "proxy1")
     return sorted(story.events, key=lambda event: event["t"])
 
@@ -195,6 +198,12 @@ def test_after_a_throttle_goodput_has_to_be_back() -> None:
     acks_only = [event | {"recovery": "acks"} for event in throttled(started=2.0)]
     (by_acks,) = measure(acks_only)
     assert by_acks.ttr_seconds == pytest.approx(0.125)
+
+
+def test_what_had_waited_for_the_first_connection_is_not_asked_for_again() -> None:
+    (block,) = measure(throttled(started=1.6, connected=1.0))
+    assert block.goodput_bytes_per_second.before == pytest.approx(13_000, rel=0.05), "5,000 are sent each second"
+    assert block.ttr_seconds == pytest.approx(3.01)
 
 
 def test_who_starts_in_the_middle_of_a_throttle_is_compared_with_what_was_sent() -> None:
