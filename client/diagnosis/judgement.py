@@ -94,7 +94,9 @@ def _connections(history: History, fresh: list[Trace], now: float, wait: float) 
         return Opinion(RESET, min(sure, STRONG))
     old = [trace for trace in established if trace not in fresh and _fell_silent(trace, history, wait, now)]
     if any(trace.answered for trace in fresh):
-        return Opinion(FLOW_DROP, sure) if history.reason == "ack_overdue" else None
+        # One that is to freeze after 16 KB has carried 8 KB as well.
+        level = SURE if fine >= CARRIED_BYTES else LIKELY
+        return Opinion(FLOW_DROP, level) if history.reason == "ack_overdue" else None
     if old:
         return _silence(old[-1], history, now, wait)
     return Opinion(THROTTLED, GUESS) if history.reason == "slow" and _is_time_to_guess(history, now, wait) else None

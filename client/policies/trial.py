@@ -13,6 +13,9 @@ LEAST_BYTES = 24_000
 """More than the 15 to 20 KB after which connections freeze in Russia since 2025 (net4people/bbs #490)."""
 MOST_BYTES = 64_000
 """A path that failed after more than half of this failed for other reasons than its bytes."""
+SOON_SECONDS = 5.0
+"""A trial waits for its bytes if they come within so long at the rate at which they have come: a connection that
+freezes after 16 KB would else pass by time with 15 KB."""
 EARLY_SECONDS = 60.0
 """For so long after a path failed early, time alone proves nothing."""
 HASTY_SECONDS = 30.0
@@ -22,14 +25,19 @@ blocked at any byte."""
 
 @dataclass(slots=True)
 class Trial:
-    """One probe's trial: proved by `needed_bytes` of answered copies, or at `until` by what was answered in time."""
+    """One probe's trial, since `began_at`: proved by `needed_bytes` of answered copies, or from `until` on by what was
+    answered in time, unless so much is said that the bytes come soon."""
 
     needed_bytes: int
+    began_at: float
     until: float
 
     def passed(self, answered_bytes: int, now: float, *, late: bool) -> bool:
         """Whether it is proved. `late`: the answer to a copy is overdue."""
-        return not late and (answered_bytes >= self.needed_bytes or now >= self.until)
+        if late or answered_bytes >= self.needed_bytes:
+            return not late
+        come_soon = answered_bytes * SOON_SECONDS >= self.needed_bytes * (now - self.began_at)
+        return now >= self.until and not come_soon
 
 
 @dataclass(slots=True)
@@ -58,4 +66,4 @@ class Trials:
 
     def begin(self, now: float) -> Trial:
         """The trial of a probe that stands now."""
-        return Trial(self._needed_bytes, max(now + self.seconds, self._early_until))
+        return Trial(self._needed_bytes, now, max(now + self.seconds, self._early_until))
