@@ -13,7 +13,7 @@ from lab.measurement.episodes import HOLD_GAP_SECONDS, HOLD_SECONDS
 
 SURE = 0.8
 DIAGNOSED_WITHIN_SECONDS = 8.0
-"""At an RTT of 200 ms the verdict takes 2 s, a probe's dial 1 s, its bytes up to a freeze 2 s, the silence behind 1 s."""
+"""At an RTT of 200 ms the verdict takes 2 s, a probe's dial 1 s, its bytes up to a freeze 2 s, the silence then 1 s."""
 
 
 class ArmWatch:

@@ -90,8 +90,8 @@ def test_sure_what_was_wrong_or_given_the_time_to_be() -> None:
     one.take(event(1.2, "route_switched", old="proxy1", new="proxy2"))
     one.take(event(1.3, "diagnosed", route="proxy2", kind="proxy_dead", confidence=0.9))
     one.take(event(1.4, "diagnosed", route="proxy1", kind="proxy_dead", confidence=0.6))
-    assert not one.diagnosed(5.9)
-    assert one.diagnosed(6.0)
+    assert not one.diagnosed(8.9)
+    assert one.diagnosed(9.0)
     one.take(event(1.5, "diagnosed", route="proxy1", kind="proxy_upstream_dead", confidence=0.8))
     assert one.diagnosed(1.5)
 
