@@ -48,7 +48,7 @@ def judge(history: History, now: float, *, round_trip: float, origin_alive: bool
     trickles = any(trace.slow_seconds for trace in history.traces)
     if any(trace.failure is not None or not trickles for trace in bad):
         return _dials(bad, history, now, origin_alive=origin_alive, hop=hop)
-    return _connections(history, fresh, now, patience("", round_trip, certain=history.certain))
+    return _connections(history, fresh, now, patience("", round_trip, certain=history.certain), round_trip)
 
 
 def failing(history: History, now: float, round_trip: float) -> list[Trace]:
@@ -79,13 +79,15 @@ def _dials(bad: list[Trace], history: History, now: float, *, origin_alive: bool
     return Opinion(last.kind, min(level, last.confidence))
 
 
-def _connections(history: History, fresh: list[Trace], now: float, wait: float) -> Opinion | None:
+def _connections(history: History, fresh: list[Trace], now: float, wait: float, round_trip: float) -> Opinion | None:
     """All dials succeed, or there was none."""
     established = [trace for trace in history.traces if trace.established_at is not None]
     slow = [trace.slow_seconds for trace in established if trace.slow_seconds]
     if slow:
         return Opinion(THROTTLED, SURE if len(slow) > 1 else STRONG if slow[0] >= SLOW_SECONDS else LIKELY)
-    stalled = [trace for trace in fresh if trace.stalled(wait, now)]
+    # The policy, which gives up what it finds silent, counts from when the oldest unanswered message went out: that may
+    # be a round trip before the last answer came.
+    stalled = [t for t in fresh if t.stalled(wait - round_trip if t.given_up else wait, now)]
     if stalled:
         return _stalled(stalled, history, now, wait)
     fine = max((trace.answered_bytes for trace in fresh if trace.answered), default=0)
@@ -104,7 +106,7 @@ def _connections(history: History, fresh: list[Trace], now: float, wait: float) 
 
 def _fell_silent(trace: Trace, history: History, wait: float, now: float) -> bool:
     """By its own silence, or because the policy found it long enough."""
-    left = history.reason == "ack_overdue" and trace.over_at is not None and trace.failure is None
+    left = history.reason == "ack_overdue" and trace.given_up
     return trace.stalled(0.0 if left else wait, now)
 
 

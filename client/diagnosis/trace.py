@@ -148,6 +148,11 @@ class Trace:
         """Whether the dial goes on."""
         return self.established_at is None and self.over_at is None
 
+    @property
+    def given_up(self) -> bool:
+        """Whether the policy has ended it, and not the path."""
+        return self.over_at is not None and self.failure is None
+
     def pending_until(self, patience: float) -> float:
         """When the dial's stage has been pending for longer than `patience`."""
         return self.stage_at + patience

@@ -89,6 +89,14 @@ def test_new_connections_that_carry_leave_the_old_one_to_blame(carried: int, con
     assert opinion(made, 12.0) == Opinion("flow_drop", confidence)
 
 
+@pytest.mark.parametrize(("over_at", "kind"), [(None, "flow_drop"), (11.39, "frozen"), (11.2, "flow_drop")])
+def test_a_new_connection_that_the_policy_found_silent_froze_a_little_sooner(over_at: float | None, kind: str) -> None:
+    """It counts from when the oldest unanswered message went out, which may be a round trip before the last answer."""
+    made = history("ack_overdue", flow(0.0, answered=100, owed_at=9.0, over_at=10.0))
+    made.concern(flow(10.5, answered=10, owed_at=11.0, over_at=over_at))
+    assert opinion(made, 11.4) == Opinion(kind, 0.6)
+
+
 def test_new_connections_that_carry_after_an_orderly_end_are_all_well() -> None:
     made = history("eof", flow(0.0, answered=9, over_at=10.0, failure="eof_error"), flow(10.5, answered=30))
     assert opinion(made, 12.0) is None
