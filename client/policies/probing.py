@@ -32,7 +32,11 @@ TRIAL_MOST_SECONDS = 10.0
 
 
 class Probing:
-    """Which path is probed next, and how many successes it needs. `next_at`: when, if a probe is wanted."""
+    """Which path is probed next, and how many successes it needs. `next_at`: when, if a probe is wanted.
+
+    `undecided`: the direct path was overtaken before its dial stood or failed, and has neither failed since nor come
+    into use: it may be blocked, or a segment was lost.
+    """
 
     def __init__(self, routes: Sequence[RouteFacts], settings: SidedoorSettings, board: Board) -> None:
         self._settings = settings
@@ -44,6 +48,7 @@ class Probing:
     def reset(self, now: float) -> None:
         """Another network: what was learned of the paths does not hold."""
         self.next_at = now
+        self.undecided = False
         self._turn = 0
         self._evaded: str | None = None
         self._failbacks: dict[str, Failback] = {}
@@ -77,9 +82,10 @@ class Probing:
         self.next_at = now + self._settings.probe_seconds
         self._board.commands.append(ProbeStarted(link.number, link.route))
 
-    def adopt(self, link: Link) -> None:
-        """A dial that was to carry goes on as a probe."""
+    def adopt(self, link: Link, *, undecided: bool) -> None:
+        """A dial that was to carry goes on as a probe. `undecided`: nothing bad is known of its path yet."""
         link.role = "probe"
+        self.undecided = self.undecided or (undecided and link.route == DIRECT)
         if not link.announced:
             self._board.commands.append(ProbeStarted(link.number, link.route))
         link.announced = False  # its end is reported as that of a probe
@@ -89,6 +95,8 @@ class Probing:
     def path_is(self, route: str, now: float) -> None:
         """Messages go by `route` from now on, and went by another path before."""
         self.next_at = now + self._settings.first_probe_seconds
+        if route == DIRECT:
+            self.undecided = False
         if not self._proxied(route):
             self._failback(route).returned(now)
             self._trial(route).returned(now)
@@ -131,6 +139,8 @@ class Probing:
     def failed(self, link: Link, failure: str, now: float) -> None:
         """The probe has not succeeded."""
         self._failback(link.route).failed()
+        if link.route == DIRECT:
+            self.undecided = False
         self.next_at = max(self.next_at, now)
         self._board.commands.append(ProbeEnded(link.number, link.route, failure))
 

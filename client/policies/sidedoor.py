@@ -229,6 +229,7 @@ class Sidedoor:
     def _carry(self, link: Link, now: float) -> None:
         """Messages go by `link` from here on; what was dialed beside it is given up, or becomes a probe."""
         others = [other for other in self._board.with_role("carrier", "candidate") if other is not link]
+        undecided = not self._board.path_bad
         self._seeking.end()
         self._switch(link, now)
         for other in others:
@@ -237,7 +238,7 @@ class Sidedoor:
                 and self._wants_probe()
                 and self._probing.is_better(other.route, self._board.path)
             ):
-                self._probing.adopt(other)
+                self._probing.adopt(other, undecided=undecided)
             else:
                 self._board.drop(other, Abort)
 
@@ -287,7 +288,8 @@ class Sidedoor:
     # -- the spare
 
     def _wants_spare(self) -> bool:
-        settled = not self._seeking.active and self._board.carrier is not None
+        """Not before it is decided whether the direct path is only late: this proxy would be its spare then."""
+        settled = not self._seeking.active and self._board.carrier is not None and not self._probing.undecided
         wanted = self._settings.standby == "warm" and self._has_other_proxy()
         return settled and wanted and not self._board.with_role("spare")
 

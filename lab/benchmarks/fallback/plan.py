@@ -44,6 +44,7 @@ long would else take the machine when the block is lifted."""
 SHORT_RUNS = 3
 SHORT_WATCH_SECONDS = 10.0
 _ROUND_SECONDS = 6.0
+_COLD_START_SECONDS = 0.9
 _LAB_SECONDS = 5.0
 
 
@@ -93,7 +94,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def estimated_seconds(self) -> float:
         """Where everybody is `sidedoor` nobody waits for the whole watch time."""
         waiting = 3.0 if set(self.arms) == {OURS} else self.watch_seconds
-        return _LAB_SECONDS + self.rounds * (_ROUND_SECONDS + waiting)
+        starting = 0.0 if self.warm else _COLD_START_SECONDS * len(self.arms)
+        return _LAB_SECONDS + self.rounds * (_ROUND_SECONDS + starting + waiting)
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="control"):

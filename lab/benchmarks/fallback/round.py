@@ -1,10 +1,10 @@
 """One round in a condition's lab: every arm's client meets the same block at the same time, once.
 
-Warm: the clients start one after the other, a little jittered, and have been well for a while when the block begins.
-Cold: the block stands, then the clients start. Either way each client is followed by itself: it is stopped, its queue
-drained, as soon as it has recovered for the hold time and is sure what was wrong (or had 5 s to be). Those that have
-not are followed until the watch time is over; then the block is lifted and their queues are drained, so that what is
-lost then is lost for good.
+Warm: the clients start at about the same time, a little jittered, and have been well for a while when the block begins.
+Cold: the block stands, then the clients start, one after the other, so that the first moments of one are not another's.
+Either way each client is followed by itself: it is stopped, its queue drained, as soon as it has recovered for the hold
+time and is sure what was wrong (or had some seconds to be). Those that have not are followed until the watch time is
+over; then the block is lifted and their queues are drained, so that what is lost then is lost for good.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Round:
             await self._begin()
         else:
             await self._begin()
-            await clients.start()
+            await clients.start_apart()
         await clients.each(self._follow)
         await self._lift()
         await clients.each(clients.end)

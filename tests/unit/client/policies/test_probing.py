@@ -107,7 +107,7 @@ def test_a_dial_that_goes_on_as_a_probe_is_announced_once(bench: Bench, announce
     link = bench.board.dial(DIRECT, "candidate", 0.0)
     link.announced = announced
     bench.board.take()
-    bench.probing.adopt(link)
+    bench.probing.adopt(link, undecided=False)
     bench.board.established(link, 1.0)
     assert bench.reported() == ([] if announced else [ProbeStarted(1, DIRECT)])
 

@@ -558,6 +558,23 @@ def test_before_a_block_one_proxy_is_dialed_with_a_warm_spare_and_none_without()
         assert len(made.lines) == 1 + len(shown)
 
 
+def test_a_direct_dial_that_is_late_at_the_start_shows_no_second_proxy() -> None:
+    made = drill(WARM, proxies=4, direct=Path(0.35))  # as when its first segment is lost: it stands after 1.4 s
+    made.run(1)
+    assert made.route == "proxy1"
+    until(made, "direct")
+    made.run(20)
+    assert (made.route, made.shown, kept(made)) == ("direct", {"proxy1"}, ["direct", "proxy1"])
+
+
+def test_a_direct_dial_that_fails_late_makes_room_for_a_spare() -> None:
+    made = drill(WARM, proxies=4, direct=Path(blocked="drop"))
+    made.run(2.9)
+    assert (made.route, made.shown) == ("proxy1", {"proxy1"})
+    made.run(0.5)
+    assert (made.route, made.shown) == ("proxy1", {"proxy1", "proxy2"})
+
+
 def test_after_a_block_no_other_proxy_is_dialed_while_the_known_one_works() -> None:
     made = on_proxy(COLD, proxies=4)
     made.run(60)
