@@ -11,6 +11,8 @@
 - `client.proxy_list`: signed lists of further routes (Sans-IO); `client.list_shelf` passes them on,
   `client.list_keeper` keeps the newest, `client.route_table` makes routes of it.
 - `client.memory`, `client.network`: what worked on which network (Sans-IO); `client.surroundings` drives them.
+- `client.driver` does what the policy orders; `client.line`: one connection; `client.greetings`: who gets what comes
+  in.
 - `client.sender`, `client.receiver`: the two ends; `client.messenger`: both in one; `client.settings` for all of them.
 - `client.status`: how a sender's connection is, in one line; `client.probe`, `client.verdicts`: each route, once.
 - `client.chat`: a chat in a terminal.

@@ -1,6 +1,6 @@
 """Policies: which path messages take. Observations and time in, commands out. Sans-IO.
 
-A policy sees what its driver (`client.sender`) does and learns on the connections, and answers each observation with
+A policy sees what its driver (`client.driver`) does and learns on the connections, and answers each observation with
 commands. It numbers the connections itself, so that it can talk about one before it stands. It never sees a socket,
 a clock or a message's body. `client.policies.catalogue` has them all by name.
 

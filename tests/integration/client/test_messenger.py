@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from client.delivery import Delivery
+from client.greetings import HOME_SECONDS
 from client.messenger import RECEIVED, Messenger
 from client.policies.sidedoor_settings import SidedoorSettings
-from client.sender import HOME_SECONDS, Sender
+from client.sender import Sender
 from client.settings import ChatSettings, ListenerSettings, OriginAddress, ResolverSettings
 from tests.integration.client.world import DIRECT_ADDRESS, NAME, Gate, Log, World, own_proxy
 
