@@ -37,14 +37,13 @@ demo-docker: setup
 	@sh lab/docker/build-image.sh
 	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat 3 --out runs/quickstart-docker
 
-# Unit tests use all cores. So do the censor's lab tests, which wait for timers most of the time, in namespaces of their own;
-# those that count what happens within a time have the machine for themselves, as all others do.
-ALONE := accuracy flood heard_flows lists races
-PARALLEL := tests/unit $(filter-out $(ALONE:%=tests/lab/test_censor_%.py),$(wildcard tests/lab/test_censor_*.py))
+# Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: one more than there are
+# cores run side by side. Those that measure times or fill the machine have it for themselves, and so have Docker's.
+SIDE_BY_SIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist loadfile
 
 test: setup check
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(PARALLEL)
-	@$(BIN)/python -m pytest $(PARALLEL:%=--ignore=%)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not (alone or docker)'
+	@$(BIN)/python -m pytest -m 'alone or docker'
 
 check: $(VENV)/.installed
 	@$(BIN)/ruff check .

@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "sidedoor", "bench", "censor", "--rounds", "1",
 # One of each kind; all profiles take as long as CI takes for everything else of the censor.
 ONLY = ("plain", "idle", "names", "addresses", "gfw-rst", "registry", "every-packet", "races", "flood")
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.alone, pytest.mark.netns]
 
 
 def _devices() -> tuple[set[str], set[str]]:

@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "sidedoor", "bench", "fallback", "--parallel", 
 UPSTREAM = ["--policy", "sidedoor", "--block", "upstream-dead", "--repeats", "2", "--watch", "8"]
 ONE = ["--block", "syn-drop", "--loss", "0", "--warm", "--no-kill", "--watch", "8"]
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.alone, pytest.mark.netns]
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from lab.runtimes.netns import unshare_command
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.alone, pytest.mark.netns]
 COMMAND = [sys.executable, "-m", "sidedoor", "bench", "censor", "--accuracy"]
 SECONDS = 100
 DETERMINISTIC = ("gfw-dns", "kazakhstan-2021")

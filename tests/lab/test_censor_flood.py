@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from lab.benchmarks.censor.flood import DESTINATION, Sent
 from tests.lab.censor_network import Network, in_network
 from tests.lab.censor_process import censoring
 from tests.lab.test_censor_races import hello_sent
 from tests.unit.censor.analyzers.test_tls import real_hello
+
+pytestmark = pytest.mark.alone
 
 FLOWS, REMEMBERED = 200_000, 65_536
 BYTES_PER_FLOW = 4096

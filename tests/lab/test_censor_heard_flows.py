@@ -13,6 +13,8 @@ from scapy.layers.inet import IP, TCP
 from censor.censor import Censor
 from tests.lab.censor_network import CLIENT, SERVER, Network, in_network, rules
 
+pytestmark = pytest.mark.alone
+
 HOST = """name = "host"
 when = 'http.host == "messenger.example"'
 actions = [{kind = "reset", drop = true}]"""

@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dns.message
+import pytest
 
 from lab.benchmarks.block_list import ENCODING, sample
 from tests.lab.censor_network import Network, in_network
 from tests.lab.censor_process import censoring
+
+pytestmark = pytest.mark.alone
 
 DOMAINS, PREFIXES, CHANGED = 30_000, 10_000, 1000
 FLOWS_PER_SECOND = 300

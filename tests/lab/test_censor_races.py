@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import dns.message
+import pytest
 
 from tests.lab.censor_network import Network, in_network
 from tests.lab.censor_process import censoring
 from tests.lab.prompt_server import ADDRESS, ANSWER
 from tests.unit.censor.analyzers.test_tls import real_hello
+
+pytestmark = pytest.mark.alone
 
 SERVER = "203.0.113.11"
 FORGED = "192.0.2.66"

@@ -18,7 +18,7 @@ from lab.benchmarks.fallback.blocks import BLOCKS, rules, rules_before, upstream
 from lab.topology import NEIGHBOUR_NAME, ORIGIN_NAME, WEB_NAMES, standard
 from sidedoor.api import Lab
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.alone, pytest.mark.netns]
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "test-fallback-blocks"

@@ -12,6 +12,8 @@ import pytest
 from lab.measurement.from_captures import read_episodes
 from lab.topology import ORIGIN_NAME, standard
 
+pytestmark = pytest.mark.alone
+
 AGREEMENT_SECONDS = 0.05
 
 

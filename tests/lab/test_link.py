@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DELAY_SECONDS = 0.01
 JITTER_SECONDS, LOSS = 0.008, 0.05
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.alone, pytest.mark.netns]
 
 
 @pytest.fixture(scope="module")

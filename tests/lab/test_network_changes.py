@@ -15,7 +15,7 @@ from lab.machine import sandbox, search_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.alone, pytest.mark.netns]
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,10 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     )
 
 
-pytestmark = pytest.mark.skipif(not can_capture(), reason="watching this machine's interfaces needs CAP_NET_RAW (root)")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not can_capture(), reason="watching this machine's interfaces needs CAP_NET_RAW (root)"),
+]
 
 
 def test_it_holds(ran: Ran) -> None:

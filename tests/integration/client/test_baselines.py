@@ -13,6 +13,8 @@ from client.sender import Sender
 from client.settings import DialSettings
 from tests.integration.client.world import Gate, World, own_proxy, send_steadily
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 async def direct(messenger: World) -> Gate:

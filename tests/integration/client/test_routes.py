@@ -27,6 +27,8 @@ from sidedoor.settings import SettingsError
 from tests.integration.client.dials import QUICK, failing, listener, resets, silent
 from tests.integration.client.world import NAME, World, free_port, own_proxy
 
+pytestmark = pytest.mark.alone
+
 Answer = Callable[[dns.message.Message], dns.message.Message | None]
 
 

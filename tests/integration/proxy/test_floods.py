@@ -24,7 +24,10 @@ HEAD_BYTES = 16 * 1024
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing is a reset, and the port can be used again at once: a minute's TIME_WAIT would use up all."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without further ado")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without further ado"),
+]
 
 
 def connections(address: tuple[str, int], over: threading.Event) -> int:

@@ -32,6 +32,8 @@ from tests.integration.proxy.command import (
 )
 from tests.integration.proxy.test_cli import PROXY, SECONDS
 
+pytestmark = pytest.mark.alone
+
 # Processes that are killed.
 
 

@@ -20,9 +20,12 @@ from tests.integration.proxy.world import SECONDS, echo, receive, receive_all, t
 
 CLIENTS = 5000
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without further ado, and /proc"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without further ado, and /proc"
+    ),
+]
 
 
 @pytest.mark.parametrize("most", [1024, CLIENTS + 1000], ids=["the default", "room for all"])

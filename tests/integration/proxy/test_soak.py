@@ -9,6 +9,8 @@ import pytest
 
 from proxy.relay import fast
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.skipif(not fast.SUPPORTED, reason="no epoll or no os.splice here")
 def test_ten_seconds() -> None:

@@ -18,7 +18,10 @@ import pytest
 from proxy import workers
 from tests.integration.proxy.test_cli import SECONDS, refused, started
 
-pytestmark = pytest.mark.skipif(not workers.SUPPORTED, reason="no signal.sigtimedwait or SO_REUSEPORT here")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not workers.SUPPORTED, reason="no signal.sigtimedwait or SO_REUSEPORT here"),
+]
 
 
 def children(pid: int) -> set[int]:
