@@ -29,6 +29,9 @@ AGAIN_SECONDS = 0.1
 """A trial whose time is over while an answer is late is looked at again so much later."""
 TRIAL_MOST_SECONDS = 10.0
 """A trial that has not shown enough by then is given up; the next one may."""
+TRICKLE_SECONDS = 1.0
+"""A trial that has failed goes on for so long while answers trickle in: late answers tell a throttle from a silence
+only when they come for most of a second (`client.diagnosis.trace.SPAN_SECONDS`)."""
 
 
 class Probing:
@@ -153,6 +156,8 @@ class Probing:
         """When to look at the probe."""
         if link.trial is None:
             return link.dialed_at + self._settings.probe_timeout_seconds
+        if link.trial.failed:
+            return min(link.trial.until, self._trickles_until(link))
         since = link.established.waiting_since
         times = [link.trial.until, link.dialed_at + self._settings.probe_timeout_seconds + TRIAL_MOST_SECONDS]
         return min(times if since is None else [since + self._board.lonely_delay(link), *times])
@@ -162,9 +167,8 @@ class Probing:
         trial, since = link.trial, None if link.evidence is None else link.evidence.waiting_since
         if trial is None:
             self.give_up(link, "generic_timeout_error", now)
-        elif since is not None and since + self._board.lonely_delay(link) <= now:
-            self._trial(link.route).failed_after(link.established.answered_bytes, now)
-            self.give_up(link, "generic_timeout_error", now)
+        elif trial.failed or (since is not None and since + self._board.lonely_delay(link) <= now):
+            self._overdue(link, trial, now)
         elif self._passed(link, trial, now):
             return True
         elif trial.until <= now:
@@ -172,6 +176,19 @@ class Probing:
         else:
             self.give_up(link, "interrupted", now)
         return False
+
+    def _overdue(self, link: Link, trial: Trial, now: float) -> None:
+        """An answer has not come for too long: the trial has failed, and goes on only while answers trickle in."""
+        if not trial.failed:
+            trial.failed, trial.until = True, now + TRICKLE_SECONDS
+            self._trial(link.route).failed_after(link.established.answered_bytes, now)
+        if min(trial.until, self._trickles_until(link)) <= now:
+            self.give_up(link, "generic_timeout_error", now)
+
+    def _trickles_until(self, link: Link) -> float:
+        """Until when the last answer counts as a trickle."""
+        answered_at = link.established.answered_at
+        return 0.0 if answered_at is None else answered_at + self._board.lonely_delay(link) / 2
 
     def _passed(self, link: Link, trial: Trial, now: float) -> bool:
         return trial.passed(link.established.answered_bytes, now, late=self._board.behind(link, now))

@@ -26,14 +26,18 @@ blocked at any byte."""
 @dataclass(slots=True)
 class Trial:
     """One probe's trial, since `began_at`: proved by `needed_bytes` of answered copies, or from `until` on by what was
-    answered in time, unless so much is said that the bytes come soon."""
+    answered in time, unless so much is said that the bytes come soon. `failed`: nothing proves it any more, and what
+    trickles by it until `until` is for the diagnosis."""
 
     needed_bytes: int
     began_at: float
     until: float
+    failed: bool = False
 
     def passed(self, answered_bytes: int, now: float, *, late: bool) -> bool:
         """Whether it is proved. `late`: the answer to a copy is overdue."""
+        if self.failed:
+            return False
         if late or answered_bytes >= self.needed_bytes:
             return not late
         come_soon = answered_bytes * SOON_SECONDS >= self.needed_bytes * (now - self.began_at)

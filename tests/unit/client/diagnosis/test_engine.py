@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Any
+from random import Random
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from client.policies import (
     Observation,
     PathBad,
     Ping,
+    Policy,
     Ponged,
     Recollection,
     RouteFacts,
@@ -34,6 +36,8 @@ from client.policies import (
     Sent,
     StageReached,
 )
+from client.policies.sidedoor import Sidedoor
+from client.policies.sidedoor_settings import SidedoorSettings
 from tests.unit.client.diagnosis.network import Network, Path
 from tests.unit.client.diagnosis.walker import Walker
 
@@ -45,11 +49,18 @@ JITTER_SECONDS = 0.02
 
 
 def network(
-    rtt: float, loss: float, seed: int, *, quiet: bool = True, probes: bool = True, verdict: float = 1.0
+    rtt: float,
+    loss: float,
+    seed: int,
+    *,
+    quiet: bool = True,
+    probes: bool = True,
+    verdict: float = 1.0,
+    policy: Policy | None = None,
 ) -> Network:
     """Four proxies; a message each half round trip, but 50 kB/s at least: less is not slowed by a throttle."""
     paths = {facts.name: Path(2 * rtt if facts.proxied else rtt, proxied=facts.proxied) for facts in ROUTES}
-    walker = Walker(list(paths), probes=probes, verdict_seconds=verdict)
+    walker = policy or Walker(list(paths), probes=probes, verdict_seconds=verdict)
     made: Network
 
     def look(connection: int) -> float | None:
@@ -97,6 +108,21 @@ def test_a_block_of_the_direct_path_is_told_in_95_of_100_runs(block: str, kind: 
     right = [verdict for verdict in verdicts if verdict is not None and verdict.kind == kind]
     assert len(right) >= 0.95 * len(verdicts), verdicts
     assert sum(verdict.confidence >= 0.6 for verdict in right) >= 0.9 * len(right)
+
+
+@pytest.mark.parametrize("standby", ["warm", "cold"])
+@pytest.mark.parametrize("rtt", [0.04, 0.2])
+def test_a_throttle_is_told_by_a_policy_that_does_not_wait_for_it(standby: Literal["warm", "cold"], rtt: float) -> None:
+    for seed in SEEDS:
+        policy = Sidedoor(ROUTES, SidedoorSettings(standby=standby), Random(seed), Recollection())
+        made = network(rtt, 0.0, seed, policy=policy)
+        made.start()
+        made.run(2.0 + seed * 0.07)
+        made.block("throttle")
+        made.run(8.0)
+        verdict = made.verdict()
+        assert verdict is not None
+        assert verdict.kind == "throttled"
 
 
 @pytest.mark.parametrize(("block", "kind"), [("address_drop", "proxy_dead"), ("upstream", "proxy_upstream_dead")])

@@ -17,7 +17,7 @@ from client.policies import (
 )
 from client.policies.board import Board
 from client.policies.links import Link
-from client.policies.probing import AGAIN_SECONDS, EVADED_BY, TRIAL_MOST_SECONDS, Probing
+from client.policies.probing import AGAIN_SECONDS, EVADED_BY, TRIAL_MOST_SECONDS, TRICKLE_SECONDS, Probing
 from client.policies.sidedoor_settings import SidedoorSettings
 from client.policies.trial import EARLY_SECONDS, LEAST_BYTES
 
@@ -164,6 +164,37 @@ def test_a_trial_that_goes_silent_has_failed_early(bench: Bench) -> None:
     again = bench.trial(2.0)
     assert again.trial is not None
     assert again.trial.until == late + EARLY_SECONDS
+
+
+def test_a_trial_that_trickles_has_failed_and_goes_on_for_a_while(bench: Bench) -> None:
+    link = bench.trial()
+    evidence = link.established
+    for number in range(100):
+        evidence.sent(number, 0.0, 500)
+    late = bench.board.lonely_delay(link)
+    evidence.answered(0, late - 0.05)
+    assert not bench.probing.due(link, late)
+    assert bench.probing.deadline(link) == pytest.approx(late - 0.05 + late / 2)
+    for number in range(1, 100):
+        evidence.answered(number, late + number / 100)
+        assert not bench.probing.answered(link, late + number / 100, urgent=False), "by no bytes in the world"
+    assert bench.reported() == []
+    assert bench.probing.deadline(link) == late + TRICKLE_SECONDS
+    assert not bench.probing.due(link, late + TRICKLE_SECONDS)
+    assert bench.reported() == [ProbeEnded(1, DIRECT, "generic_timeout_error"), Abort(1)]
+
+
+def test_a_trial_that_trickled_and_goes_silent_is_given_up_at_once(bench: Bench) -> None:
+    link = bench.trial()
+    link.established.sent(1, 0.0, 500)
+    link.established.sent(2, 0.0, 500)
+    late = bench.board.lonely_delay(link)
+    link.established.answered(1, late - 0.05)
+    assert not bench.probing.due(link, late)
+    silent = bench.probing.deadline(link)
+    assert silent < late + TRICKLE_SECONDS
+    assert not bench.probing.due(link, silent)
+    assert bench.reported() == [ProbeEnded(1, DIRECT, "generic_timeout_error"), Abort(1)]
 
 
 def test_a_trial_that_ends_by_itself_has_failed_early_and_a_dial_has_not(bench: Bench) -> None:
