@@ -38,6 +38,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "client/origin.py": "tests/integration/client/test_origin.py",
     "client/person_cli.py": "tests/integration/client/test_probe.py",
     "client/probe.py": "tests/integration/client/test_probe.py",
+    "client/driver.py": "tests/integration/client/test_messenger.py",
     "client/receiver.py": "tests/integration/client/test_sender.py",
     "client/route_table.py": "tests/integration/client/test_proxy_lists.py",
     "client/routes/alternate.py": "tests/integration/client/test_routes_direct.py",
