@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SIDEDOOR := $(BIN)/sidedoor
+REPEAT := 3
 
 .PHONY: help setup demo demo-docker test check bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo          run the quickstart scenario in network namespaces (no root, no Docker needed)'
+	@echo 'make demo          run the quickstart scenario in network namespaces (no root, no Docker needed), REPEAT=3 times'
 	@echo 'make demo-docker   the same in containers'
 	@echo 'make test          run every test this machine can run'
 	@echo 'make check         ruff, mypy, import-linter'
@@ -30,12 +31,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo 'installed: $(SIDEDOOR) --help'
 
 demo: setup
-	@$(SIDEDOOR) lab run quickstart --repeat 3 --out runs/quickstart
+	@$(SIDEDOOR) lab run quickstart --repeat $(REPEAT) --out runs/quickstart
 
 demo-docker: setup
 	@sh lab/host-tools.sh docker
 	@sh lab/docker/build-image.sh
-	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat 3 --out runs/quickstart-docker
+	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat $(REPEAT) --out runs/quickstart-docker
 
 # Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: one more than there are
 # cores run side by side. Those that measure times or fill the machine have it for themselves, and so have Docker's.
