@@ -4,8 +4,8 @@
        ^                        │                                  └──it catches up──> carrying (no switch)
        └────────reset, eof──────┘           carrying by a proxy ──probes carry data──> carrying (direct)
 
-What is done in each: `client.policies.seeking`, `doubting` (and `hedging`: why), `probing`; here is what leads from one
-to the next. The connections are on the `board`, their roles in `links`; docs/client.md explains the reasoning.
+What is done in each: `client.policies.seeking`, `sparing`, `doubting` (and `hedging`: why), `probing`; here is what
+leads from one to the next. The connections are on the `board`, their roles in `links`; docs/client.md explains it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from client.policies.links import Link
 from client.policies.probing import Probing
 from client.policies.seeking import Seeking
 from client.policies.sidedoor_settings import SidedoorSettings
+from client.policies.sparing import Sparing
 
 GRACES = 3
 """So many late timers in a row postpone a verdict; then the machine is slow for good and the verdict counts."""
@@ -62,8 +63,7 @@ class Sidedoor:
         self._recollection = recollection
         names = [route.name for route in routes]
         self._seeking = Seeking(names, settings, random, self._board, self._exposure, self._probing)
-        self._spare_at = 0.0
-        self._spare_backoff = self._seeking.least_backoff
+        self._sparing = Sparing(settings, self._board, self._exposure, self._probing, self._seeking.least_backoff)
         self._now = 0.0  # of the last call
         self._graces = 0
 
@@ -74,8 +74,8 @@ class Sidedoor:
         self._recall(self._recollection, now)
         self._seeking.begin(now)
         self._seek_on(now)
-        if self._settings.standby == "warm" and self._has_other_proxy():
-            self._dial_spare(now)
+        if self._sparing.possible:
+            self._sparing.dial(now)
             self._seeking.race(self._recollection, now)
         return self._board.take()
 
@@ -101,10 +101,10 @@ class Sidedoor:
 
     def deadline(self) -> float | None:
         times = [time for link in self._board.links.values() if (time := self._link_deadline(link)) is not None]
-        if (seek_at := self._seeking.deadline(self._usable_spare())) is not None:
+        if (seek_at := self._seeking.deadline(self._sparing.usable(self._now))) is not None:
             times.append(seek_at)
-        if self._wants_spare():
-            times.append(self._spare_at)
+        if not self._seeking.active and self._sparing.wanted:
+            times.append(self._sparing.next_at)
         if self._wants_probe():
             times.append(self._probing.next_at)
         return min(times, default=None)
@@ -118,8 +118,8 @@ class Sidedoor:
                 self._link_due(link, now)
         if self._seeking.active:
             self._seek_on(now)
-        if self._wants_spare() and self._spare_at <= now:
-            self._dial_spare(now)
+        if not self._seeking.active and self._sparing.wanted and self._sparing.next_at <= now:
+            self._sparing.dial(now)
         if self._wants_probe() and self._probing.next_at <= now:
             self._probing.dial(self._board.path, now)
         return self._board.take()
@@ -169,7 +169,7 @@ class Sidedoor:
             case "carrier":
                 self._carrier_alive(link, now)
             case "spare":
-                self._spare_backoff = self._seeking.least_backoff
+                self._sparing.answered()
                 if self._seeking.is_sought(link, now):
                     self._carry(link, now)
                 elif id_ is not None:
@@ -195,7 +195,7 @@ class Sidedoor:
 
     def _carried(self, link: Link, id_: int) -> None:
         """A message went out by the carrier: hedges that win and trials of other paths want it, too."""
-        self._doubting.sent(link, self._usable_spare(), id_)
+        self._doubting.sent(link, self._sparing.usable(self._now), id_)
         for probe in self._board.with_role("probe"):
             if probe.trial is not None:
                 self._board.commands.append(Copy(probe.number, (id_,)))
@@ -204,7 +204,7 @@ class Sidedoor:
         """A connection or a dial has ended by itself, or was given up because it answers no more."""
         self._board.links.pop(link.number, None)
         self._board.report_end(link, failure)
-        if not self._ended_idle(link, reason, now):
+        if not self._sparing.ended_idle(link, reason, now):
             self._exposure.failed(link.route, now)
         match link.role:
             case "carrier":
@@ -214,9 +214,7 @@ class Sidedoor:
                     self._mark_bad(reason, now)
                 self._board.commands.append(Remember(link.route, None))
             case "spare":
-                self._spare_gone()
-                self._spare_at = now + self._spare_backoff
-                self._spare_backoff = min(2 * self._spare_backoff, self._settings.most_backoff_seconds)
+                self._sparing.failed(now)
             case "probe":
                 self._probing.ended(link, failure, now)
             case _:
@@ -252,7 +250,7 @@ class Sidedoor:
             if not self._probing.is_better(probe.route, link.route):
                 self._probing.give_up(probe, "interrupted", now)
         self._board.path, self._board.path_bad = link.route, False
-        self._spare_at = max(self._spare_at, now)
+        self._sparing.next_at = max(self._sparing.next_at, now)
         self._board.commands.append(Use(link.number, link.route))
 
     def _mark_bad(self, reason: str, now: float) -> None:
@@ -266,7 +264,7 @@ class Sidedoor:
         self._probing.left_after(link.route, link.established.answered_bytes, now)
         self._mark_bad(reason, now)
         self._exposure.failed(link.route, now)
-        spare = self._usable_spare()
+        spare = self._sparing.usable(self._now)
         if spare is not None:
             self._carry(spare, now)
         elif not self._seeking.active:
@@ -282,39 +280,8 @@ class Sidedoor:
             self._board.drop(link)
 
     def _seek_on(self, now: float) -> None:
-        if (spare := self._seeking.on(self._usable_spare(), now)) is not None:
+        if (spare := self._seeking.on(self._sparing.usable(self._now), now)) is not None:
             self._carry(spare, now)
-
-    # -- the spare
-
-    def _wants_spare(self) -> bool:
-        """Not before it is decided whether the direct path is only late: this proxy would be its spare then."""
-        settled = not self._seeking.active and self._board.carrier is not None and not self._probing.undecided
-        wanted = self._settings.standby == "warm" and self._has_other_proxy()
-        return settled and wanted and not self._board.with_role("spare")
-
-    def _has_other_proxy(self) -> bool:
-        return any(proxy != self._board.path for proxy in self._exposure.proxies)
-
-    def _dial_spare(self, now: float) -> None:
-        route = self._exposure.order(now, without=[self._board.path])[0]
-        self._exposure.dialed(route)
-        self._board.dial(route, "spare", now)
-
-    def _usable_spare(self) -> Link | None:
-        return self._board.usable(self._board.with_role("spare"), self._now)
-
-    def _ended_idle(self, link: Link, reason: str, now: float) -> bool:
-        """A spare that a proxy ends because it was idle for a while is no reason to show another proxy."""
-        lasted = now - link.dialed_at >= self._settings.keepalive_seconds
-        idle = reason in ("eof", "reset") and not link.established.unanswered
-        return link.role == "spare" and lasted and idle
-
-    def _spare_gone(self) -> None:
-        """What it carried for the carrier, the next one shall."""
-        carrier = self._board.carrier
-        if carrier is not None:
-            carrier.established.return_taken()
 
     # -- probes of better paths, and the way back
 
@@ -355,8 +322,7 @@ class Sidedoor:
         self._recall(recollection, now)
         self._probing.reset(now)
         self._seeking.forgive()
-        self._spare_backoff = self._seeking.least_backoff
-        self._spare_at = now
+        self._sparing.reset(now)
         for link in self._board.links.values():
             if link.evidence is not None:
                 link.evidence.rtt = self._board.rtt(link.route)
@@ -382,7 +348,7 @@ class Sidedoor:
             return
         self._board.drop(link)
         if link.role == "spare":
-            self._spare_gone()
+            self._sparing.gone()
 
     # -- time
 
@@ -404,7 +370,10 @@ class Sidedoor:
         if since is None:
             return link.evidence.heard_at + self._settings.keepalive_seconds
         if link.role == "carrier":
-            return max(self._doubting.deadline(link, self._usable_spare(), since, self._now), self._board.grace_until)
+            return max(
+                self._doubting.deadline(link, self._sparing.usable(self._now), since, self._now),
+                self._board.grace_until,
+            )
         return max(since + self._board.verdict_delay(link), self._board.grace_until)
 
     def _link_due(self, link: Link, now: float) -> None:
@@ -412,7 +381,7 @@ class Sidedoor:
             case "probe":
                 self._probe_due(link, now)
             case "carrier":
-                if (reason := self._doubting.due(link, self._usable_spare(), now)) is not None:
+                if (reason := self._doubting.due(link, self._sparing.usable(self._now), now)) is not None:
                     self._path_failed(link, reason, now)
             case _ if not link.established.unanswered:
                 self._board.ping(link, now)
