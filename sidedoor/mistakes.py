@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import EllipsisType
 from typing import Any
 
@@ -66,6 +67,26 @@ def explain(message: str, data: Any, type_: Any) -> str:
     if not steps:
         return what
     return f"{_key(steps, data)}: {_mistake(what, _value_at(data, steps), steps, expected)}"
+
+
+def not_finite(data: Any) -> str | None:
+    """The first number in `data` that is not finite, and where; None: all are."""
+    for steps, value in _scalars(data, []):
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{_key(steps, data)}: expected a finite number; found {value}"
+    return None
+
+
+def _scalars(data: Any, steps: list[Step]) -> Iterator[tuple[list[Step], Any]]:
+    """All values in the tables and arrays of `data`, with the path to each."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _scalars(value, [*steps, str(key)])
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            yield from _scalars(value, [*steps, index])
+    else:
+        yield steps, data
 
 
 def _mistake(what: str, found: Any, steps: list[Step], expected: list[inspect.Type]) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from sidedoor.mistakes import explain
+from sidedoor.mistakes import explain, not_finite
 
 T = TypeVar("T")
 
@@ -55,7 +55,10 @@ def parse(text: str, type_: type[T], *, origin: str = "settings") -> T:
 
 
 def convert(data: Any, type_: type[T], *, origin: str = "settings") -> T:
-    """Plain `data` (dicts, lists, scalars) as a `type_`. Raises SettingsError."""
+    """Plain `data` (dicts, lists, scalars) as a `type_`. Raises SettingsError, also for a number that is none: TOML has
+    `nan` and `inf`, and no setting means them."""
+    if (mistake := not_finite(data)) is not None:
+        raise SettingsError(f"{origin}: {mistake}")
     try:
         return msgspec.convert(data, type_)
     except msgspec.ValidationError as error:

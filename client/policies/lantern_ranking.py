@@ -13,6 +13,8 @@ from enum import IntEnum
 
 import msgspec
 
+from client.policies.ranges import Factor, Interval, Positive, Seconds
+
 
 class LanternSettings(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name", tag="lantern", kw_only=True
@@ -43,22 +45,22 @@ class LanternSettings(
       Lantern's: it leaves that to the program).
     """
 
-    soft_failures: int = 2
-    hard_failures: int = 3
-    window_seconds: float = 300.0
-    apart_seconds: float = 30.0
-    slower_factor: float = 3.0
-    stall_seconds: float = 60.0
-    quiet_seconds: float = 5.0
-    hysteresis_seconds: float = 0.2
-    probe_seconds: float = 180.0
-    idle_probe_seconds: float = 900.0
-    idle_seconds: float = 600.0
-    probe_timeout_seconds: float = 2.0
-    probes: int = 6
-    ladder_seconds: float = 60.0
-    stage_seconds: float = 5.0
-    retry_seconds: float = 1.0
+    soft_failures: Positive = 2
+    hard_failures: Positive = 3
+    window_seconds: Seconds = 300.0
+    apart_seconds: Seconds = 30.0
+    slower_factor: Factor = 3.0
+    stall_seconds: Seconds = 60.0
+    quiet_seconds: Seconds = 5.0
+    hysteresis_seconds: Seconds = 0.2
+    probe_seconds: Interval = 180.0
+    idle_probe_seconds: Interval = 900.0
+    idle_seconds: Seconds = 600.0
+    probe_timeout_seconds: Seconds = 2.0
+    probes: Positive = 6
+    ladder_seconds: Seconds = 60.0
+    stage_seconds: Interval = 5.0
+    retry_seconds: Interval = 1.0
 
 
 class Demotion(IntEnum):

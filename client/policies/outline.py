@@ -30,6 +30,7 @@ from client.policies import (
     Sent,
 )
 from client.policies.orders import Orders, reason_of
+from client.policies.ranges import Interval, Seconds
 
 
 class OutlineSettings(
@@ -47,9 +48,9 @@ class OutlineSettings(
       itself, and the programs seen make their dialer once, at their start.
     """
 
-    stagger_seconds: float = 0.25
-    test_seconds: float = 5.0
-    redial_seconds: float = 1.0
+    stagger_seconds: Seconds = 0.25
+    test_seconds: Seconds = 5.0
+    redial_seconds: Interval = 1.0
     search_again: bool = False
 
     @property

@@ -33,6 +33,7 @@ from client.policies import (
 )
 from client.policies.connections import Connections, Link
 from client.policies.orders import reason_of
+from client.policies.ranges import Interval, Positive, Seconds, Share
 
 
 class PsiphonSettings(
@@ -59,20 +60,20 @@ class PsiphonSettings(
       `SSHKeepAliveProbeInactivePeriod` is the same 10 s). Here: messages that have had no answer for so long.
     """
 
-    workers: int = 10
-    stage_seconds: float = 20.0
-    affinity_seconds: float = 1.0
-    round_seconds: float = 60.0
-    pause_seconds: float = 5.0
-    pause_jitter: float = 0.1
-    replay_seconds: float = 1.0
-    replay_retained: float = 0.5
-    keepalive_seconds: float = 60.0
-    most_keepalive_seconds: float = 120.0
-    inactive_seconds: float = 10.0
-    keepalive_timeout_seconds: float = 30.0
-    port_forward_seconds: float = 10.0
-    probe_timeout_seconds: float = 5.0
+    workers: Positive = 10
+    stage_seconds: Interval = 20.0
+    affinity_seconds: Seconds = 1.0
+    round_seconds: Seconds = 60.0
+    pause_seconds: Interval = 5.0
+    pause_jitter: Share = 0.1
+    replay_seconds: Seconds = 1.0
+    replay_retained: Share = 0.5
+    keepalive_seconds: Interval = 60.0
+    most_keepalive_seconds: Interval = 120.0
+    inactive_seconds: Seconds = 10.0
+    keepalive_timeout_seconds: Seconds = 30.0
+    port_forward_seconds: Seconds = 10.0
+    probe_timeout_seconds: Seconds = 5.0
 
 
 class Psiphon:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from client.policies.ranges import Factor, Interval, Positive, Seconds
+
 
 class SidedoorSettings(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name", tag="sidedoor", kw_only=True
@@ -46,25 +48,25 @@ class SidedoorSettings(
     standby: Literal["cold", "warm"] = "warm"
     first_proxies: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     probe_direct: Literal["periodic", "never"] = "periodic"
-    least_hedge_seconds: float = 0.1
-    most_hedge_seconds: float = 1.0
-    hedge_floors: float = 4.0
-    hedge_margin_seconds: float = 0.08
-    initial_timeout_seconds: float = 1.0
-    verdict_seconds: float = 0.8
-    verdict_floors: float = 5.0
-    lonely_seconds: float = 0.38
-    lonely_floors: float = 3.0
-    hopeless_verdicts: float = 2.0
-    hiccup_seconds: float = 0.02
-    grace_seconds: float = 0.05
-    backoff_seconds: float = 0.25
-    most_backoff_seconds: float = 8.0
-    keepalive_seconds: float = 10.0
-    first_probe_seconds: float = 0.2
-    probe_seconds: float = 2.0
-    probe_timeout_seconds: float = 3.0
-    trial_seconds: float = 1.5
-    probe_successes: int = 2
-    most_probe_successes: int = 16
-    settle_seconds: float = 5.0
+    least_hedge_seconds: Seconds = 0.1
+    most_hedge_seconds: Seconds = 1.0
+    hedge_floors: Factor = 4.0
+    hedge_margin_seconds: Seconds = 0.08
+    initial_timeout_seconds: Seconds = 1.0
+    verdict_seconds: Seconds = 0.8
+    verdict_floors: Factor = 5.0
+    lonely_seconds: Seconds = 0.38
+    lonely_floors: Factor = 3.0
+    hopeless_verdicts: Factor = 2.0
+    hiccup_seconds: Seconds = 0.02
+    grace_seconds: Seconds = 0.05
+    backoff_seconds: Interval = 0.25
+    most_backoff_seconds: Interval = 8.0
+    keepalive_seconds: Interval = 10.0
+    first_probe_seconds: Seconds = 0.2
+    probe_seconds: Interval = 2.0
+    probe_timeout_seconds: Seconds = 3.0
+    trial_seconds: Seconds = 1.5
+    probe_successes: Positive = 2
+    most_probe_successes: Positive = 16
+    settle_seconds: Seconds = 5.0

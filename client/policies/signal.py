@@ -33,6 +33,7 @@ from client.policies import (
 )
 from client.policies.connections import Connections, Link
 from client.policies.orders import reason_of
+from client.policies.ranges import Factor, Interval, Positive, Seconds, Share
 
 
 class SignalSettings(
@@ -60,22 +61,22 @@ class SignalSettings(
       IncomingMessageObserver's).
     """
 
-    stagger_seconds: float = 0.3
-    per_attempt_seconds: float = 0.5
-    most_delay_seconds: float = 30.0
-    age_seconds: float = 300.0
-    most_failures: int = 5
-    count_growth: float = 10.0
-    cooldown_growth: float = 10.0
-    stage_seconds: float = 15.0
-    tls_seconds: float = 3.0
-    tls_round_trips: float = 5.0
-    all_seconds: float = 60.0
-    ping_seconds: float = 31.0
-    idle_seconds: float = 45.0
-    backoff_seconds: float = 1.0
-    most_backoff_seconds: float = 30.0
-    backoff_jitter: float = 0.25
+    stagger_seconds: Seconds = 0.3
+    per_attempt_seconds: Seconds = 0.5
+    most_delay_seconds: Seconds = 30.0
+    age_seconds: Seconds = 300.0
+    most_failures: Positive = 5
+    count_growth: Factor = 10.0
+    cooldown_growth: Factor = 10.0
+    stage_seconds: Interval = 15.0
+    tls_seconds: Seconds = 3.0
+    tls_round_trips: Factor = 5.0
+    all_seconds: Seconds = 60.0
+    ping_seconds: Interval = 31.0
+    idle_seconds: Seconds = 45.0
+    backoff_seconds: Interval = 1.0
+    most_backoff_seconds: Interval = 30.0
+    backoff_jitter: Share = 0.25
 
 
 class Outcomes:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from client.policies.ranges import Factor, Interval, Positive, Seconds
+
 Limits = tuple[tuple[float, int], ...]
 """Of a flood control: in so many seconds at most so many connections are opened."""
 
@@ -40,26 +42,26 @@ class TdlibSettings(
 
     proxies: Literal["off", "user"] = "off"
     online: bool = True
-    checks: int = 3
-    check_pings: int = 2
-    check_seconds: float = 10.0
-    handshake_seconds: float = 10.0
-    recent_error_seconds: float = 10.0
-    ready_seconds: float = 10.0
-    least_rtt_seconds: float = 2.0
-    rtt_factor: float = 1.5
-    rtt_extra_seconds: float = 1.0
-    piggyback_factor: float = 0.5
-    ping_factor: float = 1.0
-    pong_factor: float = 2.5
-    read_factor: float = 3.5
-    offline_piggyback_seconds: float = 30.0
-    offline_ping_seconds: float = 60.0
-    offline_timeout_seconds: float = 135.0
+    checks: Positive = 3
+    check_pings: Positive = 2
+    check_seconds: Interval = 10.0
+    handshake_seconds: Seconds = 10.0
+    recent_error_seconds: Seconds = 10.0
+    ready_seconds: Seconds = 10.0
+    least_rtt_seconds: Seconds = 2.0
+    rtt_factor: Factor = 1.5
+    rtt_extra_seconds: Seconds = 1.0
+    piggyback_factor: Factor = 0.5
+    ping_factor: Factor = 1.0
+    pong_factor: Factor = 2.5
+    read_factor: Factor = 3.5
+    offline_piggyback_seconds: Seconds = 30.0
+    offline_ping_seconds: Interval = 60.0
+    offline_timeout_seconds: Seconds = 135.0
     online_limits: Limits = ((1.0, 4), (5.0, 5))
     offline_limits: Limits = ((1.0, 1), (4.0, 2), (8.0, 3))
-    backoff_seconds: float = 1.0
-    most_backoff_seconds: float = 16.0
+    backoff_seconds: Interval = 1.0
+    most_backoff_seconds: Interval = 16.0
 
     @property
     def stage_seconds(self) -> float:

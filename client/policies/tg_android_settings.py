@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from client.policies.ranges import Count, Interval, Positive, Seconds
+
 
 class TgAndroidSettings(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name", tag="tg-android", kw_only=True
@@ -36,23 +38,23 @@ class TgAndroidSettings(
     """
 
     proxies: Literal["off", "rotation"] = "off"
-    connect_seconds: float = 12.0
-    reconnect_seconds: float = 8.0
-    idle_seconds: float = 4.0
-    idle_step_seconds: float = 2.0
-    most_idle_seconds: float = 16.0
-    ping_seconds: float = 19.0
-    ports: int = 4
-    retries: int = 1
-    retries_after_data: int = 3
-    useful_seconds: float = 4.0
-    backoff_seconds: float = 0.05
-    most_backoff_seconds: float = 0.4
-    pause_seconds: float = 1.0
-    rotation_seconds: float = 10.0
-    recheck_seconds: float = 120.0
-    checks: int = 4
-    check_seconds: float = 5.0
+    connect_seconds: Interval = 12.0
+    reconnect_seconds: Interval = 8.0
+    idle_seconds: Seconds = 4.0
+    idle_step_seconds: Seconds = 2.0
+    most_idle_seconds: Seconds = 16.0
+    ping_seconds: Interval = 19.0
+    ports: Positive = 4
+    retries: Count = 1
+    retries_after_data: Count = 3
+    useful_seconds: Seconds = 4.0
+    backoff_seconds: Interval = 0.05
+    most_backoff_seconds: Interval = 0.4
+    pause_seconds: Interval = 1.0
+    rotation_seconds: Interval = 10.0
+    recheck_seconds: Interval = 120.0
+    checks: Positive = 4
+    check_seconds: Interval = 5.0
 
     @property
     def stage_seconds(self) -> float:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from lab.benchmarks.fallback import arms, plot, runner
 from lab.benchmarks.fallback import controls as summary
-from lab.benchmarks.fallback.blocks import BLOCKS
+from lab.benchmarks.fallback.blocks import BLOCKS, BlockType
 from lab.benchmarks.fallback.goals import outcomes
 from lab.benchmarks.fallback.plan import Choice, Condition, Control, calibration, conditions, controls
 from lab.benchmarks.fallback.records import ControlRecord, Record
@@ -120,6 +120,8 @@ def fallback(
     check_folders({"--json": json_path, "--markdown": markdown_path, "--plot": plot_path})
     if only_results and out is None:
         raise UsageError("--results: of which folder? give --out, too")
+    if only_results and out is not None and not (out / runner.BENCH).exists():
+        raise UsageError(f"--results: no bench has written to {out}")
     choice = Choice(
         policies=chosen_policies(policies),
         blocks=chosen_blocks(names),
@@ -134,7 +136,8 @@ def fallback(
     if control and calibrate:
         raise UsageError("--control and --calibrate: one after the other, please, into the same --out")
     if list_:
-        _list(controls(hours, 0) if control else [calibration(0)] if calibrate else conditions(choice), parallel)
+        found = controls(hours, 0) if control else [calibration(0)] if calibrate else conditions(choice)
+        _list(found, parallel, [BLOCKS[name] for name in choice.blocks or BLOCKS])
         return
     if sys.platform != "linux":
         raise UsageError("bench fallback needs Linux: it makes network namespaces")
@@ -159,9 +162,12 @@ def fallback(
             todo = conditions(msgspec.structs.replace(choice, seed=header.seed))
             phases = [runner.jobs(folder / runner.CONDITIONS, todo)]
         outcome, header = _measure(folder, header, phases, parallel)
-        results = _results(folder, header, outcome.failures)
+        shown = _asked_for(choice, policies) if only_results else _everything
+        results = _results(folder, header, outcome.failures, shown)
     _show(results, json_path, markdown_path, plot_path)
     if outcome.interrupted:
+        again = "go on with the same command" if out else "with --out DIR it could go on where it was"
+        print(f"sidedoor bench: interrupted; this is what there is; {again}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     wrong = results.messages.lost + results.messages.duplicated_application
     sys.exit(int(bool(outcome.failures) or bool(wrong)))
@@ -183,11 +189,31 @@ def chosen_blocks(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _results(folder: Path, header: runner.Header, failures: dict[str, str]) -> Results:
-    """Of all that lies in the folder. Raises UsageError."""
+def _everything(record: Record) -> bool:
+    """Of a folder's runs."""
+    return True
+
+
+def _asked_for(choice: Choice, policies: Sequence[str]) -> Callable[[Record], bool]:
+    """Whether a run is one of those that the command line names; what it does not name, it takes all of."""
+
+    def asked(record: Record) -> bool:
+        return (
+            (not policies or record.policy in policies)
+            and (not choice.blocks or record.block in choice.blocks)
+            and (not choice.rtts_ms or record.rtt_ms in choice.rtts_ms)
+            and (not choice.losses or record.loss in choice.losses)
+            and choice.warm in (None, record.warm)
+        )
+
+    return asked
+
+
+def _results(folder: Path, header: runner.Header, failures: dict[str, str], shown: Callable[[Record], bool]) -> Results:
+    """Of what lies in the folder: the runs that are `shown`, and the rest whole. Raises UsageError."""
     place = folder / runner.CALIBRATION
     return Results(
-        runner.read_runs(folder / runner.CONDITIONS, Record),
+        [record for record in runner.read_runs(folder / runner.CONDITIONS, Record) if shown(record)],
         _machine(),
         failures,
         header.parallel,
@@ -201,14 +227,19 @@ def _results(folder: Path, header: runner.Header, failures: dict[str, str]) -> R
     )
 
 
-def _list(found: Sequence[Condition | Control], parallel: int) -> None:
+def _list(found: Sequence[Condition | Control], parallel: int, types: Sequence[BlockType]) -> None:
     for condition in found:
         runs = ", ".join(f"{policy} {n}" for policy, n in condition.runs.items())
-        print(f"{condition.id}: {runs}; about {condition.estimated_seconds / 60:.0f} min")
-    hours = sum(condition.estimated_seconds for condition in found) / parallel / 3600
-    print(f"{counted(len(found), 'lab')}, {parallel} at a time: about {hours:.1f} h")
-    for block in BLOCKS.values():
+        print(f"{condition.id}: {runs}; {_about(condition.estimated_seconds)}")
+    seconds = sum(condition.estimated_seconds for condition in found) / parallel
+    print(f"{counted(len(found), 'lab')}, {parallel} at a time: {_about(seconds)}")
+    for block in types:
         print(f"{block.name}: {block.what}")
+
+
+def _about(seconds: float) -> str:
+    """A time that was estimated, for people."""
+    return f"about {seconds / 3600:.1f} h" if seconds >= 5400 else f"about {max(1, round(seconds / 60))} min"
 
 
 def _measure(
@@ -222,8 +253,8 @@ def _measure(
     header = msgspec.structs.replace(header, parallel=max(parallel, header.parallel) if header.seconds else parallel)
     runner.write_header(folder, header)
     messages = Console(stderr=True, highlight=False)
-    minutes = sum(job.estimated_seconds for job in jobs) / parallel / 60
-    messages.print(f"{counted(len(jobs), 'lab')}, {parallel} at a time: about {minutes:.0f} min", soft_wrap=True)
+    seconds = sum(job.estimated_seconds for job in jobs) / parallel
+    messages.print(f"{counted(len(jobs), 'lab')}, {parallel} at a time: {_about(seconds)}", soft_wrap=True)
     with messages.status("starting") as status:
         report = status.update if messages.is_terminal else _lines(messages)
         for phase in phases:

@@ -226,8 +226,7 @@ def _factorial(choice: Choice) -> Iterator[Condition]:
     for block, warm, rtt_ms, loss in _circumstances(choice):
         together = named or (rtt_ms, loss) == REFERENCE
         policies = choice.policies if together else tuple(p for p in choice.policies if p == OURS)
-        # A spare is no matter where the block comes first, and a race none where it comes later.
-        policies = tuple(p for p in policies if p != (RACE if warm else NO_SPARE))
+        policies = _that_matter(policies, warm=warm)
         if not policies:
             continue
         silent = not BLOCKS[block].signalled
@@ -239,6 +238,11 @@ def _factorial(choice: Choice) -> Iterator[Condition]:
         together_seconds = COMPARED_WATCH_SECONDS if warm and silent else SIGNALLED_WATCH_SECONDS
         watch = choice.watch_seconds or (together_seconds if compared else WATCH_SECONDS)
         yield Condition(block=block, warm=warm, rtt_ms=rtt_ms, loss=loss, arms=arms, runs=runs, watch_seconds=watch)
+
+
+def _that_matter(policies: Sequence[str], *, warm: bool) -> tuple[str, ...]:
+    """A spare is no matter where the block comes first, and a race none where it comes later."""
+    return tuple(policy for policy in policies if policy != (RACE if warm else NO_SPARE))
 
 
 def _arms(policies: Sequence[str]) -> tuple[str, ...]:
@@ -276,14 +280,18 @@ def _short(choice: Choice) -> Iterator[Condition]:
     """One cell for each block type and policy, in the reference circumstances, warm."""
     rtt_ms = (choice.rtts_ms or REFERENCE)[0]
     loss = choice.losses[0] if choice.losses else REFERENCE[1]
+    warm = choice.warm is not False
+    policies = _that_matter(choice.policies, warm=warm)
     for block in choice.blocks or tuple(BLOCKS):
+        if not policies:
+            continue
         yield Condition(
             block=block,
-            warm=choice.warm is not False,
+            warm=warm,
             rtt_ms=rtt_ms,
             loss=loss,
-            arms=choice.policies,
-            runs=dict.fromkeys(choice.policies, choice.runs or SHORT_RUNS),
+            arms=policies,
+            runs=dict.fromkeys(policies, choice.runs or SHORT_RUNS),
             watch_seconds=choice.watch_seconds or SHORT_WATCH_SECONDS,
             repeat_late=False,
         )

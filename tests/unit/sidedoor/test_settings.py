@@ -37,6 +37,16 @@ def test_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
     assert read(path, Settings) == Settings("[::1]:1080")
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_number_that_is_none_is_refused(number: str) -> None:
+    with pytest.raises(
+        SettingsError, match=rf"^x: key `limits.idle-seconds`: expected a finite number; found {number}$"
+    ):
+        parse(f"[limits]\nidle-seconds = {number}\n", Settings, origin="x")
+    with pytest.raises(SettingsError, match=r"key `rules\[0\].ports\[1\]`: expected a finite number"):
+        parse(f"[[rules]]\nports = [1, {number}]\n", Settings)
+
+
 def test_an_empty_file_is_the_defaults() -> None:
     assert parse("", Settings) == Settings()
 

@@ -51,15 +51,18 @@ def test_what_would_be_measured() -> None:
     first, *_ = listed.stdout.splitlines()
     assert first == "rst-warm-40ms-1pc-sidedoor: sidedoor 32; about 1 min"
     assert "2 labs, " in listed.stdout
-    assert all(f"\n{name}: " in listed.stdout for name in BLOCKS)
+    assert [name for name in BLOCKS if f"\n{name}: " in listed.stdout] == ["rst"]
+    assert all(f"\n{name}: " in invoke("--list").stdout for name in BLOCKS)
     assert "control-2: sidedoor 24" in invoke("--list", "--control").stdout
-    assert "\n1 lab, 1 at a time: about" in invoke("--list", "--calibrate", "--parallel", "1").stdout
+    assert " h\n" in invoke("--list", "--parallel", "1").stdout
+    assert "\n1 lab, 1 at a time: about 1 min\n" in invoke("--list", "--calibrate", "--parallel", "1").stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("--results",), "--results: of which folder"),
+        (("--results", "--out", "/nowhere/at/all"), "no bench has written to /nowhere/at/all"),
         (("--control", "--calibrate"), "one after the other"),
         (("--json", "/nowhere/at/all.json"), "there is no such folder"),
     ],
@@ -89,6 +92,25 @@ def test_results_of_what_lies_there(tmp_path: Path) -> None:
     assert {goal["goal"] for goal in data["goals"]} >= {"lost", "shown twice", "false switches"}
     assert files[1].read_text().startswith("# Fallback")
     assert files[2].read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("--policy", "outline"), 1),
+        (("--block", "syn-drop"), 3),
+        (("--block", "freeze"), 0),
+        (("--rtt", "200"), 0),
+        (("--loss", "1"), 0),
+        (("--cold",), 0),
+        (("--warm", "--rtt", "40", "--loss", "0", "--policy", "sidedoor"), 2),
+    ],
+)
+def test_results_of_what_is_asked_for(tmp_path: Path, options: tuple[str, ...], shown: int) -> None:
+    folder = bench(tmp_path / "bench", *recovered([0.4, 0.5]), record(policy="outline", ttr_seconds=4.0))
+    file = tmp_path / "x.json"
+    assert invoke("--results", "--out", str(folder), "--json", str(file), *options).exit_code == 0
+    assert sum(cell["n"] for cell in json.loads(file.read_text())["cells"]) == shown
 
 
 def test_a_lost_message_is_exit_status_1(tmp_path: Path) -> None:

@@ -89,10 +89,13 @@ def test_clients_are_killed_in_warm_labs_with_loss() -> None:
 def test_the_short_one_has_a_cell_for_each_block_type_and_policy() -> None:
     found = plan(short=True)
     assert [c.block for c in found] == list(BLOCKS)
-    assert all(c.warm and c.runs == dict.fromkeys(ALL, 3) and c.rounds_limit == 4 for c in found)
+    warm = [policy for policy in ALL if policy != RACE]
+    assert all(c.warm and c.runs == dict.fromkeys(warm, 3) and c.rounds_limit == 4 for c in found)
     assert sum(c.estimated_seconds for c in found) < 15 * 60  # one lab at a time
     (cold,) = plan(short=True, warm=False, blocks=("freeze",), rtts_ms=(200,), losses=(0.01,))
     assert (cold.warm, cold.rtt_ms, cold.loss) == (False, 200, 0.01)
+    assert set(cold.runs) == set(ALL) - {NO_SPARE}
+    assert not plan(short=True, policies=(RACE,)), "it is none where the block comes later"
 
 
 def test_the_longest_come_first() -> None:
