@@ -38,8 +38,7 @@ class Narrator:
 
     def __init__(self, origin: OriginAddress, emit: Emit, say: Callable[[str], None], *, greet: bool = False) -> None:
         """`greet`: the first connection is told of even if nothing has failed before it."""
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        self._origin = f"{host}:{origin.port}"
+        self._origin = str(origin)
         self._emit = emit
         self._say = say
         self._greet = greet

@@ -273,9 +273,8 @@ def probe(config: str | None, at_once: int, as_json: bool, **options: Any) -> No
     settings = make_settings(config, ProbeSettings, routed(**options))
     notices = Narrator(settings.origin, discard, say)
     routes = RouteTable(settings, notices)
-    origin = f"{settings.origin.host}:{settings.origin.port}"
     count = len(routes.facts)
-    say(f"probe: {count} route{'s' * (count > 1)} to {origin}, {at_once} at a time")
+    say(f"probe: {count} route{'s' * (count > 1)} to {settings.origin}, {at_once} at a time")
 
     def done(verdict: RouteVerdict) -> None:
         say(f"probe: {verdict.route}: {'works' if verdict.works else f'fails in the stage {verdict.reached}'}")
@@ -287,7 +286,7 @@ def probe(config: str | None, at_once: int, as_json: bool, **options: Any) -> No
     surroundings = Surroundings(settings.memory_file, settings.network_poll_seconds, notices)
     route = chosen(verdicts, routes.facts, surroundings.recollection(routes.names))
     if as_json:
-        click.echo(json.dumps(as_data(origin, verdicts, route), indent=2))
+        click.echo(json.dumps(as_data(str(settings.origin), verdicts, route), indent=2))
     else:
         click.echo("\n".join([*table(verdicts), "", *in_sentences(verdicts, route)]))
     sys.exit(0 if route is not None else 1)

@@ -73,9 +73,10 @@ def show(public_key: str, file: str) -> None:
         header = listing.header
         state = "expired" if header.expires <= datetime.now(UTC) else "expires"
         skipped = f", {listing.skipped} of a kind that is not known here" if listing.skipped else ""
+        count = len(listing.routes)
         click.echo(
             f"version {header.version}, part {header.part + 1} of {header.parts}, {state} "
-            f"{header.expires:%Y-%m-%d %H:%M %Z}, {len(listing.routes)} routes{skipped}"
+            f"{header.expires:%Y-%m-%d %H:%M %Z}, {count} route{'s' * (count != 1)}{skipped}"
         )
         for route in listing.routes:
             click.echo(f"  {msgspec.json.encode(route).decode()}")

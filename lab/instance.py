@@ -182,7 +182,9 @@ def execute(lab: Lab, runtime: str, host: str, command: Sequence[str], ca_file: 
     if pid is None:
         raise UsageError(f"lab {lab.name} is not up any more; sidedoor lab clean removes what it left")
     trust = {name: ca_file for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
-    return netns_visit.execute(pid, host, command, os.environ | {"PATH": netns.search_path()} | trust)
+    # Last: this installation's programs, so that `sidedoor` is found on a host by whatever name it was called here.
+    path = f"{netns.search_path()}:{Path(sys.executable).parent}"
+    return netns_visit.execute(pid, host, command, os.environ | {"PATH": path} | trust)
 
 
 def stop(lab: Lab) -> None:

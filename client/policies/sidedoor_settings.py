@@ -18,7 +18,8 @@ class SidedoorSettings(
       sees no proxy before one is needed).
     - `first_proxies`: so many proxies are dialed beside the direct path at a start on a network of which nothing is
       remembered, and the first that stands is used; 1, the spare, shows the censor no more than a start without a block
-      has to. More are faster where the spare is blocked, too, and are all seen. With `standby = "cold"`: none.
+      has to. More are faster where the spare is blocked, too, and are all seen. It must be 1 with `standby = "cold"`,
+      which shows none at the start.
     - `probe_direct`: "never" sends nothing on the direct path any more once it was bad.
     - `least_hedge_seconds`, `most_hedge_seconds`: bounds of the hedge delay, which is that of TCP's tail loss probe
       (RFC 8985 section 7.2) plus four variations. 0.1 s: a busy 2-core machine was seen to stall for so long.
@@ -70,3 +71,7 @@ class SidedoorSettings(
     probe_successes: Positive = 2
     most_probe_successes: Positive = 16
     settle_seconds: Seconds = 5.0
+
+    def __post_init__(self) -> None:
+        if self.standby == "cold" and self.first_proxies > 1:
+            raise ValueError('first_proxies: needs standby = "warm"; with "cold" no proxy is shown at the start')

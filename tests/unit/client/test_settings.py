@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from client.settings import SenderSettings
+from client.settings import OriginAddress, SenderSettings
 from sidedoor.settings import SettingsError, convert
 
 GOOD: dict[str, Any] = {
@@ -61,3 +61,15 @@ def test_they_come_from_json_and_go_back() -> None:
 def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         convert(GOOD | change, SenderSettings)
+
+
+@pytest.mark.parametrize(
+    ("origin", "shown"),
+    [
+        (OriginAddress("messenger.example"), "messenger.example:443"),
+        (OriginAddress("127.0.0.1", 8443), "127.0.0.1:8443"),
+        (OriginAddress("::1", 8443), "[::1]:8443"),
+    ],
+)
+def test_an_origin_is_shown_as_it_is_typed(origin: OriginAddress, shown: str) -> None:
+    assert str(origin) == shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +181,11 @@ def test_a_program_on_hosts_that_somebody_else_made() -> None:
         instance.execute(lab, "attended", "client", ["true"], "/ca.pem")
 
 
-def test_a_program_trusts_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_trusts_the_lab_and_finds_this_installation_last(monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(launcher: int, host: str, command: list[str], environment: dict[str, str]) -> int:
         assert (launcher, host, command) == (os.getpid(), "client", ["curl"])
         assert environment["CURL_CA_BUNDLE"] == environment["SSL_CERT_FILE"] == "/ca.pem"
-        assert environment["PATH"].endswith(":/usr/sbin:/sbin")
+        assert environment["PATH"].endswith(f":/usr/sbin:/sbin:{Path(sys.executable).parent}")
         return 7
 
     monkeypatch.setattr("lab.instance.netns_visit.execute", execute)

@@ -17,6 +17,11 @@ def test_a_misspelt_key_is_named_with_the_right_one() -> None:
         convert({"name": "sidedoor", "probe_second": 1.0}, SidedoorSettings)
 
 
+def test_who_shows_no_proxy_at_the_start_cannot_show_four() -> None:
+    with pytest.raises(SettingsError, match=r"first_proxies: needs standby = \"warm\""):
+        convert({"name": "sidedoor", "standby": "cold", "first_proxies": 4}, SidedoorSettings)
+
+
 def test_they_survive_json() -> None:
     settings = SidedoorSettings(standby="cold", probe_seconds=0.5)
     assert msgspec.json.decode(msgspec.json.encode(settings), type=SidedoorSettings) == settings
