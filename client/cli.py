@@ -76,6 +76,8 @@ def origin(
     """Serve the origin until interrupted."""
     files = None
     if self_signed is not None:
+        if certificate or key:
+            raise UsageError("--self-signed makes a certificate and its key: give it, or --certificate and --key")
         files = CertificateFiles.within(self_signed)
         certificate, key = str(files.certificate), str(files.key)
     elif host_name:

@@ -10,6 +10,7 @@ import click
 import msgspec
 from nacl.signing import SigningKey
 
+from client.command_line import say
 from client.keys import is_private_key
 from client.proxy_list import ListError, ListSource, sign, verified
 from sidedoor.settings import SettingsError, UsageError, read, read_text
@@ -55,6 +56,8 @@ def sign_list(key_file: str, list_file: str) -> None:
         documents = sign(source, _signing_key(key_file))
     except ListError as error:
         raise UsageError(f"{list_file}: {error}") from error
+    if source.parts > len(source.routes):
+        say(f"{list_file}: {source.parts} parts and fewer routes: who gets a part without any has no proxy of it")
     for document in documents:
         click.echo(document)
 

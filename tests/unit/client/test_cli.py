@@ -38,6 +38,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["receive", *END, "--ca-file", "x", "--key", "y", "--peer-key", "AAAA"], "expected a public key, 44 char"),
         (["key", "--file", "/proc/nowhere"], "key file /proc/nowhere: cannot be made"),
         (["origin", "--host-name", "a"], "--self-signed"),
+        (["origin", "--self-signed", "d", "--certificate", "c"], "give it, or --certificate and --key"),
         (["origin", "--listen", "127.0.0.1:0", "--certificate", "/nowhere", "--key", "/nowhere"], "cannot be used"),
         (["origin", "--listen", "127.0.0.1:0", "--self-signed", "/proc/nowhere"], "cannot be made"),
         (["origin", "--listen", "127.0.0.1:0"], "--certificate and --key are required"),

@@ -63,14 +63,15 @@ def test_sign_and_show(tmp_path: Path, key: Path, source: Path) -> None:
     public = run("key", key).output.strip()
     signed = run("sign", "--key", key, source)
     assert signed.exit_code == 0
-    (tmp_path / "proxies.signed").write_text(signed.output)
+    assert "2 parts and fewer routes" in signed.stderr
+    (tmp_path / "proxies.signed").write_text(signed.stdout)
     shown = run("show", "--public-key", public, tmp_path / "proxies.signed")
     assert shown.exit_code == 0
     heads = [line for line in shown.output.splitlines() if line.startswith("version")]
     assert [line.rpartition(", ")[0] for line in heads] == [
         f"version 3, part {part} of 2, expires 2999-01-31 00:00 UTC" for part in (1, 2)
     ]
-    assert sorted(line.rpartition(", ")[2] for line in heads) == ["0 routes", "1 routes"]
+    assert sorted(line.rpartition(", ")[2] for line in heads) == ["0 routes", "1 route"]
     assert shown.output.count('"name":"proxy1"') == 1
 
 
