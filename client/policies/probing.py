@@ -37,8 +37,8 @@ only when they come for most of a second (`client.diagnosis.trace.SPAN_SECONDS`)
 class Probing:
     """Which path is probed next, and how many successes it needs. `next_at`: when, if a probe is wanted.
 
-    `undecided`: the direct path was overtaken before its dial stood or failed, and has neither failed since nor come
-    into use: it may be blocked, or a segment was lost.
+    `undecided`: the direct path, which was overtaken before its dial stood, stands now and has neither failed since nor
+    come into use: it was late, as it seems, and not blocked.
     """
 
     def __init__(self, routes: Sequence[RouteFacts], settings: SidedoorSettings, board: Board) -> None:
@@ -52,6 +52,7 @@ class Probing:
         """Another network: what was learned of the paths does not hold."""
         self.next_at = now
         self.undecided = False
+        self._overtaken: int | None = None
         self._turn = 0
         self._evaded: str | None = None
         self._failbacks: dict[str, Failback] = {}
@@ -85,13 +86,20 @@ class Probing:
         self.next_at = now + self._settings.probe_seconds
         self._board.commands.append(ProbeStarted(link.number, link.route))
 
-    def adopt(self, link: Link, *, undecided: bool) -> None:
-        """A dial that was to carry goes on as a probe. `undecided`: nothing bad is known of its path yet."""
+    def adopt(self, link: Link) -> None:
+        """A dial that was to carry goes on as a probe."""
         link.role = "probe"
-        self.undecided = self.undecided or (undecided and link.route == DIRECT)
         if not link.announced:
             self._board.commands.append(ProbeStarted(link.number, link.route))
         link.announced = False  # its end is reported as that of a probe
+
+    def may_be_late(self, link: Link) -> None:
+        """This dial of the direct path was overtaken, and nothing bad is known of the path yet."""
+        self._overtaken = link.number
+
+    def stands(self, link: Link) -> None:
+        """The probe's dial is done."""
+        self.undecided = self.undecided or link.number == self._overtaken
 
     # -- what becomes of the paths
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from random import Random
 
 from client.policies import (
+    DIRECT,
     Abort,
     Answered,
     Command,
@@ -135,8 +136,8 @@ class Sidedoor:
         match observation:
             case Established():
                 self._established(link, now)
-            case StageReached():
-                link.reached(now)
+            case StageReached(stage=stage, addresses=addresses):
+                link.reached(stage, now, len(addresses))
             case DialFailed(failure=failure):
                 self._gone(link, "dial_failed", failure, now)
             case Ended(failure=failure):
@@ -160,6 +161,8 @@ class Sidedoor:
         if link.role == "candidate" or self._seeking.is_sought(link, now):
             self._carry(link, now)
         else:
+            if link.role == "probe":
+                self._probing.stands(link)
             # A probe and a spare show that they carry data before anybody relies on them.
             self._board.ping(link, now)
 
@@ -227,7 +230,7 @@ class Sidedoor:
     def _carry(self, link: Link, now: float) -> None:
         """Messages go by `link` from here on; what was dialed beside it is given up, or becomes a probe."""
         others = [other for other in self._board.with_role("carrier", "candidate") if other is not link]
-        undecided = not self._board.path_bad
+        fresh = not self._board.path_bad
         self._seeking.end()
         self._switch(link, now)
         for other in others:
@@ -236,7 +239,10 @@ class Sidedoor:
                 and self._wants_probe()
                 and self._probing.is_better(other.route, self._board.path)
             ):
-                self._probing.adopt(other, undecided=undecided)
+                self._probing.adopt(other)
+                if fresh and other.route == DIRECT:
+                    self._probing.may_be_late(other)
+                    self._sparing.wait_for(other)
             else:
                 self._board.drop(other, Abort)
 

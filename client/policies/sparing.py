@@ -1,8 +1,8 @@
 """The warm spare of the policy `sidedoor`: when one is wanted, through which proxy, and when it has failed. Sans-IO.
 
 One idle connection through a proxy that the path in use does not take. A proxy is shown for it only when nothing is
-sought any more and it is decided whether the direct path is bad or merely late (`Probing.undecided`): if it is late,
-the proxy in use becomes its spare.
+sought any more and the direct path is not merely late (`Link.lost_until`, `Probing.undecided`): if it is, the proxy in
+use becomes its spare.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ class Sparing:
         route = self._exposure.order(now, without=[self._board.path])[0]
         self._exposure.dialed(route)
         self._board.dial(route, "spare", now)
+
+    def wait_for(self, link: Link) -> None:
+        """This dial of the direct path was overtaken; it may be late, since a segment was lost."""
+        self.next_at = max(self.next_at, link.lost_until)
 
     def answered(self) -> None:
         """It works."""

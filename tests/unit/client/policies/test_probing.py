@@ -107,9 +107,23 @@ def test_a_dial_that_goes_on_as_a_probe_is_announced_once(bench: Bench, announce
     link = bench.board.dial(DIRECT, "candidate", 0.0)
     link.announced = announced
     bench.board.take()
-    bench.probing.adopt(link, undecided=False)
+    bench.probing.adopt(link)
     bench.board.established(link, 1.0)
     assert bench.reported() == ([] if announced else [ProbeStarted(1, DIRECT)])
+
+
+def test_a_direct_dial_that_was_overtaken_and_stands_is_not_decided_until_it_fails_or_is_used(bench: Bench) -> None:
+    for end in (lambda link: bench.probing.ended(link, "eof_error", 2.0), lambda _: bench.probing.path_is(DIRECT, 2.0)):
+        link = bench.board.dial(DIRECT, "candidate", 0.0)
+        bench.probing.adopt(link)
+        bench.probing.stands(link)
+        assert not bench.probing.undecided, "its path was bad before"
+        bench.probing.may_be_late(link)
+        assert not bench.probing.undecided
+        bench.probing.stands(link)
+        assert bench.probing.undecided
+        end(link)
+        assert not bench.probing.undecided
 
 
 def test_a_probe_without_an_answer_is_given_up_after_its_time(bench: Bench) -> None:

@@ -23,6 +23,7 @@ from client.policies import (
     RouteFacts,
     Use,
 )
+from client.policies.links import LOSS_SECONDS
 from client.policies.sidedoor import Sidedoor
 from client.policies.sidedoor_settings import SidedoorSettings
 from tests.unit.client.policies.drill import Drill, Path, StrictDrill, lossy
@@ -569,9 +570,9 @@ def test_a_direct_dial_that_is_late_at_the_start_shows_no_second_proxy() -> None
 
 def test_a_direct_dial_that_fails_late_makes_room_for_a_spare() -> None:
     made = drill(WARM, proxies=4, direct=Path(blocked="drop"))
-    made.run(2.9)
+    made.run(LOSS_SECONDS)
     assert (made.route, made.shown) == ("proxy1", {"proxy1"})
-    made.run(0.5)
+    made.run(0.1)
     assert (made.route, made.shown) == ("proxy1", {"proxy1", "proxy2"})
 
 

@@ -7,7 +7,7 @@ import pytest
 from client.policies import DIRECT, Dial, RouteFacts
 from client.policies.board import Board
 from client.policies.exposure import Exposure
-from client.policies.links import Link
+from client.policies.links import LOSS_SECONDS, Link
 from client.policies.probing import Probing
 from client.policies.sidedoor_settings import SidedoorSettings
 from client.policies.sparing import Sparing
@@ -76,18 +76,15 @@ def test_on_a_proxy_it_is_another(bench: Bench) -> None:
 
 
 def test_no_proxy_is_shown_while_the_direct_path_may_be_late(bench: Bench) -> None:
-    direct = bench.board.dial(DIRECT, "candidate", 0.0)
+    direct = bench.board.dial(DIRECT, "probe", 5.0)
     bench.carrier("proxy1")
-    bench.probing.adopt(direct, undecided=True)
+    bench.sparing.wait_for(direct)
+    assert bench.sparing.next_at == 5.0 + LOSS_SECONDS
+    bench.board.established(direct, 5.4)
+    bench.probing.may_be_late(direct)
+    bench.probing.stands(direct)
     assert not bench.sparing.wanted
-    bench.probing.give_up(direct, "generic_timeout_error", 3.0)
-    assert bench.sparing.wanted
-
-
-def test_what_a_block_is_known_of_is_not_late(bench: Bench) -> None:
-    direct = bench.board.dial(DIRECT, "candidate", 0.0)
-    bench.carrier("proxy1")
-    bench.probing.adopt(direct, undecided=False)
+    bench.probing.give_up(direct, "generic_timeout_error", 8.0)
     assert bench.sparing.wanted
 
 
