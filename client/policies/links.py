@@ -70,7 +70,7 @@ class Link:
 
     @property
     def lost_until(self) -> float:
-        """Until when a stuck dial may only have lost a segment; not so where SYNs to several addresses have no answer."""
+        """Until when a stuck dial may only have lost a segment; not so where SYNs to two addresses have no answer."""
         if self.stage == "tcp" and self.addresses > 1:
             return self.dialed_at
         return self.dialed_at + (LOST_QUERY_SECONDS if self.stage == "dns" else LOSS_SECONDS)
