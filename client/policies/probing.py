@@ -29,9 +29,10 @@ AGAIN_SECONDS = 0.1
 """A trial whose time is over while an answer is late is looked at again so much later."""
 TRIAL_MOST_SECONDS = 10.0
 """A trial that has not shown enough by then is given up; the next one may."""
-TRICKLE_SECONDS = 1.0
+TRICKLE_SECONDS = 1.5
 """A trial that has failed goes on for so long while answers trickle in: late answers tell a throttle from a silence
-only when they come for most of a second (`client.diagnosis.trace.SPAN_SECONDS`)."""
+only when they come for most of a second (`client.diagnosis.trace.SPAN_SECONDS`), and behind a policer TCP gets some
+through with each retransmission timeout, 0.2 to 0.5 s apart."""
 
 
 class Probing:
@@ -196,7 +197,7 @@ class Probing:
     def _trickles_until(self, link: Link) -> float:
         """Until when the last answer counts as a trickle."""
         answered_at = link.established.answered_at
-        return 0.0 if answered_at is None else answered_at + self._board.lonely_delay(link) / 2
+        return 0.0 if answered_at is None else answered_at + self._board.lonely_delay(link)
 
     def _passed(self, link: Link, trial: Trial, now: float) -> bool:
         return trial.passed(link.established.answered_bytes, now, late=self._board.behind(link, now))

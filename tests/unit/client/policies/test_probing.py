@@ -188,10 +188,11 @@ def test_a_trial_that_trickles_has_failed_and_goes_on_for_a_while(bench: Bench) 
     late = bench.board.lonely_delay(link)
     evidence.answered(0, late - 0.05)
     assert not bench.probing.due(link, late)
-    assert bench.probing.deadline(link) == pytest.approx(late - 0.05 + late / 2)
+    assert bench.probing.deadline(link) == pytest.approx(late - 0.05 + late)
     for number in range(1, 100):
-        evidence.answered(number, late + number / 100)
-        assert not bench.probing.answered(link, late + number / 100, urgent=False), "by no bytes in the world"
+        at = late + number * TRICKLE_SECONDS / 100
+        evidence.answered(number, at)
+        assert not bench.probing.answered(link, at, urgent=False), "by no bytes in the world"
     assert bench.reported() == []
     assert bench.probing.deadline(link) == late + TRICKLE_SECONDS
     assert not bench.probing.due(link, late + TRICKLE_SECONDS)
