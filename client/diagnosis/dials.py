@@ -34,6 +34,8 @@ SILENCES = frozenset({"generic_timeout_error", "timed_out"})
 STRANGERS = frozenset({"ssl_unknown_authority", "ssl_invalid_hostname", "ssl_invalid_certificate"})
 QUICK_SHARE = 0.5
 """A refusal that came in less than this share of the least round trip known came from nearer than any server."""
+QUICK_SECONDS = 0.005
+"""... if that is so much sooner at least: what is less may be a busy machine's."""
 _BOGUS = [
     ipaddress.ip_network(text)
     for text in (
@@ -44,26 +46,30 @@ _BOGUS = [
 """Addresses that no public name has (RFC 6890): what forgers like to answer."""
 
 
-def opinion_of(trace: Trace, history: History, *, origin_alive: bool, hop: float | None) -> Opinion:
+def opinion_of(trace: Trace, history: History, *, hop: float | None) -> Opinion:
     """What a failed or overdue dial suggests, and how far it can be trusted at best.
 
-    `origin_alive`: another route has led to the origin since; `hop`: the least round trip to any server, in seconds.
+    `hop`: the least round trip to any server, in seconds.
     """
     failure = trace.failure or "generic_timeout_error"
     if history.facts.proxied:
         return Opinion(*_proxied(trace, failure))
     if trace.stage == "dns":
         return Opinion(*_dns(failure))
-    looked_up = "dns" not in history.facts.evades
-    if looked_up and trace.stage in ("dial", "tcp", "tls") and misled(trace.addresses, history.good):
+    if trace.stage in ("dial", "tcp", "tls") and _looked_up(trace, history) and misled(trace.addresses, history.good):
         return Opinion(DNS_FORGED, 0.9)
     if trace.stage == "tls":
-        return Opinion(*_tls(failure, right=bool(history.good) or not looked_up))
+        return Opinion(*_tls(trace, history, failure))
     if trace.stage == "upgrade":
         return Opinion(*_upgrade(failure))
     if failure == "connection_refused" or failure in RESETS:
-        return Opinion(*_refused(trace, history, origin_alive=origin_alive, hop=hop))
+        return Opinion(*_refused(trace, history, hop=hop))
     return Opinion(ADDRESS_DROP, 0.9 if failure in SILENCES else 0.6)
+
+
+def _looked_up(trace: Trace, history: History) -> bool:
+    """Whether the addresses come from a resolver that could be lied for: a dial that asked none has none of them."""
+    return bool(trace.addresses) and "dns" not in history.facts.evades
 
 
 def misled(addresses: Iterable[str], good: set[str]) -> bool:
@@ -87,15 +93,20 @@ def _dns(failure: str) -> tuple[str, float]:
     return (DNS_DROP if failure in SILENCES else DNS_FAILED), 0.8
 
 
-def _tls(failure: str, *, right: bool) -> tuple[str, float]:
-    """`right`: the address is one that has led to the origin, or comes from no resolver that could be lied for."""
+def _tls(trace: Trace, history: History, failure: str) -> tuple[str, float]:
     if failure in SILENCES:
         return SNI_DROP, 0.9
-    if failure in STRANGERS:
-        return (TLS_INTERCEPTED, 0.9) if right else (DNS_FORGED, 0.7)
     if failure in RESETS:
         return SNI_RESET, 0.9
-    return (SNI_RESET, 0.7) if failure == "eof_error" else (TLS_INTERCEPTED, 0.6)
+    # Where nothing has ever led to the origin, port and CA file may be wrong ones.
+    known = history.reached or history.alive_since is not None
+    if failure in STRANGERS:
+        if _looked_up(trace, history) and not history.good:
+            return DNS_FORGED, 0.7
+        return TLS_INTERCEPTED, 0.9 if known else 0.6
+    if failure == "eof_error":
+        return SNI_RESET, 0.7 if known else 0.4
+    return TLS_INTERCEPTED, 0.6 if known else 0.4
 
 
 def _upgrade(failure: str) -> tuple[str, float]:
@@ -104,18 +115,36 @@ def _upgrade(failure: str) -> tuple[str, float]:
     return (RESET, 0.8) if failure in RESETS else (ORIGIN_DOWN, 0.5)
 
 
-def _refused(trace: Trace, history: History, *, origin_alive: bool, hop: float | None) -> tuple[str, float]:
+def _refused(trace: Trace, history: History, *, hop: float | None) -> tuple[str, float]:
     """A refusal is an RST: the censor's, the origin's own kernel's, or of a host that is not the origin."""
     if any(other.established_at is not None and other.failure in RESETS for other in history.traces):
         return RESET, 0.9
-    if not origin_alive:
+    if history.alive_since is None:
         return ORIGIN_DOWN, 0.4
-    if history.good:
+    kind, confidence = _refused_here_alone(trace, history, hop)
+    # An origin that is restarted refuses, too, and then answers by all routes: the next dial knows better.
+    return kind, confidence if history.alive_since <= _over_at(trace) else 0.4
+
+
+def _refused_here_alone(trace: Trace, history: History, hop: float | None) -> tuple[str, float]:
+    if history.reached:
         return RESET, 0.8
-    if "dns" in history.facts.evades:
+    if not _looked_up(trace, history):
         return RESET, 0.6  # No look-up that could have been forged; the address may be a wrong one.
-    took = ((trace.over_at or trace.stage_at) - trace.stage_at) / max(1, len(trace.addresses))
-    return (RESET, 0.8) if hop is not None and took < QUICK_SHARE * hop else (DNS_FORGED, 0.6)
+    # The least of all, as `hop` is: whatever else a machine is busy with makes it more.
+    refused = [other for other in history.traces if other.failure == trace.failure and other.stage == trace.stage]
+    took = min(_seconds_each(other) for other in [trace, *refused])
+    near = hop is not None and took < min(QUICK_SHARE * hop, hop - QUICK_SECONDS)
+    return (RESET, 0.8) if near else (DNS_FORGED, 0.6)
+
+
+def _seconds_each(trace: Trace) -> float:
+    """What a failed stage took for each of the addresses that were tried one after the other."""
+    return (_over_at(trace) - trace.stage_at) / max(1, len(trace.addresses))
+
+
+def _over_at(trace: Trace) -> float:
+    return trace.stage_at if trace.over_at is None else trace.over_at
 
 
 def _proxied(trace: Trace, failure: str) -> tuple[str, float]:
