@@ -32,6 +32,8 @@ from client.diagnosis.trace import Trace
 RESETS = frozenset({"connection_reset", "connection_aborted"})
 SILENCES = frozenset({"generic_timeout_error", "timed_out"})
 STRANGERS = frozenset({"ssl_unknown_authority", "ssl_invalid_hostname", "ssl_invalid_certificate"})
+ANSWERED_BY_PROXY = frozenset({"proxy_tls", "socks_greeting", "socks_request", "http_connect"})
+"""Stages that are passed only where a proxy has said something."""
 QUICK_SHARE = 0.5
 """A refusal that came in less than this share of the least round trip known came from nearer than any server."""
 QUICK_SECONDS = 0.005
@@ -53,7 +55,7 @@ def opinion_of(trace: Trace, history: History, *, hop: float | None) -> Opinion:
     """
     failure = trace.failure or "generic_timeout_error"
     if history.facts.proxied:
-        return Opinion(*_proxied(trace, failure))
+        return Opinion(*_proxied(trace, history, failure))
     if trace.stage == "dns":
         return Opinion(*_dns(failure))
     if trace.stage in ("dial", "tcp", "tls") and _looked_up(trace, history) and misled(trace.addresses, history.good):
@@ -147,7 +149,7 @@ def _over_at(trace: Trace) -> float:
     return trace.stage_at if trace.over_at is None else trace.over_at
 
 
-def _proxied(trace: Trace, failure: str) -> tuple[str, float]:
+def _proxied(trace: Trace, history: History, failure: str) -> tuple[str, float]:
     if trace.stage in ("proxy_tls", "socks_greeting", "socks_auth") and failure not in SILENCES | RESETS:
         return _answered_by_proxy(trace.stage, failure)
     if failure == "socks_connection_not_allowed":
@@ -155,8 +157,22 @@ def _proxied(trace: Trace, failure: str) -> tuple[str, float]:
     if trace.stage in ("dial", "dns", "tcp", "proxy_tls", "socks_greeting", "socks_auth"):
         return PROXY_DEAD, 0.9
     if failure in STRANGERS:
-        return TLS_INTERCEPTED, 0.8
+        return TLS_INTERCEPTED, 0.8 if history.reached or history.alive_since is not None else 0.6
+    if trace.stage == "tls" and not ANSWERED_BY_PROXY.intersection(trace.passed):
+        return _through_silent_proxy(history, failure)
     return PROXY_UPSTREAM_DEAD, 0.9
+
+
+def _through_silent_proxy(history: History, failure: str) -> tuple[str, float]:
+    """A bridge says nothing of its own: not to who has another key or clock, nor before the origin has answered. It
+    hangs up where it does not reach the origin."""
+    if failure.startswith("unknown_failure"):
+        return PROXY_MISMATCH, 0.9  # Bytes that no bridge of this key sends.
+    if history.reached:
+        return PROXY_UPSTREAM_DEAD, 0.6
+    if failure in SILENCES | RESETS:
+        return PROXY_DEAD, 0.6
+    return PROXY_UPSTREAM_DEAD if history.alive_since is None else PROXY_MISMATCH, 0.6
 
 
 def _answered_by_proxy(stage: str, failure: str) -> tuple[str, float]:

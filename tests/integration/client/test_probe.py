@@ -62,7 +62,10 @@ async def test_live_and_dead_routes_in_words(messenger: World) -> None:
     assert status == 0
     assert [line.split()[:2] for line in lines[1:4]] == [["direct", "ping"], ["live", "ping"], ["dead", "tcp"]]
     assert "connection refused" in lines[3]
-    assert lines[-2:] == ["dead: the proxy cannot be reached (proxy_dead, 90% sure).", "Messages would go by direct."]
+    assert lines[-2:] == [
+        "dead: no proxy answers at its address (proxy_dead, 90% sure).",
+        "Messages would go by direct.",
+    ]
 
 
 async def test_json_and_the_status_where_no_route_works(messenger: World) -> None:

@@ -74,7 +74,37 @@ def test_a_direct_dial(stage: str, failure: str | None, expected: str) -> None:
     ],
 )
 def test_a_dial_through_a_proxy(stage: str, failure: str, expected: str) -> None:
-    assert kind(dial(stage, failure), History(RouteFacts("proxy1", proxied=True))) == expected
+    trace = dial(stage, failure)
+    trace.passed = ("dns", "tcp", "socks_greeting", "socks_request")
+    assert kind(trace, History(RouteFacts("proxy1", proxied=True))) == expected
+
+
+@pytest.mark.parametrize(
+    ("failure", "reached", "alive_since", "expected"),
+    [
+        (TIMEOUT, False, 0.0, Opinion("proxy_dead", 0.6)),
+        (TIMEOUT, True, 0.0, Opinion("proxy_upstream_dead", 0.6)),
+        ("connection_reset", False, None, Opinion("proxy_dead", 0.6)),
+        ("eof_error", False, None, Opinion("proxy_upstream_dead", 0.6)),
+        ("eof_error", False, 0.0, Opinion("proxy_mismatch", 0.6)),
+        ("unknown_failure: an altered record", True, None, Opinion("proxy_mismatch", 0.9)),
+        ("ssl_unknown_authority", False, None, Opinion("tls_intercepted", 0.6)),
+        ("ssl_unknown_authority", False, 0.0, Opinion("tls_intercepted", 0.8)),
+    ],
+)
+def test_a_bridge_which_says_nothing_of_its_own(
+    failure: str, reached: bool, alive_since: float | None, expected: Opinion
+) -> None:
+    trace = dial("tls", failure)
+    trace.passed = ("dns", "tcp")
+    history = History(RouteFacts("bridge", proxied=True), reached=reached, alive_since=alive_since)
+    assert opinion_of(trace, history, hop=None) == expected
+
+
+def test_behind_tls_it_is_the_origin_that_is_silent() -> None:
+    trace = dial("upgrade", TIMEOUT)
+    trace.passed = ("dns", "tcp", "tls")
+    assert kind(trace, History(RouteFacts("bridge", proxied=True))) == "proxy_upstream_dead"
 
 
 @pytest.mark.parametrize("failure", [TIMEOUT, "connection_refused"])

@@ -403,6 +403,8 @@ def concluded(order: tuple[str, ...], ends: Ends) -> dict[str, tuple[str, float]
     for now, name in enumerate(order, 1):
         number, (stage, failure) = numbers[name], ends[name]
         if stage != "tcp":
+            for passed in ("socks_greeting", "socks_request") if name == "proxy1" else ():
+                diagnosis.observe(StageReached(number, passed), now)
             diagnosis.observe(StageReached(number, stage), now)
         if failure is None:
             diagnosis.observe(Established(number, 1.0), now)
