@@ -124,8 +124,13 @@ def _refused(trace: Trace, history: History, *, hop: float | None) -> tuple[str,
     if history.alive_since is None:
         return ORIGIN_DOWN, 0.4
     kind, confidence = _refused_here_alone(trace, history, hop)
-    # An origin that is restarted refuses, too, and then answers by all routes: the next dial knows better.
-    return kind, confidence if history.alive_since <= _over_at(trace) else 0.4
+    return kind, 0.4 if _outdated(trace, history) else confidence
+
+
+def _outdated(trace: Trace, history: History) -> bool:
+    """Whether the origin was reached by another route only after the dial had failed. An origin that is restarted
+    refuses, too, and then answers by all routes: the next dial knows better."""
+    return history.alive_since is not None and _over_at(trace) < history.alive_since
 
 
 def _refused_here_alone(trace: Trace, history: History, hop: float | None) -> tuple[str, float]:
@@ -160,7 +165,7 @@ def _proxied(trace: Trace, history: History, failure: str) -> tuple[str, float]:
         return TLS_INTERCEPTED, 0.8 if history.reached or history.alive_since is not None else 0.6
     if trace.stage == "tls" and not ANSWERED_BY_PROXY.intersection(trace.passed):
         return _through_silent_proxy(history, failure)
-    return PROXY_UPSTREAM_DEAD, 0.9
+    return PROXY_UPSTREAM_DEAD, 0.4 if failure not in SILENCES and _outdated(trace, history) else 0.9
 
 
 def _through_silent_proxy(history: History, failure: str) -> tuple[str, float]:

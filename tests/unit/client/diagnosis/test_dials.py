@@ -101,6 +101,23 @@ def test_a_bridge_which_says_nothing_of_its_own(
     assert opinion_of(trace, history, hop=None) == expected
 
 
+@pytest.mark.parametrize(
+    ("failure", "alive_since", "confidence"),
+    [
+        ("socks_connection_refused", None, 0.9),
+        ("socks_connection_refused", 0.0, 0.9),
+        ("socks_connection_refused", 9.0, 0.4),
+        (TIMEOUT, 9.0, 0.9),
+    ],
+)
+def test_a_proxy_that_was_refused_by_the_origin_before_that_was_reached_at_all(
+    failure: str, alive_since: float | None, confidence: float
+) -> None:
+    history = History(RouteFacts("proxy1", proxied=True), alive_since=alive_since)
+    found = opinion_of(dial("socks_request", failure), history, hop=None)
+    assert found == Opinion("proxy_upstream_dead", confidence)
+
+
 def test_behind_tls_it_is_the_origin_that_is_silent() -> None:
     trace = dial("upgrade", TIMEOUT)
     trace.passed = ("dns", "tcp", "tls")

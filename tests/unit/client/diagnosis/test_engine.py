@@ -298,6 +298,16 @@ def test_that_a_proxy_leads_to_the_origin_refutes_that_it_is_down() -> None:
     assert told.diagnosis.opinion("direct") == Diagnosed("direct", "reset", 0.4)
 
 
+def test_a_proxy_is_not_blamed_for_an_origin_that_was_down_and_is_back() -> None:
+    told = Told([DIRECT, RouteFacts("proxy1", proxied=True)])
+    refused(told, 1, 0.0, seconds=0.01)
+    told(0.1, Dial(2, "proxy1"), StageReached(2, "socks_request"))
+    told(0.2, DialFailed(2, "socks_request", "socks_connection_refused"))
+    assert told.diagnosis.opinion("proxy1") == Diagnosed("proxy1", "origin_down", 0.6)
+    stand(told, 3, "direct", 1.0)
+    assert told.diagnosis.opinion("proxy1") == Diagnosed("proxy1", "proxy_upstream_dead", 0.4)
+
+
 def test_one_slow_dial_that_comes_through_was_an_accident() -> None:
     told = Told()
     told(0.0, Dial(1, "direct"), StageReached(1, "tcp"))
