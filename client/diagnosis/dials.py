@@ -123,8 +123,12 @@ def _refused(trace: Trace, history: History, *, hop: float | None) -> tuple[str,
         return RESET, 0.9
     if history.alive_since is None:
         return ORIGIN_DOWN, 0.4
-    kind, confidence = _refused_here_alone(trace, history, hop)
-    return kind, 0.4 if _outdated(trace, history) else confidence
+    if not history.reached and _looked_up(trace, history):
+        return (
+            (RESET, 0.8) if _from_near(trace, history, hop) else (DNS_FORGED, 0.4 if _outdated(trace, history) else 0.6)
+        )
+    # Where nothing was looked up that could have been forged, the address may be a wrong one.
+    return RESET, 0.4 if _outdated(trace, history) else 0.8 if history.reached else 0.6
 
 
 def _outdated(trace: Trace, history: History) -> bool:
@@ -133,16 +137,12 @@ def _outdated(trace: Trace, history: History) -> bool:
     return history.alive_since is not None and _over_at(trace) < history.alive_since
 
 
-def _refused_here_alone(trace: Trace, history: History, hop: float | None) -> tuple[str, float]:
-    if history.reached:
-        return RESET, 0.8
-    if not _looked_up(trace, history):
-        return RESET, 0.6  # No look-up that could have been forged; the address may be a wrong one.
-    # The least of all, as `hop` is: whatever else a machine is busy with makes it more.
+def _from_near(trace: Trace, history: History, hop: float | None) -> bool:
+    """Whether no server that is known is so near as what refused. The least time counts, as `hop` is the least: what
+    else a machine is busy with makes it more."""
     refused = [other for other in history.traces if other.failure == trace.failure and other.stage == trace.stage]
     took = min(_seconds_each(other) for other in [trace, *refused])
-    near = hop is not None and took < min(QUICK_SHARE * hop, hop - QUICK_SECONDS)
-    return (RESET, 0.8) if near else (DNS_FORGED, 0.6)
+    return hop is not None and took < min(QUICK_SHARE * hop, hop - QUICK_SECONDS)
 
 
 def _seconds_each(trace: Trace) -> float:

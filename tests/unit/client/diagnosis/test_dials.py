@@ -176,7 +176,12 @@ def test_one_refusal_from_too_near_is_remembered_when_the_next_takes_longer() ->
 @pytest.mark.parametrize("addresses", [(), RIGHT], ids=["no look-up", "a look-up"])
 def test_a_refusal_before_the_origin_was_reached_otherwise_may_be_a_restart(addresses: tuple[str, ...]) -> None:
     trace = dial("tcp", "connection_refused", addresses=addresses)
-    assert opinion_of(trace, direct(alive_since=0.05), hop=None).confidence == 0.4
+    assert opinion_of(trace, direct(alive_since=0.05), hop=0.04).confidence == 0.4
+
+
+def test_a_refusal_from_too_near_is_no_restart() -> None:
+    trace = dial("tcp", "connection_refused", addresses=RIGHT, seconds=0.001)
+    assert opinion_of(trace, direct(alive_since=0.05), hop=0.04) == Opinion("reset", 0.8)
 
 
 @pytest.mark.parametrize(
