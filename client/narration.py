@@ -45,7 +45,7 @@ class Narrator:
         self._noticed: set[str] = set()
         self._in_use: str = DIRECT  # by which messages went last
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
-        self._diagnoses: dict[str, str] = {}  # route -> what was said to be wrong with it last, or _CONNECTED
+        self._diagnoses: dict[str, dict[str, float]] = {}  # route -> kind -> how sure, until it is well again
         self._undecryptable: set[str] = set()
         self.failed_attachments = 0
 
@@ -117,14 +117,18 @@ class Narrator:
         self._say(f"connection to origin {self._origin}{_by(route)} lost: {failure}; trying again")
 
     def _diagnosed(self, route: str, kind: str, confidence: float) -> None:
-        """What is worth a person's attention: once for each kind, when it is more likely than not."""
+        """What is worth a person's attention: once for each kind, when it is more likely than not; one that was
+        followed by another comes again only surer, else two that take turns would fill the screen."""
+        said = self._diagnoses.setdefault(route, {})
         if kind == NONE:
-            kind = _CONNECTED
-        if self._diagnoses.get(route, _CONNECTED) == kind or (kind and confidence < LIKELY):
-            return
-        self._diagnoses[route] = kind
-        what = f"{KINDS[kind]} ({kind}, {confidence:.0%} sure)" if kind else KINDS[NONE]
-        self._say(f"{route}: {what}")
+            if said:
+                self._say(f"{route}: {KINDS[NONE]}")
+            said.clear()
+        elif confidence >= LIKELY and confidence > said.get(kind, 0.0):
+            if kind != next(reversed(said), None):
+                self._say(f"{route}: {KINDS[kind]} ({kind}, {confidence:.0%} sure)")
+            said.pop(kind, None)
+            said[kind] = confidence
 
     def _switched(self, old: str | None, new: str) -> None:
         self._in_use = new

@@ -9,13 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from client.diagnosis import KINDS, NONE
+from client.diagnosis import KINDS, NONE, PROXY_DEAD
 from client.policies import Diagnosed, Recollection, RouteFacts
 from client.policies.exposure import Exposure
 from client.routes.failures import in_words
 
 PING = "ping"
 """The stage behind the dial's: the origin answers a record."""
+_WRONG_CALLS = {
+    "ssl_unknown_authority": "The CA file (--ca-file) may be the wrong one: no certificate comes from its authority.",
+    "ssl_invalid_hostname": "The origin's name (--origin) may be the wrong one: no certificate that came is for it.",
+    "ssl_failed_handshake": "The origin's port (--origin) may be the wrong one: what answers there does not speak TLS.",
+    "eof_error": "The origin's port (--origin) may be the wrong one: what answers there closes the connection.",
+}
+"""What all of them say together that came as far as the origin's TLS."""
+_SILENT = {
+    "socks_greeting": " Something takes the connection there: is it the proxy's port?",
+    "tls": " A bridge is silent to a wrong key, too, and to a clock that differs by more than 5 minutes.",
+}
+"""The stage in which a route fell silent -> what else that may mean where no proxy answered."""
 _HEADINGS = ("route", "reached", "ms", "verdict", "stages (ms)")
 
 
@@ -74,16 +86,25 @@ def _milliseconds(seconds: float) -> str:
 
 
 def in_sentences(verdicts: Sequence[RouteVerdict], route: str | None) -> list[str]:
-    """What is wrong with each route that does not work, and what would be used."""
+    """What is wrong with each route that does not work, and what would be used; before it what may be wrong with the
+    call, and not with any route."""
     said = [_sentence(verdict) for verdict in verdicts if not verdict.works]
-    return [*said, f"Messages would go by {route}." if route is not None else "No route leads to the origin."]
+    end = f"Messages would go by {route}." if route is not None else "No route leads to the origin."
+    return [*_wrong_call(verdicts), *said, end]
+
+
+def _wrong_call(verdicts: Sequence[RouteVerdict]) -> list[str]:
+    """What speaks against the call: all that came as far as the origin's TLS failed there, in the same way."""
+    found = {verdict.failure if verdict.reached == "tls" else None for verdict in verdicts if "tls" in verdict.stages}
+    return [_WRONG_CALLS[failure] for failure in found if failure in _WRONG_CALLS and len(found) == 1]
 
 
 def _sentence(verdict: RouteVerdict) -> str:
     diagnosis = verdict.diagnosis
     if diagnosis is None or diagnosis.kind == NONE:
         return f"{verdict.route}: what is wrong cannot be told from one attempt."
-    return f"{verdict.route}: {KINDS[diagnosis.kind]} ({diagnosis.kind}, {diagnosis.confidence:.0%} sure)."
+    hint = _SILENT.get(verdict.reached, "") if diagnosis.kind == PROXY_DEAD else ""
+    return f"{verdict.route}: {KINDS[diagnosis.kind]} ({diagnosis.kind}, {diagnosis.confidence:.0%} sure).{hint}"
 
 
 def as_data(origin: str, verdicts: Sequence[RouteVerdict], route: str | None) -> dict[str, Any]:

@@ -48,6 +48,8 @@ _VANISHED = frozenset({ADDRESS_DROP, FLOW_DROP, SNI_DROP, DNS_DROP, PROXY_DEAD, 
 _UNREACHED = frozenset({ADDRESS_DROP, FLOW_DROP, SNI_DROP, RESET, PROXY_UPSTREAM_DEAD, ORIGIN_DOWN})
 _BEHIND = frozenset({PROXY_UPSTREAM_DEAD, ORIGIN_DOWN})
 _SHOWN_BY_DATA = frozenset({DATA_DROP, FROZEN, THROTTLED, FLOW_DROP})
+_OTHER_ROUTES = "other routes"
+"""The evidence of opinions that are about all of them."""
 _NO_ANSWER = SILENCES | {"host_unreachable", "network_unreachable"}
 
 
@@ -118,6 +120,7 @@ class Diagnosis:
         episodes = [history for history in self._histories.values() if history.since is not None]
         for history in episodes:
             history.since, history.opinion = began, None
+            history.alive_since = began if self._reached_otherwise(history, began) else None
         for history in episodes:
             history.opinion = self._own_opinion(history, now)
         together = [self._seen_together(history, history.opinion) for history in episodes]
@@ -178,7 +181,14 @@ class Diagnosis:
 
     def _reached(self, history: History, now: float) -> None:
         self._alive_at = self._reached_at[history.facts.name] = now
+        history.reached = True
+        for other in self._histories.values():
+            if other is not history and other.since is not None and other.alive_since is None:
+                other.alive_since = now
         self._touch(history)
+
+    def _reached_otherwise(self, history: History, since: float) -> bool:
+        return any(at >= since for name, at in self._reached_at.items() if name != history.facts.name)
 
     def _condemned(self, route: str) -> None:
         history = self._histories[route]
@@ -286,25 +296,19 @@ class Diagnosis:
             history.forget()
             return [] if told is None else [Diagnosed(history.facts.name, NONE, SURE)]
         opinion = self._seen_together(history, self._own_opinion(history, now))
-        if opinion is None or not _worth_telling(opinion, told):
+        if opinion is None:
+            return []
+        if told is not None and told.kind == ORIGIN_DOWN != opinion.kind and history.alive_since is not None:
+            told = None  # Refuted.
+        if not _worth_telling(opinion, told):
             return []
         history.opinion = opinion
         return [Diagnosed(history.facts.name, opinion.kind, opinion.confidence)]
 
     def _own_opinion(self, history: History, now: float) -> Opinion | None:
         """From what the route itself has shown."""
-        assert history.since is not None
-        reached_at = max(
-            (at for name, at in self._reached_at.items() if name != history.facts.name), default=float("-inf")
-        )
         hops = [other.hop for other in self._histories.values() if other.hop is not None]
-        return judge(
-            history,
-            now,
-            round_trip=self._round_trip(history),
-            origin_alive=reached_at >= history.since,
-            hop=min(hops, default=None),
-        )
+        return judge(history, now, round_trip=self._round_trip(history), hop=min(hops, default=None))
 
     def _seen_together(self, history: History, opinion: Opinion | None) -> Opinion | None:
         """The opinion in the light of those on the other routes."""
@@ -321,7 +325,7 @@ class Diagnosis:
         silent = [other for other in others if other.opinion is not None and other.opinion.kind in _VANISHED]
         if not silent:
             return None
-        return Opinion(NETWORK_DOWN, SURE if len(silent) > 1 else LIKELY)
+        return Opinion(NETWORK_DOWN, SURE if len(silent) > 1 else LIKELY, _OTHER_ROUTES)
 
     def _origin_down(self, history: History, opinion: Opinion) -> Opinion | None:
         """The direct path fails, and proxies that answer do not get through either."""
@@ -336,13 +340,16 @@ class Diagnosis:
         direct_fails = any(other.since is not None for other in self._histories.values() if not other.facts.proxied)
         if not proxied or count < min(2, len(proxied)) or not direct_fails:
             return None
-        return Opinion(ORIGIN_DOWN, SURE if count > 1 else LIKELY)
+        return Opinion(ORIGIN_DOWN, SURE if count > 1 else LIKELY, _OTHER_ROUTES)
 
 
 def _worth_telling(opinion: Opinion, told: Opinion | None) -> bool:
-    """A kind for the first time or more surely; another one unless it is a mere guess against better knowledge."""
+    """A kind for the first time or more surely; another one if it is as sure at least, or if it is more than a guess
+    and something of another nature shows it: judgement looks at the newest, so that has come since."""
     if told is None:
         return True
     if opinion.kind == told.kind:
         return opinion.confidence > told.confidence
-    return opinion.confidence > GUESS or told.confidence <= GUESS
+    if opinion.evidence != told.evidence and opinion.confidence > GUESS:
+        return True
+    return opinion.confidence >= told.confidence

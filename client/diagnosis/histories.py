@@ -35,17 +35,20 @@ RATE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What is wrong with a route; `kind`: of `client.diagnosis.KINDS`, `confidence` in 0 to 1."""
+    """What is wrong with a route; `kind`: of `client.diagnosis.KINDS`, `confidence` in 0 to 1; `evidence`: the nature
+    of what showed it, "" where that has not been said. Two that differ in that alone are the same opinion."""
 
     kind: str
     confidence: float
+    evidence: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
 class History:
     """One route. `base`: its least round trip, `hop`: that of its first hop's TCP handshake, in seconds; `good`: the
-    addresses by which the origin was reached; `since`: the first symptom; `opinion`: the last one told, None: never
-    any, or it was withdrawn.
+    addresses by which the origin was reached, of those that a resolver gave; `reached`: whether it ever was; `since`:
+    the first symptom; `alive_since`: when another route first led to the origin after that; `opinion`: the last one
+    told, None: never any, or it was withdrawn.
     """
 
     facts: RouteFacts
@@ -53,7 +56,9 @@ class History:
     hop: float | None = None
     best_rate: float = 0.0
     good: set[str] = field(default_factory=set)
+    reached: bool = False
     since: float | None = None
+    alive_since: float | None = None
     reason: str = ""
     traces: deque[Trace] = field(default_factory=lambda: deque(maxlen=TRACES))
     opinion: Opinion | None = None
@@ -106,7 +111,7 @@ class History:
 
     def forget(self) -> None:
         """The episode is over, or its network is another one."""
-        self.since, self.reason, self.opinion = None, "", None
+        self.since, self.alive_since, self.reason, self.opinion = None, None, "", None
         self.traces.clear()
 
     @property

@@ -17,7 +17,7 @@ from client.diagnosis import (
     SNI_DROP,
     THROTTLED,
 )
-from client.diagnosis.dials import RESETS, opinion_of
+from client.diagnosis.dials import RESETS, SILENCES, opinion_of
 from client.diagnosis.histories import CARRIED_BYTES, FIRST_LOSS_SECONDS, History, Opinion, patience
 from client.diagnosis.trace import Trace
 
@@ -30,10 +30,10 @@ SAME_SHARE = 0.6
 SLOW_SECONDS = 1.5
 
 
-def judge(history: History, now: float, *, round_trip: float, origin_alive: bool, hop: float | None) -> Opinion | None:
+def judge(history: History, now: float, *, round_trip: float, hop: float | None) -> Opinion | None:
     """What is wrong with the route; None: nothing that can be told yet.
 
-    `round_trip`: the route's, in seconds, or what is assumed; `origin_alive` and `hop` as in `client.diagnosis.dials`.
+    `round_trip`: the route's, in seconds, or what is assumed; `hop` as in `client.diagnosis.dials`.
     """
     fresh = [t for t in history.traces if t.established_at is not None and t.established_at >= (history.since or 0.0)]
     bad = failing(history, now, round_trip)
@@ -47,7 +47,7 @@ def judge(history: History, now: float, *, round_trip: float, origin_alive: bool
     # On a path that trickles, a dial takes long, too.
     trickles = any(trace.slow_seconds for trace in history.traces)
     if any(trace.failure is not None or not trickles for trace in bad):
-        return _dials(bad, history, now, origin_alive=origin_alive, hop=hop)
+        return _dials(bad, history, now, hop=hop)
     return _connections(history, fresh, now, patience("", round_trip, certain=history.certain), round_trip)
 
 
@@ -63,9 +63,9 @@ def failing(history: History, now: float, round_trip: float) -> list[Trace]:
     return [t for t in signs if t.pending(patience(t.stage, round_trip, certain=False), now)]
 
 
-def _dials(bad: list[Trace], history: History, now: float, *, origin_alive: bool, hop: float | None) -> Opinion:
+def _dials(bad: list[Trace], history: History, now: float, *, hop: float | None) -> Opinion:
     since = history.since or 0.0
-    opinions = [opinion_of(trace, history, origin_alive=origin_alive, hop=hop) for trace in bad]
+    opinions = [opinion_of(trace, history, hop=hop) for trace in bad]
     newest, last = bad[-1], opinions[-1]
     agreeing = sum(opinion.kind == last.kind for opinion in opinions)
     # A flow that is to vanish some packets after its ClientHello may do so within the handshake: others got further.
@@ -76,7 +76,8 @@ def _dials(bad: list[Trace], history: History, now: float, *, origin_alive: bool
         level = SURE
     else:
         level = STRONG if newest.stage != "dns" and newest.pending(CERTAIN_SECONDS, now) else LIKELY
-    return Opinion(last.kind, min(level, last.confidence))
+    silent = newest.failure is None or newest.failure in SILENCES
+    return Opinion(last.kind, min(level, last.confidence), f"{newest.stage} {'silence' if silent else newest.failure}")
 
 
 def _connections(history: History, fresh: list[Trace], now: float, wait: float, round_trip: float) -> Opinion | None:
@@ -84,7 +85,7 @@ def _connections(history: History, fresh: list[Trace], now: float, wait: float, 
     established = [trace for trace in history.traces if trace.established_at is not None]
     slow = [trace.slow_seconds for trace in established if trace.slow_seconds]
     if slow:
-        return Opinion(THROTTLED, SURE if len(slow) > 1 else STRONG if slow[0] >= SLOW_SECONDS else LIKELY)
+        return Opinion(THROTTLED, SURE if len(slow) > 1 else STRONG if slow[0] >= SLOW_SECONDS else LIKELY, "slow")
     # The policy, which gives up what it finds silent, counts from when the oldest unanswered message went out: that may
     # be a round trip before the last answer came.
     stalled = [t for t in fresh if t.stalled(wait - round_trip if t.given_up else wait, now)]
@@ -93,15 +94,19 @@ def _connections(history: History, fresh: list[Trace], now: float, wait: float, 
     fine = max((trace.answered_bytes for trace in fresh if trace.answered), default=0)
     sure = SURE if fine >= CARRIED_BYTES else STRONG if fine >= SOME_BYTES else LIKELY
     if any(trace.failure in RESETS for trace in established):
-        return Opinion(RESET, min(sure, STRONG))
+        return Opinion(RESET, min(sure, STRONG), "reset")
     old = [trace for trace in established if trace not in fresh and _fell_silent(trace, history, wait, now)]
     if any(trace.answered for trace in fresh):
         # One that is to freeze after 16 KB has carried 8 KB as well.
         level = SURE if fine >= CARRIED_BYTES else LIKELY
-        return Opinion(FLOW_DROP, level) if history.reason == "ack_overdue" else None
+        return Opinion(FLOW_DROP, level, "carried") if history.reason == "ack_overdue" else None
     if old:
         return _silence(old[-1], history, now, wait)
-    return Opinion(THROTTLED, GUESS) if history.reason == "slow" and _is_time_to_guess(history, now, wait) else None
+    return (
+        Opinion(THROTTLED, GUESS, "slow")
+        if history.reason == "slow" and _is_time_to_guess(history, now, wait)
+        else None
+    )
 
 
 def _fell_silent(trace: Trace, history: History, wait: float, now: float) -> bool:
@@ -118,17 +123,17 @@ def _is_time_to_guess(history: History, now: float, wait: float) -> bool:
 def _stalled(stalled: list[Trace], history: History, now: float, wait: float) -> Opinion:
     """Connections that were opened inside the block and fell silent."""
     kinds = [_of_stalled(trace, history) for trace in stalled]
-    kind, newest = kinds[-1], stalled[-1]
+    kind, newest, evidence = kinds[-1], stalled[-1], f"{len(stalled)} stalled"
     same = [trace for trace, other in zip(stalled, kinds, strict=True) if other == kind]
     level = STRONG if newest.stalled(wait + FIRST_LOSS_SECONDS, now) else LIKELY
     if kind == DATA_DROP and FLOW_DROP in kinds:
-        return Opinion(FLOW_DROP, level)
+        return Opinion(FLOW_DROP, level, evidence)
     if len(same) > 1:
         sizes = sorted((same[-2].answered_bytes, same[-1].answered_bytes))
         if sizes[0] >= SAME_SHARE * sizes[1]:
-            return Opinion(kind, SURE)
-        return Opinion(FLOW_DROP, LIKELY)
-    return Opinion(kind, level)
+            return Opinion(kind, SURE, evidence)
+        return Opinion(FLOW_DROP, LIKELY, evidence)
+    return Opinion(kind, level, evidence)
 
 
 def _of_stalled(trace: Trace, history: History) -> str:

@@ -52,8 +52,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class StageReached:
-    """A dial has entered `stage` (`client.routes`): all before it were passed. `addresses`: what the look-up gave, in
-    the stage `tcp` of a route that looks the origin's name up."""
+    """A dial has entered `stage` (`client.routes`): all before it were passed. `addresses`: what a nameserver gave, in
+    the stage `tcp` of a route that looks the origin's name up; none where the name needed no query."""
 
     connection: int
     stage: str

@@ -17,20 +17,22 @@ class Direct:
         self._dial = dial
 
     async def dial(self, attempt: Attempt) -> Connection:
-        origin = self._dial.origin
-        async with attempt.stage("dns"):
-            addresses = await self._dial.resolver.resolve(origin.host)
-        if self._dial.resolver.asks(origin.host):  # What this host knows by itself is no forgery.
-            attempt.addresses = tuple(addresses)
+        addresses = await _look_up(self._dial, attempt)
         async with attempt.stage("tcp"):
-            sock = await tcp.connect(addresses, origin.port, self._dial.settings, attempt)
+            sock = await tcp.connect(addresses, self._dial.origin.port, self._dial.settings, attempt)
         return await open_connection(sock, self._dial, attempt)
 
 
 async def direct_stream(dial: DialContext, attempt: Attempt) -> Stream:
     """The stages `dns` and `tcp` to the origin's own addresses, for routes that change TLS. Raises DialError."""
-    async with attempt.stage("dns"):
-        addresses = await dial.resolver.resolve(dial.origin.host)
-    attempt.addresses = tuple(addresses)
+    addresses = await _look_up(dial, attempt)
     async with attempt.stage("tcp"):
         return await open_stream(await tcp.connect(addresses, dial.origin.port, dial.settings, attempt))
+
+
+async def _look_up(dial: DialContext, attempt: Attempt) -> list[str]:
+    async with attempt.stage("dns"):
+        addresses = await dial.resolver.resolve(dial.origin.host)
+    if dial.resolver.asks(dial.origin.host):  # What this host knows by itself is no forgery.
+        attempt.addresses = tuple(addresses)
+    return addresses

@@ -9,14 +9,18 @@ import ssl
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from client.certificates import write_self_signed
 from client.messages import PATH
+from client.policies import Diagnosed
 from client.probe import probe_routes
 from client.route_table import RouteTable
+from client.routes.settings import DirectRoute, ObfuscatedRoute
 from client.settings import OriginAddress, ResolverSettings
 from client.verdicts import RouteVerdict
 from sidedoor.events import discard
@@ -62,7 +66,10 @@ async def test_live_and_dead_routes_in_words(messenger: World) -> None:
     assert status == 0
     assert [line.split()[:2] for line in lines[1:4]] == [["direct", "ping"], ["live", "ping"], ["dead", "tcp"]]
     assert "connection refused" in lines[3]
-    assert lines[-2:] == ["dead: the proxy cannot be reached (proxy_dead, 90% sure).", "Messages would go by direct."]
+    assert lines[-2:] == [
+        "dead: no proxy answers at its address (proxy_dead, 90% sure).",
+        "Messages would go by direct.",
+    ]
 
 
 async def test_json_and_the_status_where_no_route_works(messenger: World) -> None:
@@ -123,6 +130,44 @@ async def test_what_answers_and_is_no_such_proxy_is_told_from_one_that_is_dead(m
     assert "it does not speak SOCKS5" in lines[1]
     assert lines[-3].startswith(f"web: {mismatch}")
     assert lines[-2].startswith(f"plain: {mismatch}")
+
+
+async def test_a_wrong_ca_file_is_told_before_what_else_may_be_wrong(messenger: World, tmp_path: Path) -> None:
+    other = write_self_signed(tmp_path / "other", [NAME])
+    routes = ("--route", "direct:", "--route", "tls-fragment:")
+    status, output, _ = await probe(messenger, *routes, "--ca-file", str(other.ca))
+    assert status == 1
+    assert output.splitlines()[4:] == [
+        "The CA file (--ca-file) may be the wrong one: no certificate comes from its authority.",
+        "direct: the right address shows somebody else's certificate (tls_intercepted, 60% sure).",
+        "tls-fragment: the right address shows somebody else's certificate (tls_intercepted, 60% sure).",
+        "No route leads to the origin.",
+    ]
+
+
+async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("handle", "told"),
+    [
+        (silent, ("proxy_dead", 0.6)),
+        (saying(b"x" * 200), ("proxy_mismatch", 0.9)),
+        (hangs_up, ("proxy_mismatch", 0.6)),
+    ],
+    ids=["says nothing", "says something else", "hangs up"],
+)
+async def test_what_is_no_bridge_of_this_key(messenger: World, handle: Any, told: tuple[str, float]) -> None:
+    async with listener(handle) as port:
+        routes = (DirectRoute(), ObfuscatedRoute(host="127.0.0.1", port=port, key="5a" * 32))
+        settings = messenger.settings({}, routes=routes, resolver=LOOPBACK, dial=QUICK)
+        direct, bridge = await probe_routes(RouteTable(settings, discard), at_once=2, ping_seconds=1)
+    assert direct.works
+    assert bridge.diagnosis == Diagnosed(bridge.route, *told)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ from client.certificates import write_self_signed
 from client.messages import Ping, Pong
 from client.routes import Attempt, DialError, Route, tcp
 from client.routes.catalogue import make_routes
+from client.routes.connection import DialContext, tls_context
+from client.routes.direct import Direct
 from client.routes.resolver import Resolver
+from client.routes.settings import TcpSegmentRoute, TlsFragmentRoute
+from client.routes.tcp_segment import TcpSegment
+from client.routes.tls_fragment import TlsFragment
 from client.settings import DialSettings, OriginAddress, ResolverSettings, SenderSettings
 from sidedoor.settings import SettingsError
 from tests.integration.client.dials import QUICK, failing, listener, resets, silent
@@ -249,6 +255,20 @@ def records(**by_type: list[str]) -> Answer:
         return response
 
     return answer
+
+
+@pytest.mark.parametrize(
+    "make", [Direct, partial(TlsFragment, TlsFragmentRoute()), partial(TcpSegment, TcpSegmentRoute())]
+)
+async def test_addresses_that_a_nameserver_gave_are_noted_and_no_others(
+    messenger: World, make: Callable[[DialContext], Route]
+) -> None:
+    end = settings(messenger, origin=OriginAddress("other.example", messenger.port))
+    async with name_server(records(A=["127.0.0.1"])) as asked:
+        for resolver, addresses in ((asked, ("127.0.0.1",)), (Resolver(end.resolver), ())):
+            with pytest.raises(DialError, match="ssl_invalid_hostname"):
+                await make(DialContext(end, tls_context(end), resolver)).dial(attempt := Attempt())
+            assert attempt.addresses == addresses
 
 
 def code(rcode: dns.rcode.Rcode) -> Answer:

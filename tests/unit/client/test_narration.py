@@ -109,6 +109,20 @@ def test_what_is_wrong_with_a_route_is_said_when_it_is_likely_and_once_for_each_
     ]
 
 
+def test_two_kinds_that_take_turns_are_said_again_only_when_they_are_surer_or_after_all_was_well() -> None:
+    made = Listener()
+    told = [("dns_forged", 0.6), ("reset", 0.6), ("dns_forged", 0.6), ("reset", 0.6), ("dns_forged", 0.9)]
+    for kind, confidence in (*told, ("none", 0.9), ("reset", 0.6)):
+        made.narrator("diagnosed", route="direct", kind=kind, confidence=confidence)
+    assert made.said == [
+        "direct: the name leads to somebody else's address (dns_forged, 60% sure)",
+        "direct: connections are reset (reset, 60% sure)",
+        "direct: the name leads to somebody else's address (dns_forged, 90% sure)",
+        "direct: nothing is wrong any more",
+        "direct: connections are reset (reset, 60% sure)",
+    ]
+
+
 def test_lists_and_the_memory_are_told_of_once_each() -> None:
     made = Listener()
     for _ in range(2):

@@ -26,9 +26,51 @@ def test_the_table_has_a_line_for_each_route_in_columns() -> None:
 
 def test_sentences_say_what_is_wrong_and_what_would_be_used() -> None:
     assert in_sentences([WORKS, DEAD], "direct") == [
-        "proxy1: the proxy cannot be reached (proxy_dead, 90% sure).",
+        "proxy1: no proxy answers at its address (proxy_dead, 90% sure).",
         "Messages would go by direct.",
     ]
+
+
+def tried(stage: str, failure: str | None, kind: str = "none", **stages: float) -> RouteVerdict:
+    return RouteVerdict("a", {**stages, stage: 0.1}, failure, diagnosis=Diagnosed("a", kind, 0.6))
+
+
+REFUSED = tried("tcp", "connection_refused")
+
+
+@pytest.mark.parametrize(
+    ("failure", "what"),
+    [
+        ("ssl_unknown_authority", "The CA file (--ca-file)"),
+        ("ssl_invalid_hostname", "The origin's name (--origin)"),
+        ("ssl_failed_handshake", "The origin's port (--origin)"),
+        ("eof_error", "The origin's port (--origin)"),
+    ],
+)
+def test_a_call_that_may_be_wrong_is_told_first(failure: str, what: str) -> None:
+    stranger = tried("tls", failure)
+    for verdicts in ([stranger], [REFUSED, stranger, stranger]):
+        assert in_sentences(verdicts, None)[0].startswith(f"{what} may be the wrong one: ")
+    for others in ([tried("ping", None, tls=0.1)], [tried("tls", "generic_timeout_error")]):
+        assert in_sentences([stranger, *others], None)[0].startswith("a: what is wrong")
+
+
+def test_a_tls_failure_that_is_no_sign_of_a_wrong_call_is_told_without_one() -> None:
+    for verdict in (REFUSED, tried("tls", "connection_reset"), tried("ping", "eof_error", tls=0.1, upgrade=0.1)):
+        assert in_sentences([verdict], None)[0].startswith("a: what is wrong")
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "hint"),
+    [
+        ("tcp", "proxy_dead", "sure)."),
+        ("socks_greeting", "proxy_dead", "is it the proxy's port?"),
+        ("tls", "proxy_dead", "a clock that differs by more than 5 minutes."),
+        ("tls", "sni_drop", "sure)."),
+    ],
+)
+def test_where_no_proxy_answered_it_is_said_what_else_a_silence_may_mean(stage: str, kind: str, hint: str) -> None:
+    assert in_sentences([tried(stage, "generic_timeout_error", kind)], None)[0].endswith(hint)
 
 
 @pytest.mark.parametrize("diagnosis", [None, Diagnosed("proxy1", "none", 0.9)])

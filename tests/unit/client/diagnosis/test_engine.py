@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from client.diagnosis import KINDS
 from client.diagnosis.engine import Diagnosis, unknown
+from client.diagnosis.histories import TRACES
 from client.diagnosis.wrapper import Diagnosing
 from client.policies import (
     Abort,
@@ -244,6 +245,69 @@ def test_a_stage_that_is_pending_grows_surer() -> None:
     assert told(4.5, DialFailed(2, "tcp", "generic_timeout_error")) == [Diagnosed("direct", "address_drop", 0.9)]
 
 
+def refused(told: Told, number: int, now: float, *, seconds: float, addresses: tuple[str, ...] = ()) -> list[Diagnosed]:
+    told(now, Dial(number, "direct"), StageReached(number, "dns"))
+    told(now, StageReached(number, "tcp", addresses))
+    return told(now + seconds, DialFailed(number, "tcp", "connection_refused"))
+
+
+def test_refusals_that_look_now_like_one_thing_and_now_like_another_are_told_of_once() -> None:
+    """Only how long each took differs, and a busy machine has a part in that."""
+    told = Told()
+    stand(told, 1, "proxy1", 0.0)
+    for number, seconds in enumerate((0.03, 0.03, 0.004, *[0.03] * TRACES), 2):
+        refused(told, number, 2.0 * number, seconds=seconds, addresses=("203.0.113.10",))
+        told(2.0 * number + 0.1, Ping(1, number), Ponged(1, number))
+    kinds = [(found.kind, found.confidence) for found in told.found]
+    assert kinds == [("origin_down", 0.4), ("dns_forged", 0.4), ("dns_forged", 0.6), ("reset", 0.8)]
+
+
+def test_less_sure_another_kind_needs_evidence_of_another_nature() -> None:
+    told = Told()
+    stand(told, 1, "direct", 0.0)
+    told(1.0, Ended(1, "eof_error"))
+    assert refused(told, 2, 1.1, seconds=0.04) == [Diagnosed("direct", "origin_down", 0.4)]
+    stand(told, 3, "proxy1", 2.0)
+    assert refused(told, 4, 3.0, seconds=0.04) == [Diagnosed("direct", "reset", 0.8)]
+    told(4.0, Dial(5, "direct"), StageReached(5, "tcp"))
+    told(4.1, StageReached(5, "tls"))
+    assert told(4.2, DialFailed(5, "tls", "eof_error")) == [Diagnosed("direct", "sni_reset", 0.7)]
+
+
+@pytest.mark.parametrize("addresses", [(), ("203.0.113.10",)], ids=["no look-up", "a look-up"])
+def test_an_origin_that_is_restarted_is_no_block(addresses: tuple[str, ...]) -> None:
+    """It refuses on the direct path until it is back, and then a proxy may reach it first."""
+    told = Told()
+    stand(told, 1, "direct", 0.0)
+    told(5.0, Ended(1, "eof_error"))
+    refused(told, 2, 5.1, seconds=0.001, addresses=addresses)
+    stand(told, 3, "proxy1", 6.0)
+    stand(told, 4, "direct", 6.2)
+    told(6.5, Sent(4, 1, 1000), Answered(4, 1))
+    assert {found.confidence for found in told.found} == {0.4}
+
+
+def test_that_a_proxy_leads_to_the_origin_refutes_that_it_is_down() -> None:
+    told = Told([DIRECT, RouteFacts("proxy1", proxied=True)])
+    told(0.0, Dial(1, "direct"), StageReached(1, "tcp"), DialFailed(1, "tcp", "connection_refused"))
+    told(0.1, Dial(2, "proxy1"), StageReached(2, "socks_request"))
+    told(0.2, DialFailed(2, "socks_request", "socks_connection_refused"))
+    refused(told, 4, 0.3, seconds=0.01)
+    assert told.diagnosis.opinion("direct") == Diagnosed("direct", "origin_down", 0.6)
+    stand(told, 3, "proxy1", 1.0)
+    assert told.diagnosis.opinion("direct") == Diagnosed("direct", "reset", 0.4)
+
+
+def test_a_proxy_is_not_blamed_for_an_origin_that_was_down_and_is_back() -> None:
+    told = Told([DIRECT, RouteFacts("proxy1", proxied=True)])
+    refused(told, 1, 0.0, seconds=0.01)
+    told(0.1, Dial(2, "proxy1"), StageReached(2, "socks_request"))
+    told(0.2, DialFailed(2, "socks_request", "socks_connection_refused"))
+    assert told.diagnosis.opinion("proxy1") == Diagnosed("proxy1", "origin_down", 0.6)
+    stand(told, 3, "direct", 1.0)
+    assert told.diagnosis.opinion("proxy1") == Diagnosed("proxy1", "proxy_upstream_dead", 0.4)
+
+
 def test_one_slow_dial_that_comes_through_was_an_accident() -> None:
     told = Told()
     told(0.0, Dial(1, "direct"), StageReached(1, "tcp"))
@@ -333,7 +397,7 @@ def test_any_stream_is_judged_without_an_exception(stream: list[tuple[float, Any
         assert 0.0 <= found.confidence <= 1.0
 
 
-SILENT = "generic_timeout_error"
+SILENT, REFUSED = "generic_timeout_error", "connection_refused"
 TRIED = [RouteFacts("tls-fragment", proxied=False), DIRECT, RouteFacts("proxy1", proxied=True)]
 Ends = dict[str, tuple[str, str | None]]
 
@@ -349,6 +413,8 @@ def concluded(order: tuple[str, ...], ends: Ends) -> dict[str, tuple[str, float]
     for now, name in enumerate(order, 1):
         number, (stage, failure) = numbers[name], ends[name]
         if stage != "tcp":
+            for passed in ("socks_greeting", "socks_request") if name == "proxy1" else ():
+                diagnosis.observe(StageReached(number, passed), now)
             diagnosis.observe(StageReached(number, stage), now)
         if failure is None:
             diagnosis.observe(Established(number, 1.0), now)
@@ -378,8 +444,26 @@ def concluded(order: tuple[str, ...], ends: Ends) -> dict[str, tuple[str, float]
             {"tls-fragment": ("tcp", SILENT), "direct": ("tcp", SILENT), "proxy1": ("tls", SILENT)},
             {name: ("origin_down", 0.6) for name in ("tls-fragment", "direct", "proxy1")},
         ),
+        (
+            {"tls-fragment": ("tcp", REFUSED), "direct": ("tcp", REFUSED), "proxy1": ("tls", None)},
+            {"tls-fragment": ("reset", 0.6), "direct": ("reset", 0.6), "proxy1": None},
+        ),
+        (
+            {"tls-fragment": ("tls", "ssl_unknown_authority"), "direct": ("tcp", REFUSED), "proxy1": ("tcp", REFUSED)},
+            {
+                "tls-fragment": ("tls_intercepted", 0.6),
+                "direct": ("origin_down", 0.4),
+                "proxy1": ("proxy_dead", 0.9),
+            },
+        ),
     ],
-    ids=["the proxy works", "all are silent", "the origin is silent"],
+    ids=[
+        "the proxy works",
+        "all are silent",
+        "the origin is silent",
+        "the proxy works where others are refused",
+        "nothing works and no resolver was asked",
+    ],
 )
 def test_a_probes_opinions_do_not_depend_on_which_dial_ends_first(
     order: tuple[str, ...], ends: Ends, kinds: dict[str, tuple[str, float] | None]

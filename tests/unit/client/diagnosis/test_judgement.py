@@ -43,7 +43,7 @@ def flow(at: float, *, answered: int = 0, owed_at: float | None = None, **fields
 
 
 def opinion(made: History, now: float) -> Opinion | None:
-    return judge(made, now, round_trip=ROUND_TRIP, origin_alive=True, hop=ROUND_TRIP)
+    return judge(made, now, round_trip=ROUND_TRIP, hop=ROUND_TRIP)
 
 
 def test_one_slow_dial_waits_for_a_second_or_for_time() -> None:
