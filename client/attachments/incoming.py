@@ -22,7 +22,7 @@ from sidedoor.settings import UsageError
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-NOT_TAKEN = "attachments are not taken here"
+NOT_TAKEN = "attachments are not taken here without --attachments DIR"
 _BLOCK_BYTES = 1 << 20
 
 Key = tuple[str, int]  # sender, session
