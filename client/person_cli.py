@@ -34,6 +34,7 @@ from client.delivery import Delivery
 from client.messages import LIMIT_BYTES
 from client.messenger import Messenger, Missing
 from client.narration import Narrator, afterwards
+from client.option_names import Command
 from client.options import make_settings
 from client.policies.catalogue import dial_settings
 from client.printable import printable
@@ -51,7 +52,7 @@ PATIENCE_SECONDS = 5.0
 """A sender that waits for longer than this says so: a change of routes takes less."""
 
 
-@click.command(epilog=ROUTES, short_help="Send lines, and files.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Send lines, and files.")
 @config_option
 @events_option
 @name_option
@@ -163,7 +164,7 @@ async def _submit(sender: Sender, body: bytes) -> None:
     sender.submit(body)
 
 
-@click.command(epilog=ROUTES, short_help="Receive: each message a line on stdout.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Receive: each message a line on stdout.")
 @config_option
 @events_beside_option
 @name_option
@@ -192,7 +193,7 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
         run(Messenger(settings, narrator, show).run(), until_interrupted=True)
 
 
-@click.command(epilog=ROUTES, short_help="Try every route, and say what is wrong.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Try every route, and say what is wrong.")
 @config_option
 @origin_options
 @route_arguments

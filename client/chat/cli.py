@@ -33,13 +33,14 @@ from client.command_line import (
 from client.delivery import Delivery
 from client.messenger import Messenger, Missing
 from client.narration import Narrator, afterwards
+from client.option_names import Command
 from client.options import make_settings
 from client.settings import ChatSettings
 from client.status import Status
 from sidedoor.events import Emit
 
 
-@click.command(epilog=ROUTES, short_help="Talk with the other end in a terminal.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Talk with the other end in a terminal.")
 @config_option
 @events_beside_option
 @name_option
