@@ -46,6 +46,16 @@ async def test_control_characters_are_replaced_in_a_terminal(messenger: World, s
     await listener.until("\ufffd[31mred\ufffd]0;title\ufffd\n")
 
 
+async def test_so_are_those_of_a_name_that_is_told_on_stderr(messenger: World, stack: AsyncExitStack) -> None:
+    listener = await stack.enter_async_context(terminal("client", "listen", *end(messenger, "bob")))
+    await listener.until("connected to origin")
+    words = ["send", *end(messenger, "al\x1b[31mice"), "--peer", "bob", "--attach", str(messenger.files.ca)]
+    async with command(*words) as sender:
+        await sender.communicate(b"")
+    assert sender.returncode == 1
+    await listener.until("ca.pem from al\ufffd[31mice was not received: attachments are not taken here without --att")
+
+
 async def test_a_pipe_gets_the_bytes_as_they_came(messenger: World, stack: AsyncExitStack) -> None:
     listener = await stack.enter_async_context(command("listen", *end(messenger, "bob")))
     await first_line(listener.stderr, "connected to origin")
