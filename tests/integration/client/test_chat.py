@@ -130,6 +130,14 @@ async def test_the_second_ctrl_c_ends_the_waiting_and_it_is_said_what_is_left(
     await person.until("not acknowledged: ", "1 message to bob is not acknowledged: what the origin has already it may")
 
 
+async def test_ctrl_d_is_a_key_of_the_chat_as_long_as_that_lasts(messenger: World, stack: AsyncExitStack) -> None:
+    person = await alice(messenger, stack)
+    assert person.end_of_file == b"\0"  # Else one that is pressed while something is printed would be lost.
+    person.type("\x04")
+    assert await person.end() == 0
+    assert person.end_of_file == b"\x04"
+
+
 async def test_events_in_the_terminal_of_the_chat_make_it_plain(messenger: World, stack: AsyncExitStack) -> None:
     words = [*arguments(messenger, "alice", "bob"), "--events", "-"]
     person = await stack.enter_async_context(terminal("client", *words))
