@@ -7,14 +7,13 @@ a missing tool or permission, a busy port), with one line on stderr that says wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from sidedoor.interrupts import quiet_interrupts
+from sidedoor.interrupts import QuietInterrupts
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: list[str] | tuple[str, ...] | None = None) -> None:
     """Never returns: exits with 0, 1 or 2 (130 after Ctrl-C)."""
-    with quiet_interrupts():  # So nothing that takes time is imported above.
+    with QuietInterrupts():  # So nothing that takes time is imported above.
         import click
 
         from sidedoor.root import root

@@ -7,7 +7,7 @@ import importlib
 import click
 
 from sidedoor import __version__
-from sidedoor.interrupts import quiet_interrupts
+from sidedoor.interrupts import QuietInterrupts
 
 # Sub-command -> (module:attribute, the help line). The line stands here so that `sidedoor --help` imports no part.
 COMMANDS = {
@@ -30,7 +30,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module_name, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        with quiet_interrupts():
+        with QuietInterrupts():
             command = getattr(importlib.import_module(module_name), attribute)
         assert isinstance(command, click.Command)
         return command

@@ -7,7 +7,7 @@ from signal import SIG_IGN, SIGINT, default_int_handler, getsignal
 
 import pytest
 
-from sidedoor.interrupts import quiet_interrupts
+from sidedoor.interrupts import QuietInterrupts
 
 
 @pytest.fixture(autouse=True)
@@ -19,20 +19,20 @@ def as_at_the_start() -> Iterator[None]:
 
 
 def test_the_handler_is_another_one_meanwhile_only() -> None:
-    with quiet_interrupts():
+    with QuietInterrupts():
         assert getsignal(SIGINT) is not default_int_handler
     assert getsignal(SIGINT) is default_int_handler
 
 
 def test_a_failed_import_leaves_the_handler_as_it_was() -> None:
-    with pytest.raises(ImportError), quiet_interrupts():
+    with pytest.raises(ImportError), QuietInterrupts():
         raise ImportError
     assert getsignal(SIGINT) is default_int_handler
 
 
 def test_what_is_ignored_stays_ignored() -> None:
     signal.signal(SIGINT, SIG_IGN)
-    with quiet_interrupts():
+    with QuietInterrupts():
         assert getsignal(SIGINT) is SIG_IGN
     assert getsignal(SIGINT) is SIG_IGN
 
@@ -41,7 +41,7 @@ def test_in_another_thread_nothing_changes() -> None:
     found = []
 
     def run() -> None:
-        with quiet_interrupts():
+        with QuietInterrupts():
             found.append(getsignal(SIGINT))
 
     thread = threading.Thread(target=run)
