@@ -18,7 +18,8 @@
 - `client.chat`: a chat in a terminal.
 - `client.certificates`: a CA and leaves for the origin.
 - `client.cli`, `client.person_cli`: `sidedoor client ...`; `client.command_line` what the commands share,
-  `client.options` their settings, `client.narration` what they say, and `client.standard_input` what they read.
+  `client.options` their settings, `client.option_names` how mistakes call these, `client.narration` what they say,
+  `client.printable` what a terminal may get of that, and `client.standard_input` what they read.
 
 docs/client.md tells the story.
 """

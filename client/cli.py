@@ -1,4 +1,4 @@
-"""`sidedoor client`: the origin, the bridge, keys; what a person uses is in `client.person_cli`."""
+"""`sidedoor client`: the origin, the bridge, keys; what a person uses is in `client.person_cli`, `client.chat`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from click.core import ParameterSource
 
 from client.bridge import serve_bridge
 from client.certificates import CertificateFiles, check_self_signed, write_self_signed
+from client.chat.cli import chat
 from client.command_line import announcing, config_option, emitting, events_option, run, say
 from client.keys import default_key_file, make_key, public_key, read_key
+from client.option_names import Command
 from client.options import make_settings, origin_address
 from client.origin import bind_all, serve_origin
-from client.person_cli import chat, listen, probe, send
+from client.person_cli import listen, probe, send
 from client.proxies_cli import proxies
 from client.routes.settings import parse_key
 from client.settings import BridgeSettings, OriginSettings
@@ -49,7 +51,7 @@ def key(file: str | None) -> None:
     say(f"{'made' if made else 'using'} the private key {path}; this end has it as --key {path}")
 
 
-@client.command()
+@client.command(cls=Command)
 @config_option
 @events_option
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")
@@ -97,7 +99,7 @@ def origin(
         run(serve_origin(settings, emit, listeners=listeners), until_interrupted=True)
 
 
-@client.command(short_help="Serve a bridge of obfuscated routes to one origin.")
+@client.command(cls=Command, short_help="Serve a bridge of obfuscated routes to one origin.")
 @config_option
 @events_option
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen. May be repeated.")

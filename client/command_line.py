@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,6 +14,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from client.options import ROUTE_FORMS, end_options, listed_proxies, route_options
+from client.printable import printable
 from sidedoor.events import Emit, EventWriter, discard
 from sidedoor.settings import UsageError
 
@@ -118,12 +120,13 @@ def routed(
 
 
 def run(
-    work: Coroutine[Any, Any, T], *, until_interrupted: bool = False, stop: Callable[[], None] | None = None
+    work: Coroutine[Any, Any, T], *, until_interrupted: bool = False, stop: Callable[[], bool] | None = None
 ) -> T | None:
     """Run to the end, or until SIGINT or SIGTERM (then None); mistakes of the user come out alone, not in a group.
 
-    `stop`: what the first signal calls, so that `work` ends in order; the second one cancels it. Raises click.Abort
-    after a SIGINT that is not how `work` is meant to end (`until_interrupted`).
+    `stop`: what a signal calls, so that `work` ends in order, or sooner; when it has no more to do (False), and without
+    it, `work` is cancelled. Raises click.Abort after a SIGINT that is not how `work` is meant to end
+    (`until_interrupted`).
     """
     came: list[int] = []
 
@@ -133,9 +136,7 @@ def run(
 
             def signalled(number: int) -> None:
                 came.append(number)
-                if stop is not None and len(came) == 1:
-                    stop()
-                else:
+                if stop is None or not stop():
                     task.cancel()
 
             # SIGINT, too: a shell starts what it puts into the background of a script with SIGINT ignored.
@@ -162,7 +163,9 @@ def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
 
 
 def say(line: str) -> None:
-    click.echo(f"sidedoor: {line}", err=True)
+    """On stderr. It may name what others have chosen: names, reasons."""
+    shown = printable(line) if os.isatty(2) else line
+    click.echo(f"sidedoor: {shown}", err=True)
 
 
 def announcing(emit: Emit) -> Emit:

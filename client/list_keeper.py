@@ -13,7 +13,8 @@ from sidedoor.events import Emit
 
 
 class ListKeeper:
-    """The list of the sender called `name`, at first the one in the file. `now`: UTC.
+    """The list of the sender called `name`, at first the one in the file. `now`: UTC. Raises SettingsError for a file
+    in a folder that is not there.
 
     A list from the file that has expired is used all the same (and reported): it was good when it came, and without it
     a client that was away for long has no way to a newer one. Only what comes from the network must not have expired.
@@ -25,6 +26,7 @@ class ListKeeper:
         self._name = name
         self._emit = emit
         self._listing: Listing | None = None
+        private_file.check_folder(settings.file, "proxy_list")
         self._load(now)
 
     @property

@@ -3,6 +3,7 @@ another route when one is blocked, by the same policy as who sends."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import msgspec
@@ -47,17 +48,17 @@ class Messenger:
 
     def __init__(self, settings: ChatSettings, emit: Emit, show: Show) -> None:
         queue, received = _state_files(settings)
-        self._received = ReceivingState(received, name=settings.name)
-        try:
+        with contextlib.ExitStack() as made:  # What is refused leaves nothing behind.
+            self._received = ReceivingState(received, name=settings.name)
+            made.callback(self._received.abandon)
             attachments = IncomingAttachments(
                 settings.attachments_folder, settings.attachment_limit_bytes, self._received, emit
             )
+            made.callback(attachments.abandon)
             encryption = make_encryption(settings)
             self._inboxes = Inboxes(settings.name, self._received, encryption, attachments, emit, show)
             self.sender = Sender(msgspec.structs.replace(settings, state_file=queue), emit, self._inboxes)
-        except BaseException:
-            self._received.close()
-            raise
+            made.pop_all()
 
     @property
     def missing(self) -> Missing:

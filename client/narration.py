@@ -22,6 +22,9 @@ _CONNECTED = ""
 _REASONS = {"ack_overdue": "generic_timeout_error", "reset": "connection_reset", "eof": "eof_error"}
 """Reasons of `path_bad`, but for `dial_failed`, which `route_failed` tells better, in OONI's words."""
 
+MOST_UNDECRYPTABLE = 50
+"""Of so many senders and reasons it is said that a message of theirs cannot be decrypted."""
+
 _NOTICES = {
     "memory_unreadable": "memory file {file} cannot be used, it is begun anew: {detail}",
     "memory_unwritable": "memory file {file} cannot be written: {detail}",
@@ -46,8 +49,10 @@ class Narrator:
         self._in_use: str = DIRECT  # by which messages went last
         self._state: dict[str, str] = {}  # route -> "STAGE: FAILURE" in words, or _CONNECTED
         self._diagnoses: dict[str, dict[str, float]] = {}  # route -> kind -> how sure, until it is well again
-        self._undecryptable: set[str] = set()
+        self._undecryptable: set[tuple[str, str]] = set()  # what of, and why
         self.failed_attachments = 0
+        self.was_reached = False
+        """Whether any route has led to the origin."""
 
     def __call__(self, event: str, /, **fields: Any) -> None:
         self._emit(event, **fields)
@@ -57,6 +62,7 @@ class Narrator:
             if self._greet or self._state.get(fields["route"], _CONNECTED) != _CONNECTED:
                 self.connected(fields["route"])
             self._state[fields["route"]] = _CONNECTED
+            self.was_reached = True
         elif event in ("route_switched", "failed_back"):
             self._switched(fields["old"], fields["new"])
         elif event == "path_bad" and fields["reason"] in _REASONS:
@@ -93,10 +99,12 @@ class Narrator:
             self._say(line)
 
     def _not_decrypted(self, event: str, fields: dict[str, Any]) -> None:
-        """Once for messages and once for acks: all that follow have the same fault."""
-        if event not in self._undecryptable:
-            self._undecryptable.add(event)
-            what = f"a message from {fields['sender']}" if event == "message_undecryptable" else "an acknowledgement"
+        """Once for each sender's messages, and for acks, and each reason. The origin may make up senders without end:
+        only so many are told of."""
+        what = f"a message from {fields['sender']}" if event == "message_undecryptable" else "an acknowledgement"
+        told = (what, fields["reason"])
+        if told not in self._undecryptable and len(self._undecryptable) < MOST_UNDECRYPTABLE:
+            self._undecryptable.add(told)
             self._say(
                 f"{what} cannot be decrypted: {fields['reason']}; do --key and --peer-key of both ends fit each other?"
             )
@@ -144,6 +152,17 @@ class Narrator:
             self._say(f"{route} does not lead to origin {self._origin}: {failure}; messages go {_way(self._in_use)}")
         else:
             self._say(f"cannot reach origin {self._origin}{_by(route)}: {failure}; trying again")
+
+
+def afterwards(state_file: str | None, occasion: str, *, was_reached: bool) -> str:
+    """What becomes of what has no ack when this end is gone. `occasion`: when a state file is used again, as "chat";
+    `was_reached`: the origin may have some of it."""
+    if state_file is not None:
+        return f"kept in {state_file} for the next {occasion}"
+    would = f"with --state FILE %s would be kept for the next {occasion}"
+    if was_reached:
+        return f"what the origin has already it may still deliver; {would % 'the rest'}"
+    return f"the origin has none of it; {would % 'it'}"
 
 
 def _way(route: str) -> str:

@@ -1,19 +1,17 @@
-"""`sidedoor client send | listen | chat | probe`: what a person uses. Messages on stdout, the connection on stderr."""
+"""`sidedoor client send | listen | probe`: what a person uses (`client.chat.cli`: chat). Messages on stdout, the
+connection on stderr."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import click
 
-from client.chat.conversation import Conversation
-from client.chat.plain import PlainScreen
-from client.chat.session import Chat, Screen
 from client.command_line import (
     ROUTES,
     Seconds,
@@ -35,25 +33,26 @@ from client.command_line import (
 from client.delivery import Delivery
 from client.messages import LIMIT_BYTES
 from client.messenger import Messenger, Missing
-from client.narration import Narrator
+from client.narration import Narrator, afterwards
+from client.option_names import Command
 from client.options import make_settings
 from client.policies.catalogue import dial_settings
+from client.printable import printable
 from client.probe import probe_routes
 from client.route_table import RouteTable
 from client.sender import Sender
-from client.settings import ChatSettings, ListenerSettings, ProbeSettings, SenderSettings
+from client.settings import ListenerSettings, ProbeSettings, SenderSettings
 from client.standard_input import lines
-from client.status import Status
 from client.surroundings import Surroundings
 from client.verdicts import RouteVerdict, as_data, chosen, in_sentences, table
-from sidedoor.events import Emit, discard
+from sidedoor.events import discard
 from sidedoor.settings import UsageError
 
 PATIENCE_SECONDS = 5.0
 """A sender that waits for longer than this says so: a change of routes takes less."""
 
 
-@click.command(epilog=ROUTES, short_help="Send lines, and files.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Send lines, and files.")
 @config_option
 @events_option
 @name_option
@@ -81,7 +80,8 @@ def send(
 ) -> None:
     """Send the lines of stdin, or --count messages, and --attach files; exit 0 when all was acknowledged, else 1.
 
-    With --state what was not goes out by the next call with the same file.
+    With --attach a terminal is not read. With --state what was not acknowledged goes out by the next call with the same
+    file.
     """
     settings = make_settings(config, SenderSettings, routed(**options))
     with emitting("client", events) as emit:
@@ -89,20 +89,39 @@ def send(
         sender = Sender(settings, narrator)
         if resumed := _missing(sender):
             say(f"resuming {resumed} to {settings.peer}, kept in {settings.state_file}")
+        if count is not None or (attach and os.isatty(0)):
+            bodies = _made_up(count or 0, interval)
+        else:
+            bodies = lines()
+            if os.isatty(0):
+                say("type lines; Ctrl-D ends")
 
         def waiting(seconds: float) -> None:
             if narrator.reached:
                 say(f"connected, waiting for {settings.peer} to take {_missing(sender)} ({seconds:g} s more)")
 
-        missing = run(_send(sender, attach, count, interval, timeout, waiting))
+        missing = None
+        try:
+            missing = run(_send(sender, attach, bodies, timeout, waiting))
+        finally:
+            if missing is None and (left := _missing(sender)):  # Interrupted, or one line was too long.
+                fate = afterwards(settings.state_file, "call", was_reached=narrator.was_reached)
+                say(f"{left.of(settings.peer)} not acknowledged: {fate}")
     if missing is None:
         sys.exit(1)  # Terminated before everything was acknowledged.
     if missing:
         answerless = f"the origin was reached, {settings.peer} did not answer; is it receiving, {_key_hint(settings)}?"
         why = answerless if narrator.reached else "; ".join(narrator.failures) or "no route was dialed yet"
         say(f"{missing.of(settings.peer)} not acknowledged after {timeout:g} s: {why}")
+        say(afterwards(settings.state_file, "call", was_reached=narrator.was_reached))
     if missing or narrator.failed_attachments:
         sys.exit(1)
+
+
+async def _made_up(count: int, interval: float) -> AsyncIterator[bytes]:
+    for number in range(1, count + 1):
+        yield f"message {number}".encode()
+        await asyncio.sleep(interval)
 
 
 def _missing(sender: Sender) -> Missing:
@@ -117,8 +136,7 @@ def _key_hint(settings: SenderSettings) -> str:
 async def _send(
     sender: Sender,
     attach: tuple[str, ...],
-    count: int | None,
-    interval: float,
+    bodies: AsyncIterator[bytes],
     timeout: float,
     waiting: Callable[[float], None],
 ) -> Missing:
@@ -128,13 +146,8 @@ async def _send(
         running = group.create_task(sender.run(), name="sender")
         for path in attach:
             await sender.attach(path)
-        if count is None:
-            async for line in lines():
-                await _submit(sender, line)
-        else:
-            for number in range(1, count + 1):
-                await _submit(sender, f"message {number}".encode())
-                await asyncio.sleep(interval)
+        async for body in bodies:
+            await _submit(sender, body)
         patience = min(timeout, PATIENCE_SECONDS)
         if not await sender.drain(patience) and patience < timeout:
             waiting(timeout - patience)
@@ -151,7 +164,7 @@ async def _submit(sender: Sender, body: bytes) -> None:
     sender.submit(body)
 
 
-@click.command(epilog=ROUTES, short_help="Receive: each message a line on stdout.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Receive: each message a line on stdout.")
 @config_option
 @events_beside_option
 @name_option
@@ -164,11 +177,14 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
     """Receive until interrupted: each message a line on stdout. (`receive` is the same.)
 
     It goes on by another route when the one in use is blocked, as `send` does. With --state nothing is shown twice
-    after a crash, but for the one message that was being written then.
+    after a crash, but for the one message that was being written then. What a terminal would obey (control characters)
+    is replaced in a terminal; a file or pipe gets the bytes as they came.
     """
+    in_terminal = os.isatty(1)
 
     def show(delivery: Delivery) -> None:
-        sys.stdout.buffer.write(delivery.body + b"\n")
+        body = printable(delivery.body.decode(errors="replace")).encode() if in_terminal else delivery.body
+        sys.stdout.buffer.write(body + b"\n")
         sys.stdout.buffer.flush()
 
     settings = make_settings(config, ListenerSettings, routed(**options))
@@ -177,88 +193,7 @@ def listen(config: str | None, events: str | None, **options: Any) -> None:
         run(Messenger(settings, narrator, show).run(), until_interrupted=True)
 
 
-@click.command(epilog=ROUTES, short_help="Talk with the other end in a terminal.")
-@config_option
-@events_beside_option
-@name_option
-@peer_option
-@origin_options
-@key_options
-@state_option
-@attachments_option
-@route_arguments
-@click.option(
-    "--timeout", type=Seconds(endless=True), default=5.0, show_default=True, help="Seconds to wait at the end."
-)
-@click.option("--plain", is_flag=True, help="Plain lines in a terminal, too.")
-def chat(config: str | None, events: str | None, timeout: float, plain: bool, **options: Any) -> None:
-    """Talk with the other end: type lines, see its lines, and how the connection is. /help says what else there is.
-
-    Without a terminal: lines from stdin, what was said on stdout, notices on stderr. With --state what is not delivered
-    at the end goes out in the next chat; exit 0 if there is nothing of that kind, else 1.
-    """
-    settings = make_settings(config, ChatSettings, routed(**options))
-    with emitting("client", events, to=sys.stderr) as emit:
-        session = _Talk(settings, emit, plain=plain or not (sys.stdin.isatty() and sys.stdout.isatty()))
-        missing = run(session.run(timeout), until_interrupted=True, stop=session.stop)
-    if missing is None:
-        sys.exit(1)
-    if missing:
-        kept = f"kept in {settings.state_file} for the next chat"
-        lost = "lost; with --state FILE it would go out in the next chat"
-        say(f"{missing.of(settings.peer)} not delivered: {lost if settings.state_file is None else kept}")
-        sys.exit(1)
-
-
-class _Talk:
-    """Puts a chat together, within its event loop."""
-
-    def __init__(self, settings: ChatSettings, emit: Emit, *, plain: bool) -> None:
-        self._settings = settings
-        self._emit = emit
-        self._plain = plain
-        self._chat: Chat | None = None
-
-    def stop(self) -> None:
-        """End the chat in order."""
-        if self._chat is not None:
-            self._chat.quit()
-
-    async def run(self, timeout: float) -> Missing:
-        """The chat; what is not delivered. Raises SettingsError, UsageError."""
-        settings = self._settings
-        conversation = Conversation(settings.name, lambda: time.strftime("%H:%M:%S"))
-
-        def notice(text: str) -> None:
-            conversation.notice(text)
-            screen.changed()
-
-        def show(delivery: Delivery) -> None:
-            conversation.heard(delivery.sender, delivery.body)
-            screen.changed()
-
-        def listen_in(event: str, /, **fields: Any) -> None:
-            self._emit(event, **fields)
-            conversation(event, **fields)
-            screen.changed()
-
-        narrator = Narrator(settings.origin, listen_in, notice, greet=True)
-        screen = self._screen(conversation, lambda: messenger.sender.status)
-        messenger = Messenger(settings, narrator, show)
-        self._chat = Chat(messenger, conversation, screen, timeout)
-        if messenger.missing:
-            notice(f"{messenger.missing.of(settings.peer)} under way from an earlier chat")
-        return await self._chat.run()
-
-    def _screen(self, conversation: Conversation, status: Callable[[], Status]) -> Screen:
-        if self._plain:
-            return PlainScreen(conversation)
-        from client.chat.terminal import TerminalScreen  # Only who needs it waits for prompt_toolkit.
-
-        return TerminalScreen(conversation, status)
-
-
-@click.command(epilog=ROUTES, short_help="Try every route, and say what is wrong.")
+@click.command(cls=Command, epilog=ROUTES, short_help="Try every route, and say what is wrong.")
 @config_option
 @origin_options
 @route_arguments

@@ -7,6 +7,15 @@ import os
 import tempfile
 from pathlib import Path
 
+from sidedoor.settings import SettingsError
+
+
+def check_folder(path: str | Path, setting: str) -> None:
+    """Whether `replace` can have a place for the file that `setting` names. Raises SettingsError."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise SettingsError(f"{setting} {path}: there is no folder {folder}; make it or name another file")
+
 
 def replace(path: str | Path, content: bytes) -> None:
     """Put `content` into the file at `path`, mode 0600. Raises OSError, and then all is as before.

@@ -175,6 +175,8 @@ class SenderSettings(EndSettings, frozen=True, forbid_unknown_fields=True, kw_on
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.name and self.name == self.peer:
+            raise ValueError(f"peer is {self.peer!r}, this end's own name; expected the other end's")
         names = [route.name for route in self.routes]
         if not names:
             raise ValueError("no routes: at least one is needed")

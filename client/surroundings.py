@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Collection
@@ -14,7 +13,6 @@ from client.network import changed
 from client.network_reader import ChangeAlarm, read_network
 from client.policies import Recollection
 from sidedoor.events import Emit
-from sidedoor.settings import SettingsError
 
 SAVE_SECONDS = 5.0
 """The file is written at most so often; who is killed loses that much of what is only a help."""
@@ -95,9 +93,7 @@ class Surroundings:
     def _load(self) -> Memory:
         if self._file is None:
             return Memory.new(secrets.token_bytes(SALT_BYTES))
-        folder = os.path.dirname(os.path.abspath(self._file))
-        if not os.path.isdir(folder):
-            raise SettingsError(f"memory_file {self._file}: there is no folder {folder}; make it or name another file")
+        private_file.check_folder(self._file, "memory_file")
         try:
             return Memory.loads(Path(self._file).read_bytes())
         except FileNotFoundError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,25 +23,33 @@ from sidedoor.settings import UsageError
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-NOT_TAKEN = "attachments are not taken here"
+NOT_TAKEN = "attachments are not taken here without --attachments DIR"
 _BLOCK_BYTES = 1 << 20
 
 Key = tuple[str, int]  # sender, session
 
 
 class IncomingAttachments:
-    """Attachments go to `folder`, made if it is not there; None: all are refused. Raises UsageError.
+    """Attachments go to `folder`, made if it is not there; None: all are refused. Raises UsageError: it cannot be made
+    or written.
 
     Events: attachment_offered, attachment_received, attachment_refused.
     """
 
     def __init__(self, folder: str | None, limit_bytes: int, state: ReceivingState, emit: Emit) -> None:
-        self._folder = None if folder is None else _folder(folder)
+        self._made: list[Path] = []
+        self._folder = None if folder is None else self._open(Path(folder))
         self._limit_bytes = limit_bytes
         self._state = state
         self._emit = emit
         self._partials: dict[Key, Partial] = {(partial.sender, partial.session): partial for partial in state.partials}
         self._digests: dict[Key, _Hash] = {}
+
+    def abandon(self) -> None:
+        """Remove the folder if it is new: its end does not come to life after all."""
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def take(self, sender: str, session: int, body: bytes) -> str:
         """One piece; why it is refused, empty if it is not."""
@@ -64,6 +73,21 @@ class IncomingAttachments:
         """Why the attachment that came last is refused; empty if it is not. For pieces that come once more."""
         partial = self._partials.get((sender, session))
         return "" if partial is None else partial.refusal
+
+    def _open(self, folder: Path) -> Path:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"attachments_folder {folder}: cannot be made: {error.strerror}") from error
+        self._made = missing
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            self.abandon()
+            raise UsageError(f"attachments_folder {folder}: cannot be written: {error.strerror}") from error
+        return folder
 
     def _offered(self, key: Key, offer: Offer) -> str:
         for other, earlier in list(self._partials.items()):
@@ -178,11 +202,3 @@ class IncomingAttachments:
         del self._partials[key]
         self._digests.pop(key, None)
         self._state.remove_partial(*key)
-
-
-def _folder(path: str) -> Path:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"attachments_folder {path}: cannot be made: {error.strerror}") from error
-    return Path(path)

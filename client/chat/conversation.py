@@ -6,16 +6,15 @@ shows `pending` in place and prints what `take` gives.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from client.printable import printable
+
 QUEUED, SENT, SHOWN = "·", "✓", "✓✓"
 PENDING_LINES = 8
 """So many pending lines are shown; of more, their number."""
-_INDENT = "\n    "
-_DANGEROUS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +30,6 @@ class _Own:
     text: str
     said_at: str
     mark: str = QUEUED
-
-
-def printable(text: str) -> str:
-    """What others wrote, without what a terminal obeys or what reorders text: that is replaced by U+FFFD."""
-    return "".join(_printable(character) for character in text.replace("\r\n", "\n"))
-
-
-def _printable(character: str) -> str:
-    if character == "\n":
-        return _INDENT
-    if character == "\t":
-        return "    "
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in _DANGEROUS else character
 
 
 class Conversation:

@@ -41,14 +41,21 @@ class Chat:
         self._screen = screen
         self._timeout = timeout
         self._over = asyncio.Event()
+        self._hurried = asyncio.Event()
 
-    def quit(self) -> None:
-        """End in order, as if that had been typed."""
-        self._over.set()
+    def quit(self) -> bool:
+        """End in order, as if that had been typed; once it is ending, wait no longer for what is under way. False: it
+        does that already."""
+        if not self._over.is_set():
+            self._over.set()
+        elif not self._hurried.is_set():
+            self._hurried.set()
+        else:
+            return False
+        return True
 
     async def run(self) -> Missing:
-        """Until `quit`, or nothing more is typed. Returns what is not delivered."""
-        sender = self._messenger.sender
+        """Until `quit`, or nothing more is typed. Returns what is not acknowledged."""
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(), name="typed lines")
             others = [
@@ -57,15 +64,26 @@ class Chat:
             ]
             await self._over.wait()
             if self._messenger.missing:
-                self._tell(f"waiting for what is under way, {self._timeout:g} s at most")
+                self._tell(f"waiting for what is under way, {self._timeout:g} s at most; Ctrl-C ends it now")
             reader.cancel()
             await asyncio.wait([reader])
-            await sender.drain(self._timeout)
+            await self._drain()
             missing = self._messenger.missing
-            self._tell(*(f"not delivered: {line}" for line in self._conversation.pending))
+            self._tell(*(f"not acknowledged: {line}" for line in self._conversation.pending))
             for task in others:
                 task.cancel()
         return missing
+
+    async def _drain(self) -> None:
+        """Wait for what is under way, until `quit` is called again."""
+        async with asyncio.TaskGroup() as group:
+            waits = [
+                group.create_task(self._messenger.sender.drain(self._timeout), name="drain"),
+                group.create_task(self._hurried.wait(), name="hurry"),
+            ]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
 
     async def _read(self) -> None:
         async for line in self._screen.lines():

@@ -8,7 +8,11 @@ no toolbar on terminals that do not tell where their cursor is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+import os
+import sys
+import termios
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession, print_formatted_text
@@ -33,6 +37,7 @@ class TerminalScreen:
         self._conversation = conversation
         self._status = status
         self._news = asyncio.Event()
+        self._ready = asyncio.Event()
         self._session: PromptSession[str] = PromptSession(
             message=self._prompt,
             refresh_interval=REFRESH_SECONDS,
@@ -42,6 +47,7 @@ class TerminalScreen:
         )
 
     async def lines(self) -> AsyncIterator[str]:
+        await self._ready.wait()
         while True:
             try:
                 yield await self._session.prompt_async(handle_sigint=False)
@@ -49,16 +55,18 @@ class TerminalScreen:
                 return
 
     async def run(self) -> None:
-        try:
-            while True:
-                await self._news.wait()
-                self._news.clear()
-                if finished := self._conversation.take():
-                    async with in_terminal():
-                        _write(finished)
-                self._session.app.invalidate()
-        finally:
-            _write(self._conversation.take())
+        with _end_of_file_is_a_key():
+            self._ready.set()
+            try:
+                while True:
+                    await self._news.wait()
+                    self._news.clear()
+                    if finished := self._conversation.take():
+                        async with in_terminal():
+                            _write(finished)
+                    self._session.app.invalidate()
+            finally:
+                _write(self._conversation.take())
 
     def changed(self) -> None:
         self._news.set()
@@ -66,6 +74,22 @@ class TerminalScreen:
     def _prompt(self) -> FormattedText:
         pending = "".join(f"{line}\n" for line in self._conversation.pending)
         return FormattedText([("", pending), ("reverse", f" {self._status().line} "), ("", "\n"), ("bold", "> ")])
+
+
+@contextlib.contextmanager
+def _end_of_file_is_a_key() -> Iterator[None]:
+    """Ctrl-D waits for the prompt, as other keys do. While something is being printed, and between two prompts, the
+    terminal is not the prompt's: then its driver would take Ctrl-D for an end of file (termios(3), VEOF), and lose it.
+    """
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    meanwhile = termios.tcgetattr(descriptor)
+    meanwhile[6][termios.VEOF] = os.fpathconf(descriptor, "PC_VDISABLE").to_bytes(1, "big")
+    termios.tcsetattr(descriptor, termios.TCSANOW, meanwhile)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def _write(lines: list[Line]) -> None:

@@ -36,11 +36,13 @@ class StateFile:
         self._path = path
         self._commits = 0
         self._checkpoint: threading.Thread | None = None
-        self._lock = None if path is None else _lock(path)
+        self._made: list[str] = []  # the files that were not there before
+        self._lock = None if path is None else self._take_lock(path)
         try:
             with self._told("cannot be used"):
                 self._database = self._open(owner, schema)
         except BaseException:
+            self._remove_made()
             self._unlock()
             raise
 
@@ -71,9 +73,25 @@ class StateFile:
         self._database.close()
         self._unlock()
 
+    def abandon(self) -> None:
+        """Close it, and remove it if it is new: its end does not come to life after all."""
+        self._database.close()
+        self._remove_made()
+        self._unlock()
+
+    def _take_lock(self, path: str) -> int:
+        with _translated(f"state_file {path}: cannot be used"):
+            lock, is_new = _lock(path)
+        if is_new:
+            self._made.append(f"{path}.lock")
+        return lock
+
     def _open(self, owner: str, schema: str) -> sqlite3.Connection:
         if self._path is not None:
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            descriptor, is_new = _opened(self._path)
+            os.close(descriptor)
+            if is_new:
+                self._made.append(self._path)
         database = sqlite3.connect(self._path or ":memory:", isolation_level=None, timeout=1.0)
         try:
             # Before anything is written: the file may be another program's.
@@ -123,6 +141,12 @@ class StateFile:
     def _told(self, what: str) -> AbstractContextManager[None]:
         return _translated(f"state_file {self._path}: {what}")
 
+    def _remove_made(self) -> None:
+        """While it is locked."""
+        for path in self._made:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
@@ -149,21 +173,34 @@ def _create(database: sqlite3.Connection, owner: str, schema: str) -> None:
     database.execute("COMMIT")
 
 
-def _lock(path: str) -> int:
-    """A lock on a file beside it, which ends with the process. Not on the file itself: SQLite has locks there."""
-    with _translated(f"state_file {path}: cannot be used"):
-        lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def _opened(path: str) -> tuple[int, bool]:
+    """A descriptor of the file, and whether it is new. Raises OSError."""
+    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(lock, 20).decode(errors="replace").strip()
-        os.close(lock)
-        raise UsageError(
-            f"state_file {path}: in use by another process" + (f" (pid {holder})" if holder else "")
-        ) from error
+        return os.open(path, flags | os.O_EXCL, 0o600), True
+    except FileExistsError:
+        return os.open(path, flags, 0o600), False
+
+
+def _lock(path: str) -> tuple[int, bool]:
+    """A lock on a file beside it, which ends with the process, and whether that file is new. Not on the file itself:
+    SQLite has locks there. Raises OSError; UsageError: another process has it."""
+    while True:
+        lock, is_new = _opened(f"{path}.lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
+            raise UsageError(
+                f"state_file {path}: in use by another process" + (f" (pid {holder})" if holder else "")
+            ) from error
+        if os.fstat(lock).st_nlink:
+            break
+        os.close(lock)  # Whoever had made it was refused and has removed it meanwhile: it locks nobody out.
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
-    return lock
+    return lock, is_new
 
 
 def _checkpoint(path: str) -> None:

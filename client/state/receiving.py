@@ -144,3 +144,7 @@ class ReceivingState:
     def close(self) -> None:
         """Let others have the file."""
         self._file.close()
+
+    def abandon(self) -> None:
+        """As `StateFile.abandon`."""
+        self._file.abandon()

@@ -28,6 +28,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "censor/lines/worker_process.py": "tests/lab/test_censor_workers.py",
     "censor/lines/workers.py": "tests/lab/test_censor_workers.py",
     "client/bridge.py": "tests/integration/client/test_bridge.py",
+    "client/chat/cli.py": "tests/integration/client/test_chat.py",
     "client/chat/plain.py": "tests/integration/client/test_chat.py",
     "client/chat/session.py": "tests/integration/client/test_chat.py",
     "client/chat/terminal.py": "tests/integration/client/test_chat.py",

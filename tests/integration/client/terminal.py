@@ -32,6 +32,12 @@ class Terminal:
     def text(self) -> str:
         return _CONTROL.sub("", self._raw.decode(errors="replace"))
 
+    @property
+    def end_of_file(self) -> bytes:
+        """The key that the terminal's driver takes for the end of a file; NUL: none is."""
+        key: bytes = termios.tcgetattr(self._descriptor)[6][termios.VEOF]
+        return key
+
     async def until(self, *words: str) -> None:
         """Wait until all these have been written, wherever."""
         try:

@@ -78,7 +78,8 @@ async def test_what_is_not_delivered_is_said_and_goes_out_in_the_next_chat(
     await person.until("alice: nobody is there ✓\n", "1 message not there yet")
     person.type("\x03")  # Ctrl-C
     assert await person.end() == 1
-    await person.until("-- not delivered: ", f"1 message to bob is not delivered: kept in {state[1]} for the next chat")
+    kept = f"1 message to bob is not acknowledged: kept in {state[1]} for the next chat"
+    await person.until("-- not acknowledged: ", kept)
     other = await bob(messenger, stack)
     person = await alice(messenger, stack, *state)
     await person.until("-- 1 message to bob is under way from an earlier chat")
@@ -106,7 +107,44 @@ async def test_a_signal_ends_it_in_order(messenger: World, stack: AsyncExitStack
     other.send_signal(number)
     _, errors = await asyncio.wait_for(other.communicate(), 20)
     assert other.returncode in (0, 1)  # The line may not have been read yet.
-    assert ("1 message to alice is not delivered: lost" in errors.decode()) == (other.returncode == 1)
+    told = (
+        "sidedoor: 1 message to alice is not acknowledged: what the origin has already it may still deliver; "
+        "with --state FILE the rest would be kept for the next chat\n"
+    )
+    assert (told in errors.decode()) == (other.returncode == 1)
+
+
+@pytest.mark.parametrize(("more", "ready"), [([], "\n>"), (["--plain"], "connected")], ids=["drawn", "plain"])
+async def test_the_second_ctrl_c_ends_the_waiting_and_it_is_said_what_is_left(
+    messenger: World, stack: AsyncExitStack, more: list[str], ready: str
+) -> None:
+    words = [*arguments(messenger, "alice", "bob"), "--timeout", "60", *more]
+    person = await stack.enter_async_context(terminal("client", *words))
+    await person.until("connected to origin", ready)
+    person.type("nobody is there\r/x\r")
+    await person.until("there is no /x")
+    person.type("\x03")
+    await person.until("waiting for what is under way, 60 s at most; Ctrl-C ends it now")
+    person.type("\x03")
+    assert await person.end() == 1
+    await person.until("not acknowledged: ", "1 message to bob is not acknowledged: what the origin has already it may")
+
+
+async def test_ctrl_d_is_a_key_of_the_chat_as_long_as_that_lasts(messenger: World, stack: AsyncExitStack) -> None:
+    person = await alice(messenger, stack)
+    assert person.end_of_file == b"\0"  # Else one that is pressed while something is printed would be lost.
+    person.type("\x04")
+    assert await person.end() == 0
+    assert person.end_of_file == b"\x04"
+
+
+async def test_events_in_the_terminal_of_the_chat_make_it_plain(messenger: World, stack: AsyncExitStack) -> None:
+    words = [*arguments(messenger, "alice", "bob"), "--events", "-"]
+    person = await stack.enter_async_context(terminal("client", *words))
+    await person.until("so the chat is plain lines, as with --plain", '"event":"route_dialed"', "connected to origin")
+    person.type("\x04")
+    assert await person.end() == 0
+    assert "\n>" not in person.text
 
 
 async def test_a_line_too_long_is_refused_and_the_end_of_stdin_is_the_end(

@@ -137,7 +137,8 @@ async def test_an_attachment_that_is_refused_is_told_and_exits_1(tmp_path: Path)
         _, errors = await sender.communicate(b"")
     assert sender.returncode == 1
     assert errors.decode() == (
-        "sidedoor: ca.pem was not sent: the receiver refuses it: attachments are not taken here\n"
+        "sidedoor: ca.pem was not sent: the receiver refuses it: "
+        "attachments are not taken here without --attachments DIR\n"
     )
 
 
@@ -183,6 +184,24 @@ async def test_an_interrupted_sender_waits_for_no_more_input(tmp_path: Path) -> 
         assert await asyncio.wait_for(sender.wait(), 10) == 130
 
 
+async def test_an_interrupted_sender_says_what_is_not_acknowledged(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"])
+    end = ["--origin", f"127.0.0.1:{free_port()}", "--ca-file", str(files.ca)]
+    words = ["--name", "alice", "--peer", "bob", *end, "--events", "-"]
+    async with command("send", *words) as sender:
+        assert sender.stdin is not None
+        sender.stdin.write(b"one\ntwo\n")
+        for _ in range(2):
+            await first_line(sender.stdout, "message_queued")
+        sender.send_signal(signal.SIGINT)
+        _, errors = await sender.communicate()
+    assert sender.returncode == 130
+    assert errors.decode().splitlines()[-1] == (
+        "sidedoor: 2 messages to bob are not acknowledged: the origin has none of it; "
+        "with --state FILE it would be kept for the next call"
+    )
+
+
 async def test_a_sender_without_an_origin_says_so_and_exits_1(tmp_path: Path) -> None:
     files = write_self_signed(tmp_path, ["localhost"])
     arguments = ["--name", "alice", "--peer", "bob", "--origin", f"127.0.0.1:{free_port()}"]
@@ -191,8 +210,9 @@ async def test_a_sender_without_an_origin_says_so_and_exits_1(tmp_path: Path) ->
     ) as sender:
         _, errors = await sender.communicate()
     assert sender.returncode == 1
-    last = errors.decode().splitlines()[-1]
-    assert last == ("sidedoor: 1 message to bob is not acknowledged after 0.3 s: direct: tcp: connection refused")
+    last = errors.decode().splitlines()[-2:]
+    told = "sidedoor: the origin has none of it; with --state FILE it would be kept for the next call"
+    assert last == ["sidedoor: 1 message to bob is not acknowledged after 0.3 s: direct: tcp: connection refused", told]
 
 
 async def test_a_peer_that_is_not_there_is_not_taken_for_a_route_that_fails(tmp_path: Path) -> None:
@@ -204,7 +224,11 @@ async def test_a_peer_that_is_not_there_is_not_taken_for_a_route_that_fails(tmp_
         async with command("send", "--name", "alice", "--peer", "bob", *end, *gone) as sender:
             _, errors = await sender.communicate(b"a\nb\n")
     assert sender.returncode == 1
-    last = errors.decode().splitlines()[-1]
+    last, told = errors.decode().splitlines()[-2:]
+    assert told == (
+        "sidedoor: what the origin has already it may still deliver; "
+        "with --state FILE the rest would be kept for the next call"
+    )
     assert last.endswith(
         "are not acknowledged after 0.5 s: the origin was reached, bob did not answer; "
         "is it receiving, and without --key, as this end?"

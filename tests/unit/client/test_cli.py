@@ -26,16 +26,24 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["receive", *END, "--ca-file", "/nowhere/ca.pem"], "ca_file /nowhere/ca.pem: cannot be used: No such file"),
+        (["receive", *END, "--ca-file", "/nowhere/ca.pem"], "--ca-file /nowhere/ca.pem: cannot be used: No such file"),
         (["receive", "--name", "bob"], "sidedoor: --origin and --ca-file are required"),
         (["receive", *END, "--ca-file", "x", "--resolve", "a"], "expected NAME=ADDRESS"),
         (["receive", "--config", "/nowhere.toml"], "/nowhere.toml: cannot be read"),
         (["send", "--origin", "localhost:x"], "expected HOST:PORT"),
         (["send", "--proxy", "localhost:1080"], "expected NAME=HOST:PORT"),
         (["send", "--proxy", "p=user@localhost:1080"], "go together"),
-        (["send", *END, "--ca-file", "x", "--peer", "bob", "--key", "/nowhere"], "there is no peer_key"),
-        (["send", *END, "--ca-file", "x", "--peer", "bob", "--peer-key", "AAAA"], "there is no key_file"),
+        (
+            ["send", *END, "--ca-file", "x", "--peer", "bob", "--key", "/nowhere"],
+            "--key and --peer-key go together, and there is no --peer-key",
+        ),
+        (
+            ["send", *END, "--ca-file", "x", "--peer", "bob", "--peer-key", "AAAA"],
+            "--key and --peer-key go together, and there is no --key",
+        ),
         (["receive", *END, "--ca-file", "x", "--key", "y", "--peer-key", "AAAA"], "expected a public key, 44 char"),
+        (["send", *END, "--ca-file", "x", "--peer", "alice"], "--peer is 'alice', this end's own name; expected the"),
+        (["chat", *END, "--ca-file", "x", "--peer", "alice"], "--peer is 'alice', this end's own name; expected the"),
         (["key", "--file", "/proc/nowhere"], "key file /proc/nowhere: cannot be made"),
         (["origin", "--host-name", "a"], "--self-signed"),
         (["origin", "--self-signed", "d", "--certificate", "c"], "give it, or --certificate and --key"),
@@ -97,7 +105,9 @@ def test_a_file_of_settings_names_its_mistakes(capsys: pytest.CaptureFixture[str
 def test_a_bad_listening_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = write_self_signed(tmp_path, ["localhost"])
     certificate = ["--certificate", str(files.certificate), "--key", str(files.key)]
-    assert "listen '1.2.3.4': expected HOST:PORT" in fails(capsys, "origin", "--listen", "1.2.3.4", *certificate)
+    assert "sidedoor: --listen '1.2.3.4': expected HOST:PORT" in fails(
+        capsys, "origin", "--listen", "1.2.3.4", *certificate
+    )
 
 
 def test_a_key_is_made_once_and_its_public_part_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +131,49 @@ def test_a_state_file_that_is_anothers_is_one_line_and_exit_2(
     state = str(tmp_path / "state.db")
     ReceivingState(state, name="bob").close()
     line = fails(capsys, "send", *END, "--peer", "bob", "--ca-file", str(files.ca), "--state", state)
-    assert (
-        line == f"sidedoor: state_file {state}: belongs to receiver bob, not to sender alice to bob; name another file"
-    )
+    assert line == f"sidedoor: --state {state}: belongs to receiver bob, not to sender alice to bob; name another file"
+
+
+@pytest.fixture
+def end(tmp_path: Path) -> list[str]:
+    """The options of an end whose certificate is in a folder of its own."""
+    folder = tmp_path / "pki"
+    write_self_signed(folder, ["localhost"])
+    return [*END, "--ca-file", str(folder / "ca.pem")]
+
+
+def test_a_chat_that_is_refused_leaves_nothing_behind(
+    end: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = str(tmp_path / "state.db")
+    ReceivingState(state, name="bob").close()
+    before = sorted(tmp_path.iterdir())
+    options = ["--state", state, "--attachments", str(tmp_path / "received" / "files")]
+    assert f"--state {state}: belongs to receiver bob" in fails(capsys, "chat", *end, "--peer", "bob", *options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_sender_whose_state_is_something_else_leaves_no_lock(
+    end: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "letter"
+    state.write_text("dear friend\n" * 100)
+    before = sorted(tmp_path.iterdir())
+    assert "file is not a database" in fails(capsys, "send", *end, "--peer", "bob", "--state", str(state))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--memory-file", "{}/no/networks", "--memory-file {}/no/networks: there is no folder {}/no; make it"),
+        ("--proxy-list", "c0" * 32 + "={}/no/list", "--proxy-list {}/no/list: there is no folder {}/no; make it"),
+        ("--attachments", "/proc", "--attachments /proc: cannot be written"),
+        ("--attachments", "/proc/nowhere", "--attachments /proc/nowhere: cannot be made"),
+    ],
+)
+def test_places_where_nothing_can_be_kept_are_told_at_the_start(
+    end: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, message: str
+) -> None:
+    line = fails(capsys, "chat", *end, "--peer", "bob", option, value.replace("{}", str(tmp_path)))
+    assert line.startswith(f"sidedoor: {message.replace('{}', str(tmp_path))}")

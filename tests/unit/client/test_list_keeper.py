@@ -10,6 +10,7 @@ from nacl.signing import SigningKey
 from client.list_keeper import ListKeeper
 from client.proxy_list import ListSource, sign
 from client.settings import ProxyListSettings, Socks5Route
+from sidedoor.settings import SettingsError
 
 KEY, OTHER_KEY = SigningKey(bytes(range(32))), SigningKey(bytes(32))
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -127,3 +128,8 @@ def test_a_client_uses_its_own_few_of_the_proxies(keepers: Keepers) -> None:
     assert len(keeper.routes) == 2
     assert keepers.events[0][1]["routes"] == [route.name for route in keeper.routes]
     assert keepers.start(most_proxies=2).routes == keeper.routes
+
+
+def test_a_file_in_a_folder_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"proxy_list .*/no/proxies.signed: there is no folder .*/no; make it"):
+        Keepers(tmp_path / "no").start()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.narration import Narrator
+from client.narration import MOST_UNDECRYPTABLE, Narrator, afterwards
 from client.settings import OriginAddress
 from sidedoor.events import discard
 
@@ -135,17 +135,47 @@ def test_lists_and_the_memory_are_told_of_once_each() -> None:
     assert made.events == ["proxy_list_refused", "proxy_list_refused", "memory_unreadable"]
 
 
-def test_what_cannot_be_decrypted_is_said_once() -> None:
+def test_what_cannot_be_decrypted_is_said_once_for_each_sender_and_reason() -> None:
     made = Listener()
     for id_ in (1, 2):
         made.narrator("message_undecryptable", sender="alice", id=id_, reason="it is not encrypted")
         made.narrator("ack_refused", id=id_, route="direct", reason="it was changed")
+    for sender in ("alice", "carol", "alice"):
+        made.narrator("message_undecryptable", sender=sender, id=3, reason="it was changed")
     fit = "; do --key and --peer-key of both ends fit each other?"
     assert made.said == [
         f"a message from alice cannot be decrypted: it is not encrypted{fit}",
         f"an acknowledgement cannot be decrypted: it was changed{fit}",
+        f"a message from alice cannot be decrypted: it was changed{fit}",
+        f"a message from carol cannot be decrypted: it was changed{fit}",
     ]
-    assert len(made.events) == 4
+    assert len(made.events) == 7
+
+
+def test_senders_without_end_are_not_all_told_of() -> None:
+    made = Listener()
+    for number in range(MOST_UNDECRYPTABLE + 5):
+        made.narrator("message_undecryptable", sender=f"sender{number}", id=1, reason="it was changed")
+    assert len(made.said) == MOST_UNDECRYPTABLE
+
+
+def test_what_becomes_of_what_has_no_ack() -> None:
+    assert afterwards("alice.state", "chat", was_reached=True) == "kept in alice.state for the next chat"
+    assert afterwards(None, "call", was_reached=True) == (
+        "what the origin has already it may still deliver; with --state FILE the rest would be kept for the next call"
+    )
+    assert afterwards(None, "chat", was_reached=False) == (
+        "the origin has none of it; with --state FILE it would be kept for the next chat"
+    )
+
+
+def test_an_origin_that_was_reached_once_may_have_something() -> None:
+    made = Listener()
+    made.fails("connection_refused")
+    assert not made.narrator.was_reached
+    made.narrator("route_dialed", route="direct")
+    made.narrator("path_bad", route="direct", reason="eof")
+    assert (made.narrator.reached, made.narrator.was_reached) == (False, True)
 
 
 def test_what_becomes_of_attachments() -> None:

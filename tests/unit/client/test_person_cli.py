@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from client.messenger import Missing
-from client.person_cli import PATIENCE_SECONDS, _send
+from client.person_cli import PATIENCE_SECONDS, _made_up, _send
 
 
 class Unanswered:
@@ -52,6 +52,6 @@ async def test_a_sender_that_waits_for_long_says_so_once(
 ) -> None:
     sender = Unanswered(answer_seconds)
     waited: list[float] = []
-    assert await _send(cast(Any, sender), (), 1, 0.0, timeout, waited.append) == Missing(missing, 0)
+    assert await _send(cast(Any, sender), (), _made_up(1, 0.0), timeout, waited.append) == Missing(missing, 0)
     assert waited == told
     assert sum(sender.waits) == (PATIENCE_SECONDS if answer_seconds < PATIENCE_SECONDS else timeout)

@@ -55,6 +55,7 @@ def test_they_come_from_json_and_go_back() -> None:
         ({"peer_key": "A" * 43 + "="}, "key_file and peer_key go together, and there is no key_file"),
         ({"key_file": "alice.key", "private_key": "x"}, "give one of them"),
         ({"key_file": "alice.key", "peer_key": "AAAA"}, "peer_key: expected a public key, 44 characters"),
+        ({"peer": "alice"}, "peer is 'alice', this end's own name; expected the other end's"),
         ({"window_message": 3}, "did you mean `window_messages`"),
     ],
 )

@@ -1,8 +1,7 @@
-"""The root command: lazy parts, exit codes, one line for what was called wrongly."""
+"""The console script: exit codes, one line for what was called wrongly."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from types import ModuleType
 
@@ -11,6 +10,7 @@ import pytest
 
 import sidedoor
 from sidedoor import cli
+from sidedoor.root import COMMANDS
 from sidedoor.settings import UsageError
 
 
@@ -31,19 +31,13 @@ def part(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
     module.__dict__.update(command=command, act=lambda: None)
     monkeypatch.setitem(sys.modules, "a_part", module)
-    monkeypatch.setitem(cli.COMMANDS, "part", ("a_part:command", "A part."))
+    monkeypatch.setitem(COMMANDS, "part", ("a_part:command", "A part."))
     return module
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main("--version") == 0
     assert capsys.readouterr().out.split()[-1] == sidedoor.__version__
-
-
-def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_main("--help") == 0
-    out = capsys.readouterr().out
-    assert all(f"  {name}" in out for name in cli.COMMANDS)
 
 
 def test_a_command_is_run(part: ModuleType) -> None:
@@ -78,25 +72,3 @@ def test_the_status_that_a_command_exits_with(part: ModuleType) -> None:
 def test_an_unknown_command_or_option(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(*arguments) == 2
     assert "No such" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "absent"),
-    [
-        (["--help"], {"proxy", "client", "censor", "lab", "rich", "aiohttp", "asyncio"}),
-        (["proxy", "--help"], {"client", "censor", "lab", "scapy", "docker", "pyroute2"}),
-    ],
-)
-def test_a_command_imports_only_its_part(arguments: list[str], absent: set[str]) -> None:
-    program = f"""
-import sys
-from sidedoor.cli import main
-try:
-    main({arguments!r})
-except SystemExit as exit_:
-    print(*sys.modules, file=sys.stderr)
-    raise
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert not absent & set(done.stderr.split())

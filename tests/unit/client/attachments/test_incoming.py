@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -222,4 +223,32 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     state = ReceivingState(None, name="bob")
     with pytest.raises(UsageError, match=r"attachments_folder .*/file: cannot be made: File exists"):
         IncomingAttachments(str(tmp_path / "file"), 1, state, lambda event, /, **fields: None)
+    state.close()
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = ReceivingState(None, name="bob")
+    with pytest.raises(UsageError, match="attachments_folder /proc: cannot be written: "):
+        IncomingAttachments("/proc", 1, state, lambda event, /, **fields: None)
+
+    def full(**_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(UsageError, match="cannot be written: No space left"):
+        IncomingAttachments(str(tmp_path / "new" / "in"), 1, state, lambda event, /, **fields: None)
+    assert not list(tmp_path.iterdir())
+    state.close()
+
+
+def test_a_folder_that_is_abandoned_is_removed_if_it_is_new_and_empty(tmp_path: Path) -> None:
+    state = ReceivingState(None, name="bob")
+    for _ in range(2):
+        IncomingAttachments(str(tmp_path / "a" / "b"), 1, state, lambda event, /, **fields: None).abandon()
+        assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()
+    made = IncomingAttachments(str(tmp_path / "a" / "b"), 1, state, lambda event, /, **fields: None)
+    (tmp_path / "a" / "b" / "theirs").touch()
+    made.abandon()
+    assert (tmp_path / "a" / "b" / "theirs").exists()
     state.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
@@ -120,6 +121,47 @@ def test_a_folder_that_is_not_there_and_a_folder_in_its_place(tmp_path: Path) ->
         StateFile(str(tmp_path / "nowhere" / "state.db"), "receiver bob", SCHEMA)
     with pytest.raises(UsageError, match="cannot be used: Is a directory"):
         StateFile(str(tmp_path), "receiver bob", SCHEMA)
+
+
+def test_who_is_refused_leaves_what_was_there_and_no_more(tmp_path: Path, path: str) -> None:
+    Path(path).write_bytes(b"a letter to a friend\n" * 100)
+    with pytest.raises(UsageError, match="cannot be used: file is not a database"):
+        StateFile(path, "receiver bob", SCHEMA)
+    assert list(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_who_cannot_begin_leaves_nothing(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="cannot be used: near"):
+        StateFile(path, "receiver bob", "CREATE NONSENSE")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_abandoned_is_removed_if_it_is_new(tmp_path: Path, path: str) -> None:
+    StateFile(path, "receiver bob", SCHEMA).abandon()
+    assert not list(tmp_path.iterdir())
+    StateFile(path, "receiver bob", SCHEMA).close()
+    before = sorted(tmp_path.iterdir())
+    StateFile(path, "receiver bob", SCHEMA).abandon()
+    assert sorted(tmp_path.iterdir()) == before == [Path(path), Path(f"{path}.lock")]
+
+
+def test_a_lock_that_another_one_has_removed_meanwhile_is_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one had made the file, was refused, and removed it between this one's open and flock."""
+    flock = fcntl.flock
+    locked: list[int] = []
+
+    def remove_first(descriptor: int, operation: int) -> None:
+        if not locked:
+            os.unlink(f"{path}.lock")
+        locked.append(descriptor)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    state = StateFile(path, "sender alice to bob", SCHEMA)
+    assert len(locked) == 2
+    with pytest.raises(UsageError, match="in use by another process"):
+        StateFile(path, "sender alice to bob", SCHEMA)
+    state.close()
 
 
 def test_a_full_disk_is_told_and_what_was_there_stays(state: StateFile) -> None:
