@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,18 @@ BLOCK = '[[block]]\nname = "all"\nrules = "all.toml"\n'
 
 def refusal(folder: Path, *arguments: str) -> str:
     """The one line that `sidedoor lab ...` says, in `folder`, where nothing is left of it."""
-    state = folder / "tmp"
-    state.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "sidedoor", "lab", *arguments],
-        cwd=folder,
-        env=os.environ | {"TMPDIR": str(state), "DOCKER_HOST": f"unix://{folder}/nothing.sock"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert [path for root in state.iterdir() for path in root.iterdir()] == []
+    with tempfile.TemporaryDirectory() as state:  # in no folder of pytest's: a Unix socket's path has 107 bytes
+        done = subprocess.run(
+            [sys.executable, "-m", "sidedoor", "lab", *arguments],
+            cwd=folder,
+            env=os.environ | {"TMPDIR": state, "DOCKER_HOST": f"unix://{folder}/nothing.sock"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert [path for root in Path(state).iterdir() for path in root.iterdir()] == []
     (line,) = done.stderr.splitlines()
     return line.removeprefix("sidedoor: ")
 

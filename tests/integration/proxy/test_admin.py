@@ -118,9 +118,14 @@ class Client:
             return answer.status, msgspec.json.decode(body) if "json" in answer.headers["Content-Type"] else body
 
 
+def session_without_resolver() -> aiohttp.ClientSession:
+    """Its usual resolver lets go of its descriptors on a thread of its own, some time after the session has ended."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver()))
+
+
 @pytest.fixture
 async def client(world: World) -> AsyncIterator[Client]:
-    async with serving(world, "127.0.0.1:0") as address, aiohttp.ClientSession() as session:
+    async with serving(world, "127.0.0.1:0") as address, session_without_resolver() as session:
         yield Client(session, f"http://{address}")
 
 
@@ -355,6 +360,6 @@ def test_what_cannot_be_listened_on_is_an_error_that_names_the_key(tmp_path: Pat
 
 
 async def test_ipv6(world: World) -> None:
-    async with serving(world, "[::1]:0") as address, aiohttp.ClientSession() as session:
+    async with serving(world, "[::1]:0") as address, session_without_resolver() as session:
         assert address.startswith("[::1]:")
         assert await Client(session, f"http://{address}")("GET", "/health") == (200, "ok")

@@ -9,9 +9,12 @@ import pytest
 
 from tests.integration.proxy.bruteforce import ATTACKS, MOST, RATE, measure, slowed
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without further ado: sources to attack from"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without further ado: sources to attack from"
+    ),
+]
 
 
 @pytest.mark.parametrize("attack", ATTACKS[:3])

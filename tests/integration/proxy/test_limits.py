@@ -26,6 +26,8 @@ from tests.integration.proxy.command import (
 )
 from tests.integration.proxy.test_drain import bound
 
+pytestmark = pytest.mark.alone
+
 Flow = tuple[socket.socket, socket.socket]
 DATA = bytes(1 << 16)
 
