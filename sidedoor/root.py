@@ -15,7 +15,7 @@ COMMANDS = {
     "client": ("client.cli:client", "Run the messenger: chat, send, listen, see which routes work; serve its origin."),
     "censor": ("censor.cli:censor", "Run the censor on this host, or check its rules."),
     "lab": ("lab.cli:lab", "Run scenarios in a lab network, or open an interactive lab."),
-    "bench": ("lab.benchmarks.cli:bench", "Measure: relay throughput against other proxies."),
+    "bench": ("lab.benchmarks.cli:bench", "Measure: proxies (speed, conformance), the censor, fallback policies."),
     "doctor": ("lab.doctor:doctor", "Say what this machine can do, and how to mend what it cannot."),
 }
 
