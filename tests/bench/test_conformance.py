@@ -17,6 +17,8 @@ from lab.benchmarks.peers import Peer, Place, Step
 from tests.bench import broken_server
 from tests.bench.broken_server import FAULTS
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 100.0
 SERVERS_AT_A_TIME = 6
 SERVER = str(Path(broken_server.__file__))

@@ -16,6 +16,8 @@ from lab.benchmarks.processes import tree
 from lab.benchmarks.results import Results
 from lab.benchmarks.workloads import WORKLOADS
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 60.0
 SOME = ("direct", "sidedoor", "microsocks", "bulk-down-1", "bulk-both-8", "ping-1KB-64", "connects", "mixed")
 
