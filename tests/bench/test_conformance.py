@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from lab.benchmarks.conformance import runner
 from lab.benchmarks.conformance.cases import CASES
 from lab.benchmarks.conformance.matrix import Cell
