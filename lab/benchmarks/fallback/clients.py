@@ -33,6 +33,7 @@ class Client:
     addresses: tuple[str, ...]
     watch: ArmWatch
     events: list[dict[str, Any]] = field(default_factory=list)
+    hits: list[dict[str, Any]] = field(default_factory=list)  # of which it is not known yet whether they are its own
     wire_bytes: int | None = None
     running: bool = False
     ended: float | None = None

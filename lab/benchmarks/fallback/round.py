@@ -63,9 +63,19 @@ class Round:
         if event["event"] == "censor_hit":
             for client in self._clients.all:
                 if client.watch.is_hit(event):
-                    self._hit(client, event)
+                    client.hits.append(event)
         elif not self._clients.take(event) and event["event"] in ("rule_enforced", "rule_lifted"):
             self._shared.append(event)
+        for client in self._clients.all:
+            self._sort_hits(client)
+
+    def _sort_hits(self, client: Client) -> None:
+        """Hits and the client's events come by lines of their own: whose a hit is can be told when it has begun."""
+        if client.hits and client.watch.began is not None:
+            for event in client.hits:
+                if client.watch.is_own(event):
+                    self._hit(client, event)
+            client.hits.clear()
 
     def _hit(self, client: Client, event: dict[str, Any]) -> None:
         client.watch.hit(event["t"])

@@ -12,12 +12,17 @@ from typing import Any
 from lab.measurement.episodes import HOLD_GAP_SECONDS, HOLD_SECONDS
 
 SURE = 0.8
+CLOCKS_SECONDS = 0.005
+"""So far may the times of a client and of the kernel's packets be apart."""
 DIAGNOSED_WITHIN_SECONDS = 8.0
 """At an RTT of 200 ms the verdict takes 2 s, a probe's dial 1 s, its bytes up to a freeze 2 s, the silence then 1 s."""
 
 
 class ArmWatch:
-    """One client, from its start to its end. hit_rules: whose hits make t0; None: any rule's."""
+    """One client, from its start to its end. hit_rules: whose hits make t0; None: any rule's.
+
+    began: when it queued its first message, which it does before its first packet; None: not yet, as far as is known.
+    """
 
     def __init__(self, addresses: frozenset[str], hit_rules: frozenset[str] | None) -> None:
         self._addresses = addresses
@@ -29,7 +34,13 @@ class ArmWatch:
         self._confidence = 0.0
         self._route_hit: str | None = None
         self.t0: float | None = None
+        self.began: float | None = None
         self.route = "direct"
+
+    def is_own(self, event: Mapping[str, Any]) -> bool:
+        """Whether a hit is of this client, and not of one that had its address before: an origin sends again for
+        seconds what a frozen connection lacks."""
+        return self.began is not None and event["t"] >= self.began - CLOCKS_SECONDS
 
     def hit(self, t: float) -> None:
         """A packet of this client was hit; the first is t0."""
@@ -45,6 +56,7 @@ class ArmWatch:
         """Note one event of this client."""
         match event["event"]:
             case "message_queued":
+                self.began = event["t"] if self.began is None else self.began
                 self._queued_at[event["id"]] = event["t"]
             case "message_acked":
                 self._acked(event["t"], event["id"])

@@ -37,6 +37,13 @@ def test_a_hit_counts_if_it_is_this_client_s_and_the_block_s() -> None:
     assert watch(None).is_hit(ours | {"rule": "before"})
 
 
+def test_a_hit_from_before_its_first_message_is_of_another_client() -> None:
+    one, hit = watch(), {"rule": "addresses", "source_address": "203.0.113.10", "destination_address": ADDRESS}
+    assert not one.is_own(hit | {"t": 3.0}), "nobody knows yet"
+    talk(one, 3.0, 4.0, first_id=1)
+    assert [t for t in (2.0, 2.9, 3.0, 5.0) if one.is_own(hit | {"t": t})] == [3.0, 5.0]
+
+
 def test_the_first_hit_is_t0() -> None:
     one = watch()
     one.hit(3.0)
