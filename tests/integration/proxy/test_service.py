@@ -404,7 +404,7 @@ MISTAKES: list[tuple[str, str]] = [
     ('admin = "unix:/tmp/a"', "key `admin`: expected a table with `listen`; found the string 'unix:/tmp/a'"),
     ("handshake_seconds = 0", "handshake_seconds: is 0.0; give a number above 0"),
     ('idle_seconds = "1h"', "key `idle_seconds`: expected a number; found the string '1h'"),
-    ("drain_seconds = nan", "drain_seconds: is nan; give a number of at least 0"),
+    ("drain_seconds = nan", "key `drain_seconds`: expected a finite number; found nan"),
     ("workers = 0", "workers: is 0; give a number above 0"),
     ("max_handshakes = 1.5", "key `max_handshakes`: expected an integer; found the number 1.5"),
 ]
