@@ -38,9 +38,9 @@ demo-docker: setup
 	@sh lab/docker/build-image.sh
 	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat $(REPEAT) --out runs/quickstart-docker
 
-# Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: one more than there are
-# cores run side by side. Those that measure times or fill the machine have it for themselves, and so have Docker's.
-SIDE_BY_SIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist loadfile
+# Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: they run side by side.
+# Those that measure times or fill the machine have it for themselves, and so have Docker's.
+SIDE_BY_SIDE := -n auto --dist loadfile
 
 test: setup check
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not (alone or docker)'
