@@ -118,10 +118,11 @@ def fallback(
     a message was lost or shown twice; 130: interrupted, what there is was shown.
     """
     check_folders({"--json": json_path, "--markdown": markdown_path, "--plot": plot_path})
-    if only_results and out is None:
-        raise UsageError("--results: of which folder? give --out, too")
-    if only_results and out is not None and not (out / runner.BENCH).exists():
-        raise UsageError(f"--results: no bench has written to {out}")
+    if only_results:
+        if out is None:
+            raise UsageError("--results: of which folder? give --out, too")
+        if not (out / runner.BENCH).exists():
+            raise UsageError(f"--results: no bench has written to {out}")
     choice = Choice(
         policies=chosen_policies(policies),
         blocks=chosen_blocks(names),
