@@ -17,7 +17,7 @@ from client.greetings import Greetings
 from client.inboxes import Inboxes
 from client.lanes import Due, Lanes
 from client.line import Line
-from client.messages import Accepted, Ack, Message, Ping, Pong, ProxyList, Record
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, ProxyList, Record, Replaced
 from client.policies import (
     DIRECT,
     Abort,
@@ -57,7 +57,8 @@ from sidedoor.events import Emit
 class Driver:
     """`name`: this end's, to which the origin delivers. `progress` is called when messages were acknowledged.
 
-    `inboxes`: as in `client.sender`. `run` ends by cancellation only. Implements `client.line.Owner`.
+    `inboxes`: as in `client.sender`. `run` ends by cancellation only; a line's task ends with UsageError when another
+    receiver has taken the name. Implements `client.line.Owner`.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Driver:
         self._progress = progress
         self._policy = Diagnosing(policy, routes.facts, quiet_seconds=self._quiet_seconds)
         self._quiet = QuietPorts()
-        self._greetings = Greetings(name)
+        self._greetings = Greetings(Hello(name) if inboxes is None else inboxes.hello)
         self._route: str | None = None  # the one in use, or the last that was
         self._lines: dict[int, Line] = {}
         self._in_use: Line | None = None
@@ -278,7 +279,7 @@ class Driver:
         elif isinstance(record, ProxyList):
             if self._routes.offered(record.document):
                 self._observe(RoutesChanged(self._routes.facts))
-        elif isinstance(record, Message) and self._inboxes is not None:
+        elif isinstance(record, Message | Replaced) and self._inboxes is not None:
             for ack in self._inboxes.receive(record):
                 line.say(ack)
         if line.number not in self._lines:

@@ -12,10 +12,10 @@ HOME_SECONDS = 1.0
 
 
 class Greetings:
-    """`name`: this end's. `now` is on the monotonic clock, in seconds."""
+    """`hello`: this end's. `now` is on the monotonic clock, in seconds."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, hello: Hello) -> None:
+        self._hello = hello
         self._last: Line | None = None
         self._copied_at = -math.inf
 
@@ -23,7 +23,7 @@ class Greetings:
         """Say hello by this line."""
         line.greeted = True
         self._last = line
-        line.say(Hello(self._name))
+        line.say(self._hello)
 
     def copied(self, line: Line, now: float) -> None:
         """Messages go by this line, too: their acknowledgements shall come by it."""

@@ -6,15 +6,17 @@ application's confirmation. Then it is acknowledged. Who dies between recording 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 
 from client.attachments.incoming import IncomingAttachments
 from client.delivery import Arrival, Delivery, Inbox
 from client.encryption import Encryption, Undecryptable
-from client.messages import ATTACHMENTS, Ack, Message
+from client.messages import ATTACHMENTS, Ack, Hello, Message, Replaced
 from client.state.receiving import ReceivingState
 from sidedoor.events import Emit
+from sidedoor.settings import UsageError
 
 SESSION_LIMIT = 256
 """Sessions in memory; the one unused for longest goes first, and what its inbox held back with it."""
@@ -24,7 +26,10 @@ Key = tuple[str, int]  # sender, session
 
 
 class Inboxes:
-    """All sessions of one receiver. Every call raises UsageError when the state cannot be written."""
+    """All sessions of one receiver. Every call raises UsageError when the state cannot be written.
+
+    `hello`: what tells the origin to send here what is for `name`; another receiver's hello ends that.
+    """
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class Inboxes:
         emit: Emit,
         show: Show,
     ) -> None:
+        self.hello = Hello(name, 1 + secrets.randbits(62))
         self._name = name
         self._state = state
         self._encryption = encryption
@@ -53,13 +59,19 @@ class Inboxes:
                 reordered=False,
             )
 
-    def receive(self, message: Message) -> list[Ack]:
-        """Take one copy; returns the acks to send."""
+    def receive(self, record: Message | Replaced) -> list[Ack]:
+        """Take one copy; returns the acks to send. Raises UsageError: another receiver has the name now, so none of
+        what is sent to it comes here any more."""
+        if isinstance(record, Replaced):
+            raise UsageError(
+                f"another {self._name} has connected to the origin, and gets what is sent to {self._name} from now on: "
+                "a name is for one receiver at a time"
+            )
         try:
-            message = self._opened(message)
+            message = self._opened(record)
         except Undecryptable as error:
             # No ack: the sender keeps it, and who repairs the keys loses nothing. For the origin it is under way.
-            self._emit("message_undecryptable", sender=message.sender, id=message.id, reason=str(error))
+            self._emit("message_undecryptable", sender=record.sender, id=record.id, reason=str(error))
             return []
         inbox = self._inbox(message)
         arrival = inbox.receive(message)

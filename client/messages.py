@@ -31,7 +31,19 @@ class RecordError(ValueError):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
-    """The first record on a connection that is to carry messages. The newest hello of a peer gets its records."""
+    """The first record on a connection that is to carry messages.
+
+    `receiver`: the number of the process that shows what is sent to `peer`, which it has drawn by itself; 0: this end
+    only sends. Of several connections of one receiver, the one that said hello last gets what is for it; another
+    receiver of the same name replaces it for good.
+    """
+
+    peer: str
+    receiver: Natural = 0
+
+
+class Replaced(msgspec.Struct, frozen=True, array_like=True, tag="replaced"):
+    """Another receiver has said hello as `peer` and gets what is sent to it: as RFC 6120 section 4.9.3.3, conflict."""
 
     peer: str
 
@@ -106,7 +118,7 @@ class ProxyList(msgspec.Struct, frozen=True, array_like=True, tag="proxy_list"):
     document: bytes
 
 
-Record = Hello | Message | Accepted | Ack | Ping | Pong | ProxyListWanted | ProxyList
+Record = Hello | Replaced | Message | Accepted | Ack | Ping | Pong | ProxyListWanted | ProxyList
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from client.attachments.incoming import IncomingAttachments
 from client.inboxes import Inboxes, Show
 from client.keys import make_encryption
-from client.messages import Hello, Message, Ping
+from client.messages import Message, Ping, Replaced
 from client.routes import Attempt, DialError, Route
 from client.routes.catalogue import make_routes
 from client.routes.connection import Connection
@@ -34,7 +34,7 @@ async def run_receiver(
     """Receive until cancelled; `show` gets each message once, in order; `connected` is called for each connection.
 
     `taken`: the highest position that the application knows it has. Raises SettingsError for a bad CA file or key,
-    UsageError for a state file or a folder that cannot be used.
+    UsageError for a state file or a folder that cannot be used, or when another receiver has taken the name.
     """
     (route,) = make_routes(settings, (DirectRoute(),)).values()
     encryption = make_encryption(settings)
@@ -79,7 +79,7 @@ async def _receive(connection: Connection, settings: ReceiverSettings, inboxes: 
     heard = False
     pinged = 0
     try:
-        await connection.send(Hello(settings.name))
+        await connection.send(inboxes.hello)
         while True:
             try:
                 async with asyncio.timeout(settings.keepalive_seconds):
@@ -94,7 +94,7 @@ async def _receive(connection: Connection, settings: ReceiverSettings, inboxes: 
             if record is None:
                 return heard
             heard, pinged = True, 0
-            if isinstance(record, Message):
+            if isinstance(record, Message | Replaced):
                 for ack in inboxes.receive(record):
                     await connection.send(ack)
     except ConnectionError:

@@ -1,19 +1,21 @@
 """The origin's decisions: which record goes to which connection, and what is kept meanwhile. Sans-IO.
 
 For each sender session the switchboard keeps the messages that their receiver has not acknowledged, and the ack of the
-highest id, which stands for all below. It forwards one copy to the receiver and drops the others; it forwards acks to
+highest id, which stands for all below. It forwards one copy to the receiver and drops the others; a name has one
+receiver, the one that came last, and whoever it replaced is told so and not let in again. It forwards acks to
 each connection by which a copy came, and to the one of the sender that said hello last: any of them may lead nowhere by
 now. An ack that is lost all the same is no loss: the sender's next copy of that message is answered with the last ack.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import msgspec
 
 from client.delivery import WINDOW_BYTES
-from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record
+from client.messages import Accepted, Ack, Hello, Message, Ping, Pong, Record, Replaced
 from sidedoor.events import Emit, discard
 
 PENDING_LIMIT = 2048
@@ -24,6 +26,10 @@ TOTAL_LIMIT_BYTES = 256 << 20
 """Bytes of the bodies kept for all sessions together."""
 SESSION_LIMIT = 1024
 """Sessions remembered; the one unused for longest is forgotten first."""
+NAME_LIMIT = 1024
+"""Names remembered with their receivers; of those without a connection, the oldest is forgotten first."""
+REPLACED_LIMIT = 16
+"""Receivers of one name remembered that another has replaced."""
 
 Outgoing = list[tuple[int, Record]]
 """Records to send: (connection number, record), in order."""
@@ -45,12 +51,22 @@ class _Session:
         return 0 if self.last_ack is None else self.last_ack.id
 
 
+@dataclass(slots=True)
+class _Receiving:
+    """Who shows what is sent to one name."""
+
+    receiver: int = 0
+    connections: list[int] = field(default_factory=list)  # the newest last
+    replaced: deque[int] = field(default_factory=lambda: deque(maxlen=REPLACED_LIMIT))
+
+
 class Switchboard:
     """State of one origin. `receive` takes each record, `left` each end of a connection."""
 
     def __init__(self, emit: Emit = discard) -> None:
         self._emit = emit
         self._connections: dict[str, list[int]] = {}  # peer -> its connections, the newest last
+        self._receiving: dict[str, _Receiving] = {}
         self._sessions: dict[tuple[str, str, int], _Session] = {}
         self._kept_bytes = 0
 
@@ -63,8 +79,9 @@ class Switchboard:
                 return self._ack(record)
             case Ping(number=number):
                 return [(connection, Pong(number))]
-            case Hello(peer=peer):
-                return self._hello(connection, peer)
+            case Hello(peer=peer, receiver=receiver):
+                self._joined(connection, peer)
+                return self._received_by(connection, peer, receiver) if receiver else []
             case _:
                 raise Misbehaviour(f"{type(record).__name__} is for the origin to say")
 
@@ -76,8 +93,11 @@ class Switchboard:
                 if not connections:
                     del self._connections[peer]
                     self._emit("peer_left", peer=peer)
+        for receiving in self._receiving.values():
+            if connection in receiving.connections:
+                receiving.connections.remove(connection)
 
-    def _hello(self, connection: int, peer: str) -> Outgoing:
+    def _joined(self, connection: int, peer: str) -> None:
         known = peer in self._connections
         connections = self._connections.setdefault(peer, [])
         if connection in connections:
@@ -85,11 +105,33 @@ class Switchboard:
         connections.append(connection)
         if not known:
             self._emit("peer_joined", peer=peer)
+
+    def _received_by(self, connection: int, name: str, receiver: int) -> Outgoing:
+        """This receiver gets what is for the name from now on, by this connection, unless another has replaced it."""
+        receiving = self._receiving.setdefault(name, _Receiving(receiver))
+        if len(self._receiving) > NAME_LIMIT:
+            idle = (other for other, one in self._receiving.items() if not one.connections and one is not receiving)
+            self._receiving.pop(next(idle, ""), None)
+        if receiver in receiving.replaced:
+            return [(connection, Replaced(name))]
+        told: Outgoing = []
+        if receiver != receiving.receiver:
+            told = [(former, Replaced(name)) for former in receiving.connections]
+            receiving.replaced.append(receiving.receiver)
+            receiving.receiver, receiving.connections = receiver, []
+            if told:
+                self._emit("receiver_replaced", peer=name)
+        if connection in receiving.connections:
+            receiving.connections.remove(connection)
+        receiving.connections.append(connection)
         return [
-            (connection, _rebased(message, session))
-            for (_, receiver, _), session in self._sessions.items()
-            if receiver == peer
-            for _, message in sorted(session.pending.items())
+            *told,
+            *(
+                (connection, _rebased(message, session))
+                for (_, wanted, _), session in self._sessions.items()
+                if wanted == name
+                for _, message in sorted(session.pending.items())
+            ),
         ]
 
     def _message(self, connection: int, message: Message) -> Outgoing:
@@ -103,7 +145,10 @@ class Switchboard:
             self._emit("message_duplicate", id=message.id, sender=message.sender)
             return [accepted]
         self._keep(session, connection, message)
-        return [accepted, *self._to(message.receiver, _rebased(message, session))]
+        receiving = self._receiving.get(message.receiver)
+        if receiving is None or not receiving.connections:
+            return [accepted]
+        return [accepted, (receiving.connections[-1], _rebased(message, session))]
 
     def _keep(self, session: _Session, connection: int, message: Message) -> None:
         """Raises Misbehaviour when too much is kept already."""
@@ -128,16 +173,12 @@ class Switchboard:
         for id_ in [pending for pending in session.pending if pending <= ack.id]:
             came_by |= session.came_by.pop(id_)
             self._release(session, session.pending.pop(id_))
-        newest = [connection for connection, _ in self._to(ack.sender, ack)]
-        return [(connection, ack) for connection in sorted(came_by.union(newest))]
+        came_by.update(self._connections.get(ack.sender, ())[-1:])
+        return [(connection, ack) for connection in sorted(came_by)]
 
     def _release(self, session: _Session, message: Message) -> None:
         session.pending_bytes -= len(message.body)
         self._kept_bytes -= len(message.body)
-
-    def _to(self, peer: str, record: Record) -> Outgoing:
-        connections = self._connections.get(peer)
-        return [(connections[-1], record)] if connections else []
 
     def _session(self, sender: str, receiver: str, number: int) -> _Session:
         """The session, created when new, and marked as the one used last."""

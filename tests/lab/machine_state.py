@@ -50,6 +50,8 @@ def _may_be_of(lab: str, kind: str, item: str) -> bool:
     if kind == "processes":
         return _lab_of(int(item.split()[0])) in (lab, None)
     bridges = set(re.findall(r"\bsd[0-9a-f]{8}-", item))  # in the names of interfaces and in rules
+    if kind in ("nft", "iptables", "ip6tables") and not bridges and "DOCKER" in item:
+        return False  # the engine's own, which it makes with the first network of anybody
     return not bridges or _bridge_prefix(lab) in bridges
 
 

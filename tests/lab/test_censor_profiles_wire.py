@@ -81,8 +81,8 @@ async def flows(network: Network, *pieces: bytes) -> AsyncIterator[tuple[int, in
 
 
 def behind_hello(passed: list[Passed]) -> list[Passed]:
-    """What passed behind the ClientHello."""
-    (at,) = (number for number, one in enumerate(passed) if one.payload.startswith(b"\x16\x03"))
+    """What passed behind the ClientHello; its repetition by an end that heard nothing for too long is a packet more."""
+    at = next(number for number, one in enumerate(passed) if one.payload.startswith(b"\x16\x03"))
     return passed[at + 1 :]
 
 

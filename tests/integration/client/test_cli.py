@@ -142,6 +142,50 @@ async def test_an_attachment_that_is_refused_is_told_and_exits_1(tmp_path: Path)
     )
 
 
+async def test_who_only_sends_takes_nothing_from_the_listener_of_its_name(tmp_path: Path) -> None:
+    port = free_port()
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with AsyncExitStack() as stack:
+        listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+        await first_line((await stack.enter_async_context(command("origin", *listen))).stderr, "listening")
+        bob = await stack.enter_async_context(command("listen", "--name", "bob", *end))
+        await first_line(bob.stderr, "connected")
+        also_bob = command("send", "--name", "bob", "--peer", "carol", *end, "--events", "-")
+        also_bob_sends = await stack.enter_async_context(also_bob)
+        assert also_bob_sends.stdin is not None
+        also_bob_sends.stdin.write(b"is anybody there?\n")
+        await also_bob_sends.stdin.drain()
+        await first_line(also_bob_sends.stdout, "message_sent")
+        alice = await stack.enter_async_context(command("send", "--name", "alice", "--peer", "bob", *end))
+        _, errors = await alice.communicate(b"for who listens")
+        assert (alice.returncode, errors) == (0, b"")
+        assert await first_line(bob.stdout) == "for who listens\n"
+
+
+@pytest.mark.parametrize("first", [["listen"], ["chat", "--peer", "alice"]], ids=["listen", "chat"])
+async def test_a_name_is_for_one_receiver_and_the_first_is_told_by_whom_it_is_replaced(
+    tmp_path: Path, first: list[str]
+) -> None:
+    port = free_port()
+    end = ["--origin", f"localhost:{port}", "--ca-file", str(tmp_path / "ca.pem")]
+    async with AsyncExitStack() as stack:
+        listen = ["--listen", f"127.0.0.1:{port}", "--self-signed", str(tmp_path)]
+        await first_line((await stack.enter_async_context(command("origin", *listen))).stderr, "listening")
+        former = await stack.enter_async_context(command(*first, "--name", "bob", *end))
+        await first_line(former.stderr, "connected")
+        later = await stack.enter_async_context(command("listen", "--name", "bob", *end))
+        await first_line(later.stderr, "connected")
+        said = await first_line(former.stderr, "another", "bob")
+        assert said.startswith(
+            "sidedoor: another bob has connected to the origin, and gets what is sent to bob from now"
+        )
+        assert await asyncio.wait_for(former.wait(), 10) == 2
+        alice = await stack.enter_async_context(command("send", "--name", "alice", "--peer", "bob", *end))
+        _, errors = await alice.communicate(b"for the later one")
+        assert (alice.returncode, errors) == (0, b"")
+        assert await first_line(later.stdout) == "for the later one\n"
+
+
 async def test_a_second_origin_uses_the_files_of_the_first(tmp_path: Path) -> None:
     start = ["origin", "--listen", "127.0.0.1:0", "--self-signed", str(tmp_path)]
     async with command(*start) as first:

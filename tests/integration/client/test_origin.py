@@ -39,7 +39,7 @@ async def test_the_receiver_that_is_away_gets_what_waits(messenger: World) -> No
         await sender.send_bytes(encode(Message("carol", "dave", 1, 1, 1, 0.0, b"hello")))
         assert decode(await sender.receive_bytes()) == Accepted(1, session=1)
         async with http.ws_connect(url(messenger, PATH)) as receiver:
-            await receiver.send_bytes(encode(Hello("dave")))
+            await receiver.send_bytes(encode(Hello("dave", receiver=1)))
             record = decode(await receiver.receive_bytes())
             assert isinstance(record, Message)
             assert record.body == b"hello"

@@ -26,7 +26,7 @@ from client.delivery import Delivery
 from client.encryption import Encryption
 from client.inboxes import Inboxes
 from client.lanes import Lanes
-from client.messages import Ack, Hello, Message, Record
+from client.messages import Ack, Message, Record
 from client.settings import OriginAddress, SenderSettings
 from client.state.file import StateFile
 from client.state.receiving import ReceivingState
@@ -138,7 +138,7 @@ class World:
             self.receiver_state.close()
             raise
         self.down.clear()
-        self.route(self.origin.receive(1, Hello("bob")))
+        self.route(self.origin.receive(1, self.inboxes.hello))
 
     def show(self, delivery: Delivery) -> None:
         self.fate.strike(0.05)

@@ -24,7 +24,7 @@ class SaidLine(Line):
 
 @pytest.fixture
 def greetings() -> Greetings:
-    return Greetings("alice")
+    return Greetings(Hello("alice", 7))
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def in_use(greetings: Greetings) -> SaidLine:
     return line
 
 
-def test_hello_has_the_name(in_use: SaidLine) -> None:
-    assert in_use.said == [Hello("alice")]
+def test_hello_is_this_ends(in_use: SaidLine) -> None:
+    assert in_use.said == [Hello("alice", 7)]
 
 
 def test_a_standby_says_hello_with_its_first_copy_only(greetings: Greetings, in_use: SaidLine) -> None:
     standby = SaidLine(2)
     greetings.copied(standby, 10.0)
     greetings.copied(standby, 10.1)
-    assert standby.said == [Hello("alice")]
+    assert standby.said == [Hello("alice", 7)]
     assert len(in_use.said) == 1
 
 
@@ -80,4 +80,4 @@ def test_with_nothing_in_use_the_next_line_says_hello_anyway(greetings: Greeting
     greetings.gone(in_use, None)
     successor = SaidLine(2)
     greetings.greet(successor)
-    assert successor.said == [Hello("alice")]
+    assert successor.said == [Hello("alice", 7)]

@@ -17,12 +17,15 @@ from client.messages import (
     ProxyListWanted,
     Record,
     RecordError,
+    Replaced,
     decode,
     encode,
 )
 
 RECORDS: list[Record] = [
     Hello("alice"),
+    Hello("alice", 2**62),
+    Replaced("alice"),
     Message("alice", "bob", 2**63 - 1, 7, 3, 1.5, b"\x00\xff body"),
     Accepted(7),
     Ack("alice", "bob", 5, 7),
