@@ -39,12 +39,13 @@ demo-docker: setup
 	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat $(REPEAT) --out runs/quickstart-docker
 
 # Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: they run side by side.
-# Those that measure times or fill the machine have it for themselves, and so have Docker's.
-SIDE_BY_SIDE := -n auto --dist loadfile
+# Those that measure times or fill the machine have it for themselves.
+WORKERS := $(shell expr `nproc` + 1)
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 
 test: setup check
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not (alone or docker)'
-	@$(BIN)/python -m pytest -m 'alone or docker'
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not alone'
+	@$(BIN)/python -m pytest -m alone
 
 check: $(VENV)/.installed
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ The machine is asked once, when the first marked test comes up.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -49,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if unknown := REQUIRED - {*_PROBLEMS, "clients"}:
         known = "netns, docker, clients"
         raise pytest.UsageError(f"SIDEDOOR_REQUIRE: unknown: {', '.join(sorted(unknown))}; known: {known}")
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of collected tests are made of stays: no later collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

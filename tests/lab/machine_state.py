@@ -46,7 +46,7 @@ def _may_be_of(lab: str, kind: str, item: str) -> bool:
     if kind == "folders":
         return item in (lab, f"{lab}.log")
     if kind in ("containers", "networks"):
-        return item.startswith(f"sidedoor-{lab}-") or not item.startswith("sidedoor-")
+        return item.startswith((f"sidedoor-{lab}-", f"sidedoor-{lab}_")) or not item.startswith("sidedoor-")
     if kind == "processes":
         return _lab_of(int(item.split()[0])) in (lab, None)
     bridges = set(re.findall(r"\bsd[0-9a-f]{8}-", item))  # in the names of interfaces and in rules

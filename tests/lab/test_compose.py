@@ -17,7 +17,8 @@ from tests.lab.machine_state import left_behind, snapshot
 pytestmark = pytest.mark.docker
 
 FILE = Path(__file__).resolve().parents[2] / "lab/docker/compose.yaml"
-PROJECT = "sidedoor-test"
+LAB = "test"
+PROJECT = f"sidedoor-{LAB}"
 ORIGIN = "https://messenger.example/"
 PROXY = ["--socks5-hostname", "198.51.100.11:1080"]
 
@@ -68,7 +69,7 @@ def project(compose: Run) -> Iterator[Run]:
         down = compose("down", "--volumes")
     assert down.returncode == 0, down.stderr
     assert volumes() == before.pop("volumes")
-    assert left_behind(before) == {}
+    assert left_behind(before, lab=LAB) == {}
 
 
 def volumes() -> set[str]:

@@ -12,8 +12,6 @@ import pytest
 from lab.measurement.from_captures import read_episodes
 from lab.topology import ORIGIN_NAME, standard
 
-pytestmark = pytest.mark.alone
-
 AGREEMENT_SECONDS = 0.05
 
 
@@ -23,6 +21,7 @@ def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "runtime",
     [pytest.param("netns", marks=pytest.mark.netns), pytest.param("docker", marks=pytest.mark.docker)],
