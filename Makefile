@@ -41,7 +41,7 @@ demo-docker: setup
 # Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: they run side by side.
 # Those that measure times or fill the machine have it for themselves.
 WORKERS := $(shell expr `nproc` + 1)
-SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: setup check
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not alone'

@@ -24,8 +24,9 @@ from lab.benchmarks.fallback.goals import outcomes
 from lab.benchmarks.fallback.plan import Choice, Condition, Control, calibration, conditions, controls
 from lab.benchmarks.fallback.records import ControlRecord, Record
 from lab.benchmarks.fallback.results import Results
-from lab.benchmarks.fallback.table import counted, markdown, tables
+from lab.benchmarks.fallback.table import markdown, tables
 from lab.benchmarks.output import check_folders, write_files
+from lab.measurement.words import count
 from lab.runtimes import INTERRUPTED
 from lab.runtimes.netns import check_tools
 from sidedoor.settings import UsageError
@@ -233,7 +234,7 @@ def _list(found: Sequence[Condition | Control], parallel: int, types: Sequence[B
         runs = ", ".join(f"{policy} {n}" for policy, n in condition.runs.items())
         print(f"{condition.id}: {runs}; {_about(condition.estimated_seconds)}")
     seconds = sum(condition.estimated_seconds for condition in found) / parallel
-    print(f"{counted(len(found), 'lab')}, {parallel} at a time: {_about(seconds)}")
+    print(f"{count(len(found), 'lab')}, {parallel} at a time: {_about(seconds)}")
     for block in types:
         print(f"{block.name}: {block.what}")
 
@@ -255,7 +256,7 @@ def _measure(
     runner.write_header(folder, header)
     messages = Console(stderr=True, highlight=False)
     seconds = sum(job.estimated_seconds for job in jobs) / parallel
-    messages.print(f"{counted(len(jobs), 'lab')}, {parallel} at a time: {_about(seconds)}", soft_wrap=True)
+    messages.print(f"{count(len(jobs), 'lab')}, {parallel} at a time: {_about(seconds)}", soft_wrap=True)
     with messages.status("starting") as status:
         report = status.update if messages.is_terminal else _lines(messages)
         for phase in phases:

@@ -14,6 +14,7 @@ from lab.benchmarks.fallback.arms import OURS
 from lab.benchmarks.fallback.blocks import BLOCKS
 from lab.benchmarks.fallback.goals import outcomes
 from lab.benchmarks.fallback.results import Cell, Results
+from lab.measurement.words import count
 
 _WORDS = {True: ("OK", "green"), False: ("MISSED", "red"), None: ("not measured", "dim")}
 
@@ -161,22 +162,17 @@ def _goals(results: Results) -> Grid:
     return Grid("What is asked", ["goal", "where", "asked", "measured", ""], rows, styles, words=5)
 
 
-def counted(number: int, noun: str) -> str:
-    """ "1 lab", "2 labs"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def headline(results: Results) -> str:
     """How much was measured, and how far the machine kept up."""
     late = results.lateness()
     messages = results.messages
     worst = late["lateness_ms"]["p95"]
     return (
-        f"Fallback: {counted(late['runs'], 'run')} in {counted(len(results.cells), 'cell')}, "
+        f"Fallback: {count(late['runs'], 'run')} in {count(len(results.cells), 'cell')}, "
         f"{messages.sent:,} messages, {messages.lost} lost, {messages.duplicated_application} shown twice; "
-        f"{counted(results.parallel, 'lab')} at a time, "
+        f"{count(results.parallel, 'lab')} at a time, "
         f"timers late by {0.0 if worst is None else worst:.0f} ms (p95 of runs' worst), "
-        f"{counted(late['repeated_for_lateness'], 'run')} repeated for more than {late['limit_ms']:g} ms"
+        f"{count(late['repeated_for_lateness'], 'run')} repeated for more than {late['limit_ms']:g} ms"
     )
 
 
