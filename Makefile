@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SIDEDOOR := $(BIN)/sidedoor
 REPEAT := 3
 
-.PHONY: help setup demo demo-docker test check bench clean
+.PHONY: help setup image demo demo-docker test check bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo 'make check         ruff, mypy, import-linter'
 	@echo 'make bench         the relay beside the other proxies on this machine, in two minutes'
 	@echo 'make setup         only make .venv and install the locked dependencies'
+	@echo 'make image         only build the image of the lab in containers'
 	@echo 'make clean         remove .venv and caches (runs/ stays)'
 
 setup: $(VENV)/.installed
@@ -33,9 +34,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup
 	@$(SIDEDOOR) lab run quickstart --repeat $(REPEAT) --out runs/quickstart
 
-demo-docker: setup
+image: setup
 	@sh lab/host-tools.sh docker
 	@sh lab/docker/build-image.sh
+
+demo-docker: image
 	@$(SIDEDOOR) lab run quickstart --runtime docker --repeat $(REPEAT) --out runs/quickstart-docker
 
 # Most tests wait for timers and peers most of the time, each in namespaces or on ports of its own: they run side by side.

@@ -16,7 +16,7 @@ import click
 from client.options import ROUTE_FORMS, end_options, listed_proxies, route_options
 from client.printable import printable
 from sidedoor.events import Emit, EventWriter, discard
-from sidedoor.settings import UsageError
+from sidedoor.settings import UsageError, first_of
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -151,15 +151,10 @@ def run(
         usage, rest = group.split(UsageError)
         if usage is None or rest is not None:
             raise
-        raise _first(usage) from None
+        raise first_of(usage) from None
     if result is None and signal.SIGINT in came and not until_interrupted:
         raise click.Abort
     return result
-
-
-def _first(group: BaseExceptionGroup[UsageError]) -> UsageError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def say(line: str) -> None:

@@ -65,7 +65,7 @@ class Inboxes:
         if isinstance(record, Replaced):
             raise UsageError(
                 f"another {self._name} has connected to the origin, and gets what is sent to {self._name} from now on: "
-                "a name is for one receiver at a time"
+                "a name is for one listen or chat at a time; use another --name, or start this again to take it back"
             )
         try:
             message = self._opened(record)

@@ -195,7 +195,7 @@ def _docker_image(docker: Docker) -> Check:
         "missing",
         "could not be asked for" if docker.error != "" else f"no {machine.IMAGE}",
         "no lab in containers (--runtime docker)",
-        "sh lab/docker/build-image.sh (make demo-docker does it)",
+        "make image (or sh lab/docker/build-image.sh)",
     )
 
 

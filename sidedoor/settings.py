@@ -30,6 +30,12 @@ class SettingsError(UsageError):
     """A settings file that does not fit its type; the message names file, key, what was found and expected."""
 
 
+def first_of(group: BaseExceptionGroup[UsageError]) -> UsageError:
+    """The first mistake of those that tasks ended with."""
+    inner = group.exceptions[0]
+    return first_of(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
 def read(path: str | Path, type_: type[T]) -> T:
     """The TOML file at `path` as a `type_`. Raises SettingsError, with the path in its message."""
     return parse(read_text(path), type_, origin=str(path))

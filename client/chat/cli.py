@@ -38,6 +38,7 @@ from client.options import make_settings
 from client.settings import ChatSettings
 from client.status import Status
 from sidedoor.events import Emit
+from sidedoor.settings import UsageError
 
 
 @click.command(cls=Command, epilog=ROUTES, short_help="Talk with the other end in a terminal.")
@@ -74,6 +75,9 @@ def chat(config: str | None, events: str | None, timeout: float, plain: bool, **
     if missing:
         fate = afterwards(settings.state_file, "chat", was_reached=talk.was_reached)
         say(f"{missing.of(settings.peer)} not acknowledged: {fate}")
+    if talk.failure is not None:
+        raise talk.failure
+    if missing:
         sys.exit(1)
 
 
@@ -91,6 +95,11 @@ class _Talk:
     def was_reached(self) -> bool:
         """Whether the origin was, by any route."""
         return self._narrator is not None and self._narrator.was_reached
+
+    @property
+    def failure(self) -> UsageError | None:
+        """As `Chat.failure`."""
+        return None if self._chat is None else self._chat.failure
 
     def stop(self) -> bool:
         """As `Chat.quit`."""

@@ -13,7 +13,7 @@ from client.diagnosis import KINDS
 from client.messages import LIMIT_BYTES
 from client.messenger import Messenger, Missing
 from client.routes.failures import in_words
-from sidedoor.settings import UsageError
+from sidedoor.settings import UsageError, first_of
 
 
 class Screen(Protocol):
@@ -33,13 +33,14 @@ class Screen(Protocol):
 
 
 class Chat:
-    """`timeout`: how long, in seconds, the end waits for what is under way."""
+    """`timeout`: how long, in seconds, the end waits for what is under way. `failure`: why the messenger ended."""
 
     def __init__(self, messenger: Messenger, conversation: Conversation, screen: Screen, timeout: float) -> None:
         self._messenger = messenger
         self._conversation = conversation
         self._screen = screen
         self._timeout = timeout
+        self.failure: UsageError | None = None
         self._over = asyncio.Event()
         self._hurried = asyncio.Event()
 
@@ -55,24 +56,33 @@ class Chat:
         return True
 
     async def run(self) -> Missing:
-        """Until `quit`, or nothing more is typed. Returns what is not acknowledged."""
+        """Until `quit`, nothing more is typed, or there is a `failure`. Returns what is not acknowledged."""
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._read(), name="typed lines")
             others = [
-                group.create_task(self._messenger.run(), name="messenger"),
+                group.create_task(self._talk(), name="messenger"),
                 group.create_task(self._screen.run(), name="screen"),
             ]
             await self._over.wait()
-            if self._messenger.missing:
+            if self._messenger.missing and self.failure is None:
                 self._tell(f"waiting for what is under way, {self._timeout:g} s at most; Ctrl-C ends it now")
             reader.cancel()
             await asyncio.wait([reader])
-            await self._drain()
+            if self.failure is None:
+                await self._drain()
             missing = self._messenger.missing
             self._tell(*(f"not acknowledged: {line}" for line in self._conversation.pending))
             for task in others:
                 task.cancel()
         return missing
+
+    async def _talk(self) -> None:
+        """The messenger. When it fails the chat ends in order: whoever draws in the terminal has to put it back."""
+        try:
+            await self._messenger.run()
+        except* UsageError as group:
+            self.failure = first_of(group)
+            self._over.set()
 
     async def _drain(self) -> None:
         """Wait for what is under way, until `quit` is called again."""

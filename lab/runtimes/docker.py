@@ -79,7 +79,9 @@ def launch(entry: str, state: Path, arguments: dict[str, Any], output: Path) -> 
     try:
         client.images.get(IMAGE)
     except docker.errors.ImageNotFound:
-        raise UsageError(f"the image {IMAGE} is missing: sh lab/docker/build-image.sh makes it") from None
+        raise UsageError(
+            f"the image {IMAGE} is missing: make image (or sh lab/docker/build-image.sh) makes it"
+        ) from None
     module_name, _, function_name = entry.partition(":")
     function: Callable[..., int] = getattr(__import__(module_name, fromlist=[function_name]), function_name)
     stop_read, stop_write = os.pipe()

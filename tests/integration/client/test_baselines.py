@@ -13,8 +13,6 @@ from client.sender import Sender
 from client.settings import DialSettings
 from tests.integration.client.world import Gate, World, own_proxy, send_steadily
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 async def direct(messenger: World) -> Gate:
@@ -31,6 +29,7 @@ async def finish(messenger: World, sender: Sender, traffic: asyncio.Task[int], e
     assert not messenger.log.of("message_shown_twice")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("policy", "least_seconds", "most_seconds"),
     [

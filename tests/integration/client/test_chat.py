@@ -138,6 +138,23 @@ async def test_ctrl_d_is_a_key_of_the_chat_as_long_as_that_lasts(messenger: Worl
     assert person.end_of_file == b"\x04"
 
 
+@pytest.mark.parametrize("typed", ["", "half a li"])
+async def test_another_chat_of_the_name_ends_it_in_order(messenger: World, stack: AsyncExitStack, typed: str) -> None:
+    person = await alice(messenger, stack)
+    person.type(f"nobody hears this\r{typed}")
+    await person.until("alice: nobody hears this", typed)
+    another = await alice(messenger, stack)
+    assert await person.end() == 2
+    await person.until("not acknowledged: ", "1 message to bob is not acknowledged: what the origin has already it may")
+    await person.until(
+        "sidedoor: another alice has connected to the origin, and gets what is sent to alice from now on"
+    )
+    assert person.end_of_file == b"\x04"
+    other = await bob(messenger, stack)
+    type_line(other, b"who is there?")
+    await another.until(" bob: who is there?\n")
+
+
 async def test_events_in_the_terminal_of_the_chat_make_it_plain(messenger: World, stack: AsyncExitStack) -> None:
     words = [*arguments(messenger, "alice", "bob"), "--events", "-"]
     person = await stack.enter_async_context(terminal("client", *words))

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sidedoor.settings import SettingsError, convert, parse, read
+from sidedoor.settings import SettingsError, UsageError, convert, first_of, parse, read
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,3 +79,9 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path.write_bytes(b"a = 1\n\xff")
     with pytest.raises(SettingsError, match=r"is not UTF-8 text \(byte 6\)"):
         read(path, Settings)
+
+
+def test_of_mistakes_in_groups_the_first_is_told() -> None:
+    mistakes = [UsageError("first"), UsageError("second")]
+    inner = ExceptionGroup("", mistakes)
+    assert first_of(ExceptionGroup("", [inner, UsageError("third")])) is mistakes[0]
