@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,10 @@ PACKAGES = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Who starts the tests in the background of a script has both ignored, and what the tests start would inherit that.
+    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, action)
     config.addinivalue_line("markers", "programs(name, ...): needs these programs")
     settings.load_profile("untimed")
     if unknown := REQUIRED - {*_PROBLEMS, "clients"}:
